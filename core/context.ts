@@ -1,0 +1,211 @@
+// Everything known about one request. Few fixed fields with one writer each; everything else is a slot.
+import { randomBytes } from 'node:crypto'
+import type { RequestBody } from './body.ts'
+import type { Hold, HoldBook, HoldEnd } from './holds.ts'
+import type { Awaitable } from './plugin.ts'
+import type { Reply } from './reply.ts'
+import type { Request } from './request.ts'
+
+/** Whoever answers the request: the plain proxy, an LLM call, or what a plugin wrapped around either. */
+export interface Upstream {
+  send(ctx: Context): Awaitable<Reply>
+}
+
+/** The matched route as plugins may know it. */
+export interface RouteFacts {
+  readonly id: string
+  readonly name: string | undefined
+  /** The pattern and the host that matched, as configured: labels of metrics. */
+  readonly matchedUri: string
+  readonly matchedHost: string
+  readonly service: { readonly id: string; readonly name: string | undefined } | undefined
+}
+
+export interface Consumer {
+  readonly username: string
+  readonly labels: Readonly<Record<string, string>>
+  /** The consumer's config of the plugin that identified it. */
+  readonly auth: unknown
+}
+
+/** Finds consumers of the request's own snapshot. */
+export interface ConsumerIndex {
+  /** The consumer whose config of auth plugin `plugin` has this credential. */
+  find(plugin: string, credential: string): Consumer | undefined
+  named(username: string): Consumer | undefined
+}
+
+/** One try at an upstream: written by the transport, read by logs and metrics. Times are milliseconds since its start. */
+export interface Attempt {
+  /** `host:port` as configured. */
+  address: string
+  status: number | undefined
+  connectMs: number | undefined
+  headerMs: number | undefined
+  responseMs: number | undefined
+  bytesReceived: number
+  /** Why it failed: an UpstreamFault, or `client_gone`. */
+  fault: string | undefined
+}
+
+/** What goes upstream instead of what the client sent; undefined means the client's own. */
+export interface Outbound {
+  method?: string
+  /** Path and query as they go on the wire. */
+  target?: string
+  host?: string
+}
+
+/** How a response ended: whole, because the client left, or because its source broke. */
+export type Ending = 'complete' | 'client_gone' | 'broken'
+
+/** A value of one module's own on every request; `get` is undefined until `set`. */
+export interface Slot<T> {
+  get(ctx: Context): T | undefined
+  set(ctx: Context, value: T): void
+}
+
+let slots = 0
+
+/** Makes a slot. Only a module that imports it can name it. Call it at module level: slots are never given back. */
+export function slot<T>(): Slot<T> {
+  const at = slots++
+  return {
+    get: ctx => ctx.slots[at] as T | undefined,
+    set: (ctx, value) => {
+      ctx.slots[at] = value
+    },
+  }
+}
+
+export class Context {
+  /** Milliseconds since the epoch, and on the monotonic clock. */
+  readonly start: number
+  readonly startTick: number
+  readonly request: Request
+  readonly body: RequestBody
+  readonly consumers: ConsumerIndex
+  readonly outbound: Outbound = {}
+  readonly attempts: Attempt[] = []
+  /** Storage of slots; not for use by name. */
+  readonly slots: unknown[] = []
+  route: RouteFacts | undefined
+  consumer: Consumer | undefined
+  /** Who will answer; undefined when neither route, service nor plugin named anyone. */
+  upstream: Upstream | undefined
+  /** The answer, once there is one. */
+  reply: Reply | undefined
+  /** What went wrong in the turn or while the body was sent. */
+  error: unknown
+  /** Written when the response has closed. */
+  ending: Ending | undefined
+  endTick = 0
+  bodyBytesSent = 0
+
+  readonly #book: HoldBook
+  readonly #holds: Hold[] = []
+  #id: string | undefined
+  #abort: AbortController | undefined
+  #aborted: Error | undefined
+  #listeners: Set<(reason: Error) => void> | undefined
+
+  constructor(
+    request: Request,
+    body: RequestBody,
+    shared: { consumers: ConsumerIndex; book: HoldBook; now: number; tick: number },
+  ) {
+    this.request = request
+    this.body = body
+    this.consumers = shared.consumers
+    this.#book = shared.book
+    this.start = shared.now
+    this.startTick = shared.tick
+  }
+
+  /** 32 hexadecimal digits, as nginx's `$request_id`. */
+  get id(): string {
+    this.#id ??= randomBytes(16).toString('hex')
+    return this.#id
+  }
+
+  /** Why the request is being given up, if it is: the client left, or the gateway is going down. */
+  get aborted(): Error | undefined {
+    return this.#aborted
+  }
+
+  /** Aborts when the client leaves. Made when first asked for (4 us); inside the gateway `onAbort` is cheaper. */
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      const controller = new AbortController()
+      this.#abort = controller
+      this.onAbort(reason => controller.abort(reason))
+    }
+    return this.#abort.signal
+  }
+
+  /** Calls `listener` once when the request is given up, at once if it already is. Returns how to stop listening. */
+  onAbort(listener: (reason: Error) => void): () => void {
+    if (this.#aborted !== undefined) {
+      listener(this.#aborted)
+      return () => {}
+    }
+    this.#listeners ??= new Set()
+    const listeners = this.#listeners
+    listeners.add(listener)
+    return () => listeners.delete(listener)
+  }
+
+  /** Gives the request up. The kernel calls this; the first reason stays. */
+  abort(reason: Error): void {
+    if (this.#aborted !== undefined) return
+    this.#aborted = reason
+    const listeners = this.#listeners
+    this.#listeners = undefined
+    if (listeners !== undefined) for (const listener of listeners) listener(reason)
+  }
+
+  /** Takes something that must be given back: `give` runs exactly once, at the latest when the response has closed. */
+  hold(kind: string, give: (end: HoldEnd, actual: number | undefined) => void): Hold {
+    const hold = this.#book.open(kind, give)
+    this.#holds.push(hold)
+    return hold
+  }
+
+  /** Releases what is still open. The kernel calls this before the log phase. Errors of `give` are returned, not thrown. */
+  releaseHolds(): unknown[] {
+    const errors: unknown[] = []
+    for (const hold of this.#holds) {
+      try {
+        hold.release()
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+    this.#holds.length = 0
+    return errors
+  }
+
+  /**
+   * Makes a consumer the one who asks: its plugins join after rewrite, and the upstream learns who it is. Fields of these
+   * names that the client sent are dropped (facts core 1.5).
+   */
+  identify(consumer: Consumer, credentialId?: string): void {
+    this.consumer = consumer
+    const { headers } = this.request
+    const identity = {
+      'X-Consumer-Username': consumer.username,
+      'X-Credential-Identifier': credentialId,
+      'X-Consumer-Custom-ID': consumer.labels.custom_id,
+    }
+    for (const [name, value] of Object.entries(identity)) {
+      if (value === undefined) headers.delete(name)
+      else headers.set(name, value)
+    }
+  }
+
+  /** Milliseconds since the request began. */
+  elapsed(): number {
+    return performance.now() - this.startTick
+  }
+}
+

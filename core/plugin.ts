@@ -1,0 +1,91 @@
+// What a plugin is: one value. It registers nothing, patches nothing, and sees a request only through its Context.
+import type { FromSchema, JSONSchema } from 'json-schema-to-ts'
+import type { Context } from './context.ts'
+import type { Logger } from './observe/log.ts'
+import type { Metrics } from './observe/metrics.ts'
+import type { Filter, Reply } from './reply.ts'
+
+export type Awaitable<T> = T | Promise<T>
+
+/** A JSON Schema object: documentation, validation and, through `FromSchema`, the type of a config. */
+export type Schema = Exclude<JSONSchema, boolean>
+export type Infer<S extends Schema> = FromSchema<S>
+
+/** A hook that may end the turn by returning a Reply. */
+export type TurnHook = (ctx: Context) => Awaitable<Reply | void>
+
+/**
+ * What a plugin does with a request, one optional function per phase, in the order in which they run.
+ * Response hooks (`header_filter`, `body_filter`, `log`) also run when a turn hook of this plugin never did
+ * (facts core 1.4): read slots with that in mind.
+ */
+export interface Hooks {
+  /** Who is asking, and for what. Authentication lives here. */
+  rewrite?: TurnHook
+  /** May they, and who will answer. */
+  access?: TurnHook
+  /** Last look before the upstream; `ctx.upstream` may be wrapped here. */
+  before_proxy?: TurnHook
+  /** Status and headers may be changed; the body may not. */
+  header_filter?(ctx: Context, reply: Reply): void
+  /** Returns the filter for this response's body, or nothing to leave it alone. */
+  body_filter?(ctx: Context, reply: Reply): Filter | void
+  /** Always, once, after the last byte or the break; every hold has ended by then. */
+  log?(ctx: Context): Awaitable<void>
+  /** The config is gone and no request uses it any more. */
+  close?(): Awaitable<void>
+}
+
+/** Who a plugin instance belongs to: the resource its config is written on. */
+export interface Owner {
+  kind: 'route' | 'service' | 'consumer' | 'global_rule'
+  id: string
+}
+
+/** What an instance may use besides the request. */
+export interface Env {
+  /** Milliseconds since the epoch. */
+  now(): number
+  /** Uniform in [0, 1). */
+  random(): number
+  log: Logger
+  metrics: Metrics
+  owner: Owner
+}
+
+export interface PluginSpec<S extends Schema, C extends Schema> {
+  name: string
+  /** Higher runs earlier, in every phase. */
+  priority: number
+  version: number
+  /** `auth`: identifies a consumer; its consumer config is what `consumer` describes. */
+  type?: 'auth'
+  /** `prefer_route`: skipped in global rules where the matched route has it too. */
+  runPolicy?: 'prefer_route'
+  schema: S
+  /** Schema of what stands in a consumer's `plugins` under this name (auth plugins only). */
+  consumer?: C
+  /** Auth plugins: which value of a consumer's config identifies it in a request. */
+  credential?(config: Infer<C>): string
+  /** Paths of config values that are encrypted at rest (facts core 4.10). */
+  encrypt?: readonly string[]
+  /** Attributes that APISIX knows and we accept without effect: each is reported once per config. */
+  inert?: readonly string[]
+  /** What the schema cannot say. Returns what is wrong, or nothing. Must not have side effects. */
+  check?(config: Infer<S>): string | undefined
+  /** Called once per config, not once per request. */
+  setup(config: Infer<S>, env: Env): Hooks
+}
+
+/** A plugin whose config types have been forgotten; configs were validated against its schema before they get here. */
+export interface Plugin extends Omit<PluginSpec<Schema, Schema>, 'check' | 'setup' | 'credential'> {
+  check?(config: unknown): string | undefined
+  setup(config: unknown, env: Env): Hooks
+  credential?(config: unknown): string
+}
+
+/** Makes a plugin. The schema is the source of the type of `config` in `setup` and `check`. */
+export function plugin<const S extends Schema, const C extends Schema = Schema>(spec: PluginSpec<S, C>): Plugin {
+  // The cast forgets the config's type; schema validation at load is what it stands on.
+  return spec as unknown as Plugin
+}

@@ -1,0 +1,117 @@
+// What the client asked: the request line and the header fields, normalised once; knows nothing of routes or plugins.
+import type { IncomingMessage } from 'node:http'
+import { GatewayError } from './errors.ts'
+import { HeaderList } from './reply.ts'
+
+export class Request {
+  readonly method: string
+  /** The target as it stands on the request line, origin form (an absolute-form target has lost its origin). */
+  readonly target: string
+  /** Path as matched: decoded, dot segments resolved, slashes merged, as nginx does (facts core 2.2). */
+  readonly path: string
+  /** The raw query, without the question mark. */
+  readonly search: string
+  /** Plugins may change fields; the change is seen by later plugins and by the upstream. */
+  readonly headers: HeaderList
+  readonly scheme = 'http'
+  /** Lower-case, without port. */
+  readonly host: string
+  readonly remoteAddress: string
+  readonly remotePort: number
+  readonly serverPort: number
+  readonly httpVersion: string
+  #query: Map<string, string[]> | undefined
+
+  /** Throws GatewayError 400 for a target or a Host that no two readers would understand alike. */
+  constructor(message: IncomingMessage) {
+    this.method = message.method ?? 'GET'
+    this.headers = new HeaderList(message.rawHeaders)
+    this.httpVersion = message.httpVersion
+    const socket = message.socket
+    const remote = socket.remoteAddress ?? ''
+    this.remoteAddress = remote.startsWith('::ffff:') ? remote.slice(7) : remote
+    this.remotePort = socket.remotePort ?? 0
+    this.serverPort = socket.localPort ?? 0
+
+    let target = message.url ?? '/'
+    let authority = this.headers.get('host') ?? ''
+    if (!target.startsWith('/')) {
+      const absolute = /^https?:\/\/([^/?#]*)(.*)$/i.exec(target)
+      if (absolute === null) throw new GatewayError(400, 'bad_target', '400 Bad Request: unsupported request target')
+      // RFC 9112 3.2.2: the target's host wins over the Host field.
+      authority = absolute[1]!
+      target = absolute[2]!.startsWith('/') ? absolute[2]! : `/${absolute[2]}`
+    }
+    if (this.headers.all('host').length > 1) throw new GatewayError(400, 'bad_host', '400 Bad Request: more than one Host')
+    this.target = target
+    this.host = hostOf(authority)
+    const question = target.indexOf('?')
+    this.search = question < 0 ? '' : target.slice(question + 1)
+    this.path = normalisePath(question < 0 ? target : target.slice(0, question))
+  }
+
+  /** First value of a query argument, decoded; undefined when absent. */
+  query(name: string): string | undefined {
+    return this.queryAll().get(name)?.[0]
+  }
+
+  /** All query arguments, decoded, in order. */
+  queryAll(): ReadonlyMap<string, readonly string[]> {
+    if (this.#query !== undefined) return this.#query
+    const args = new Map<string, string[]>()
+    for (const [name, value] of new URLSearchParams(this.search)) {
+      const values = args.get(name)
+      if (values === undefined) args.set(name, [value])
+      else values.push(value)
+    }
+    this.#query = args
+    return args
+  }
+}
+
+function hostOf(authority: string): string {
+  const lower = authority.toLowerCase()
+  if (lower.startsWith('[')) return lower.slice(0, lower.indexOf(']') + 1) || lower
+  const colon = lower.indexOf(':')
+  return colon < 0 ? lower : lower.slice(0, colon)
+}
+
+/**
+ * The path that routes are matched against: percent-decoded, `.` and `..` resolved, slashes merged (nginx; facts core 2.2).
+ * Throws GatewayError 400 for a broken escape, a NUL, or a path that leaves the root.
+ */
+export function normalisePath(raw: string): string {
+  if (!/%|\/\/|\/\.|\0/.test(raw)) return raw
+  let path: string
+  try {
+    path = decodeURIComponent(raw)
+  } catch {
+    path = decodeBytes(raw)
+  }
+  if (path.includes('\0')) throw new GatewayError(400, 'bad_path', '400 Bad Request: NUL in path')
+  const kept: string[] = []
+  const segments = path.split('/')
+  for (const [at, segment] of segments.entries()) {
+    const last = at === segments.length - 1
+    if (segment === '' || segment === '.') {
+      if (last && kept.at(-1) !== '') kept.push('')
+      continue
+    }
+    if (segment === '..') {
+      if (kept.length === 0) throw new GatewayError(400, 'bad_path', '400 Bad Request: path leaves the root')
+      kept.pop()
+      if (last) kept.push('')
+      continue
+    }
+    kept.push(segment)
+  }
+  return `/${kept.join('/')}`
+}
+
+/** Decodes escapes that are no UTF-8 byte by byte, so that a path in another encoding still has one form. */
+function decodeBytes(raw: string): string {
+  return raw.replace(/%(.{0,2})/gs, (_, digits: string) => {
+    if (!/^[0-9a-f]{2}$/i.test(digits)) throw new GatewayError(400, 'bad_path', '400 Bad Request: broken escape in path')
+    return String.fromCharCode(Number.parseInt(digits, 16))
+  })
+}
