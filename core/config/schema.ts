@@ -1,0 +1,165 @@
+// Every key of conf/config.yaml that has a meaning in this version, with its default; what APISIX has besides is in foreign.ts.
+// The tree is the file's; `Config` in config.ts is the same tree in camelCase. conf/config.example.yaml explains each key.
+import {
+  checked,
+  duration,
+  flag,
+  group,
+  ip,
+  isGroup,
+  type Key,
+  list,
+  network,
+  oneOf,
+  optional,
+  orNone,
+  port,
+  shown,
+  size,
+  text,
+  unwrap,
+} from './key.ts'
+
+/** `ip` is undefined when only a port was given: every address, IPv6 included where `enable_ipv6` says so. */
+export interface NodeListen {
+  readonly ip: string | undefined
+  readonly port: number
+}
+
+/** The data plane's ports: a port, or a list of ports and of `{ip, port}`. */
+function nodeListen(fallback: number): Key<readonly NodeListen[]> {
+  const whole = group({ ip: optional(ip()), port: port() })
+  const one: Key<NodeListen> = {
+    fallback: undefined,
+    read: (raw, at) => (isGroup(raw) ? whole.read(raw, at) : { ip: undefined, port: port().read(raw, at) }),
+  }
+  const several = checked(list(one, []), all => (all.length === 0 ? 'expected at least one port' : undefined))
+  return { fallback, read: (raw, at) => (Array.isArray(raw) ? several.read(raw, at) : [one.read(raw, at)]) }
+}
+
+/** Values that APISIX publishes as defaults: whoever can read its documentation would be admin, or could decrypt. */
+const published = new Set([
+  'edd1c9f034335f136f87ad84b625c8f1',
+  '4054f7cf07e344346cd3f287985e76a2',
+  'qeddd145sfvddff3',
+  'edd1c9f0985e76a2',
+])
+
+/** What is wrong with an admin key, if anything. */
+export function adminKeyFault(key: string): string | undefined {
+  if (published.has(key)) return 'is a default that APISIX publishes: everybody knows it, choose your own'
+  return /^[!-~]*$/.test(key) ? undefined : 'expected ASCII characters without spaces'
+}
+
+/** What is wrong with a key of the keyring, if anything: AES-128 takes 16 characters, AES-256 32 (facts core 4.10). */
+export function encryptionKeyFault(key: string): string | undefined {
+  if (published.has(key)) return 'is a default that APISIX publishes: everybody knows it, choose your own'
+  return /^([!-~]{16}|[!-~]{32})$/.test(key) ? undefined : 'expected 16 or 32 ASCII characters without spaces'
+}
+
+const adminKey = group({
+  name: text(undefined, 'a name', /./),
+  /** Empty: made at first start. */
+  key: checked(text(''), adminKeyFault),
+  role: oneOf(['admin', 'viewer'], 'admin'),
+})
+
+const keyring = checked(list(checked(text(undefined), encryptionKeyFault), []), keys =>
+  keys.length === 0 ? 'expected at least one key' : undefined,
+)
+
+/** At most one key is left to be made at first start, for it is kept in one file. */
+const adminKeys = checked(list(adminKey, [{ name: 'admin', key: '', role: 'admin' }]), keys => {
+  const twice = keys.find((key, index) => keys.findIndex(other => other.name === key.name) < index)
+  if (twice !== undefined) return `the name ${twice.name} stands here twice`
+  const empty = keys.filter(key => key.key === '')
+  if (empty.length > 1) return 'only one key can be left empty, to be made at first start'
+  return empty.some(key => key.role !== 'admin') ? 'only a key of role admin can be left empty' : undefined
+})
+
+/** Always 1, until several workers are served. */
+const workerProcesses: Key<1> = {
+  fallback: 'auto',
+  read(raw, at) {
+    const value = unwrap(raw)
+    if (value === 'auto' || value === 1) return 1
+    if (typeof value === 'number' && Number.isInteger(value) && value > 1) {
+      return at.fail(`several workers are not served in this version, use 1 or auto (got ${shown(raw)})`)
+    }
+    return at.fail(`expected auto or 1, got ${shown(raw)}`)
+  },
+}
+
+/** Undefined is stderr. */
+const errorLog: Key<string | undefined> = {
+  fallback: 'logs/error.log',
+  read(raw, at) {
+    const file = text(undefined, 'a file name, or stderr', /./).read(raw, at)
+    return file === 'stderr' || file === '/dev/stderr' ? undefined : file
+  },
+}
+
+export const levels = ['debug', 'info', 'notice', 'warn', 'error', 'crit', 'alert', 'emerg'] as const
+
+export const schema = group({
+  apisix: group({
+    node_listen: nodeListen(9080),
+    enable_ipv6: flag(true),
+    enable_admin: flag(true),
+    enable_control: flag(true),
+    control: group({ ip: ip('127.0.0.1'), port: port(9090) }),
+    /** On by default, unlike APISIX's. */
+    status: orNone(group({ ip: ip('127.0.0.1'), port: port(7085) }), undefined),
+    enable_server_tokens: flag(true),
+    show_upstream_status_in_response_header: flag(false),
+    proxy_mode: oneOf(['http'], 'http', ['stream', 'http&stream']),
+    router: group({
+      http: oneOf(['radixtree_host_uri'], 'radixtree_host_uri', ['radixtree_uri', 'radixtree_uri_with_parameter']),
+    }),
+    data_encryption: group({
+      enable_encrypt_fields: flag(true),
+      /** Absent: made at first start. */
+      keyring: optional(keyring),
+    }),
+  }),
+  nginx_config: group({
+    worker_processes: workerProcesses,
+    worker_shutdown_timeout: duration('240s', 1),
+    error_log: errorLog,
+    error_log_level: oneOf(levels, 'warn'),
+    http: group({
+      client_max_body_size: size(0),
+      client_header_timeout: duration('60s', 1),
+      client_body_timeout: duration('60s', 1),
+      keepalive_timeout: duration('60s', 1),
+      send_timeout: duration('10s'),
+      upstream: group({ keepalive_timeout: duration('60s', 1) }),
+    }),
+  }),
+  deployment: group({
+    role: oneOf(['traditional'], 'traditional', ['control_plane', 'data_plane']),
+    role_traditional: group({
+      config_provider: oneOf(['embedded'], 'embedded', ['etcd', 'yaml', 'json', 'xds']),
+    }),
+    embedded: group({ path: text('data', 'a folder', /./) }),
+    admin: group({
+      admin_key_required: flag(true),
+      admin_key: orNone(adminKeys, []),
+      enable_admin_cors: flag(true),
+      /** Empty: everybody. */
+      allow_admin: orNone(list(network(), ['127.0.0.0/24']), []),
+      admin_listen: group({ ip: ip('0.0.0.0'), port: port(9180) }),
+      admin_api_version: oneOf(['v3'], 'v3', ['v2']),
+    }),
+  }),
+  plugin_attr: group({
+    prometheus: group({
+      enable_export_server: flag(true),
+      export_uri: text('/apisix/prometheus/metrics', 'a path', /^\/[!-~]*$/),
+      export_addr: group({ ip: ip('127.0.0.1'), port: port(9091) }),
+      metric_prefix: text('apisix_', 'letters, digits and _', /^([a-zA-Z_:][\w:]*)?$/),
+    }),
+  }),
+  /** Absent: every plugin that Sluice has. */
+  plugins: optional(list(text(undefined, 'the name of a plugin', /./), [])),
+})

@@ -1,0 +1,540 @@
+// The configuration as an operator meets it: what a file becomes, and the one line that a wrong file gets.
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: it is the configuration's own syntax
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import type { Key } from '../../core/config/key.ts'
+import { schema } from '../../core/config/schema.ts'
+import { ConfigError, type LoadedConfig, listeners, loadConfig, paths } from '../../core/config.ts'
+
+const file = 'config.yaml'
+
+/** Loads text as config.yaml; `FILE` in messages is its name. */
+function load(text: string | Buffer, env: Record<string, string> = {}): LoadedConfig {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-config-'))
+  try {
+    writeFileSync(join(folder, file), text)
+    return loadConfig({ file: join(folder, file), env })
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+/** The one line that a file is refused with, without the folder. */
+function refusal(text: string | Buffer, env: Record<string, string> = {}): string {
+  try {
+    load(text, env)
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error))
+    assert.doesNotMatch(error.message, /\n/)
+    return error.message.replace(/^.*?config\.yaml/, file)
+  }
+  assert.fail('the file was accepted')
+}
+
+const warningsOf = (text: string, env = {}) =>
+  load(text, env).warnings.map(each => each.replace(/^.*?config\.yaml/, file))
+
+/** `a.b: value` as nested YAML on a single line. */
+const nested = (path: string, value: string) =>
+  path.split('.').reduceRight((inner, name) => `{${JSON.stringify(name)}: ${inner}}`, value)
+
+describe('the configuration', () => {
+  describe('of an empty file', () => {
+    it('has the documented addresses', () => {
+      const addresses = listeners(load('').config)
+      const shown = Object.entries(addresses).map(([name, all]) => [
+        name,
+        ...all.map(each => `${each.host} ${each.port}`),
+      ])
+      assert.deepEqual(shown, [
+        ['data', '0.0.0.0 9080', ':: 9080'],
+        ['admin', '0.0.0.0 9180'],
+        ['control', '127.0.0.1 9090'],
+        ['status', '127.0.0.1 7085'],
+        ['prometheus', '127.0.0.1 9091'],
+      ])
+    })
+
+    it('lets only this machine reach the admin API', () => {
+      assert.deepEqual(load('').config.deployment.admin.allowAdmin, ['127.0.0.0/24'])
+    })
+
+    it('is frozen to its leaves', () => {
+      const { config } = load('apisix: {node_listen: [1, {ip: 10.0.0.1, port: 2}]}')
+      assert.throws(() => Object.assign(config.apisix, { enableAdmin: false }), TypeError)
+      assert.throws(() => Object.assign(config.apisix.nodeListen[1]!, { port: 3 }), TypeError)
+      assert.throws(() => (config.apisix.nodeListen as unknown[]).push(4), TypeError)
+    })
+
+    it('can be posted to a thread', () => {
+      const { config } = load('')
+      assert.deepEqual(structuredClone(config), config)
+    })
+  })
+
+  describe('of conf/config.example.yaml', () => {
+    const path = 'conf/config.example.yaml'
+    const text = readFileSync(path, 'utf8')
+
+    it('is the defaults, without a warning', () => {
+      const { config, warnings } = loadConfig({ file: path, env: {} })
+      assert.deepEqual(config, load('').config)
+      assert.deepEqual(warnings, [])
+    })
+
+    it('has every key, commented out where there is no default', () => {
+      const at = loadConfig({ file: path, env: {} }).where
+      const optional = (path: string) =>
+        keyAt(path).optional ? new RegExp(`^ *# ${path.split('.').at(-1)}:`, 'm') : undefined
+      const missing = paths(schema).filter(path => !(optional(path)?.test(text) ?? /:\d+: /.test(exact(at, path))))
+      assert.deepEqual(missing, [])
+    })
+
+    function keyAt(path: string): Key<unknown> {
+      return path.split('.').reduce<Key<unknown>>((key, name) => key.keys![name]!, schema)
+    }
+
+    /** Where a key stands, if its own line says so; a key above it does not count. */
+    function exact(where: (path: string) => string, path: string): string {
+      const found = where(path)
+      const line = Number(/:(\d+): /.exec(found)?.[1] ?? 0)
+      return text
+        .split('\n')
+        [line - 1]?.trim()
+        .startsWith(`${path.split('.').at(-1)}:`)
+        ? found
+        : ''
+    }
+  })
+
+  describe('of conf/config.yaml', () => {
+    it('is the defaults, written short', () => {
+      const { config, warnings } = loadConfig({ file: 'conf/config.yaml', env: {} })
+      assert.deepEqual(config, load('').config)
+      assert.deepEqual(warnings, [])
+    })
+  })
+
+  describe('merged over the defaults', () => {
+    it('keeps the siblings of a key that is written', () => {
+      const { control, status } = load('apisix: {control: {port: 9999}, status: {ip: 0.0.0.0}}').config.apisix
+      assert.deepEqual(control, { ip: '127.0.0.1', port: 9999 })
+      assert.deepEqual(status, { ip: '0.0.0.0', port: 7085 })
+    })
+
+    it('replaces lists whole', () => {
+      const { allowAdmin } = load('deployment: {admin: {allow_admin: [10.0.0.0/8, "::1"]}}').config.deployment.admin
+      assert.deepEqual(allowAdmin, ['10.0.0.0/8', '::1'])
+    })
+
+    it('takes null as nobody, nothing or everybody where that means something', () => {
+      const { config } = load('apisix: {status: null}\ndeployment: {admin: {allow_admin: null}}')
+      assert.equal(config.apisix.status, undefined)
+      assert.deepEqual(config.deployment.admin.allowAdmin, [])
+      assert.deepEqual(listeners(config).status, [])
+    })
+
+    it('refuses null where a default would be missed', () => {
+      assert.equal(
+        refusal('apisix:\n  node_listen:\n'),
+        'config.yaml:2: apisix.node_listen: is null: leave the key out to have its default',
+      )
+    })
+  })
+
+  describe('of ports', () => {
+    const listen = (value: string) =>
+      load(`apisix: {enable_ipv6: false, node_listen: ${value}}`).config.apisix.nodeListen
+
+    it('takes a port, a list of ports, and addresses', () => {
+      assert.deepEqual(listen('80'), [{ ip: undefined, port: 80 }])
+      assert.deepEqual(
+        listen('[80, 81]'),
+        [80, 81].map(port => ({ ip: undefined, port })),
+      )
+      assert.deepEqual(listen('[{ip: 10.0.0.1, port: 80}, {port: 81}, {ip: "[::1]", port: 82}]'), [
+        { ip: '10.0.0.1', port: 80 },
+        { ip: undefined, port: 81 },
+        { ip: '::1', port: 82 },
+      ])
+    })
+
+    it('adds IPv6 to ports without an address, unless told not to', () => {
+      const hosts = (text: string) => listeners(load(text).config).data.map(({ host }) => host)
+      const ports = 'node_listen: [80, {ip: 10.0.0.1, port: 81}]'
+      assert.deepEqual(hosts(`apisix: {${ports}}`), ['0.0.0.0', '::', '10.0.0.1'])
+      assert.deepEqual(hosts(`apisix: {${ports}, enable_ipv6: false}`), ['0.0.0.0', '10.0.0.1'])
+    })
+
+    it('opens no listener for what is switched off', () => {
+      const { config } = load(
+        'apisix: {enable_admin: false, enable_control: false}\nplugin_attr: {prometheus: {enable_export_server: false}}',
+      )
+      const { admin, control, prometheus } = listeners(config)
+      assert.deepEqual([admin, control, prometheus], [[], [], []])
+    })
+
+    it('refuses two servers on one port, and only then', () => {
+      assert.equal(
+        refusal('apisix:\n  node_listen: 9180\n'),
+        'config.yaml: deployment.admin.admin_listen: port 9180 is also that of apisix.node_listen',
+      )
+      assert.match(
+        refusal('apisix: {node_listen: [80, {ip: 10.0.0.1, port: 80}]}'),
+        /node_listen\[1\]: port 80 is also that of apisix\.node_listen\[0\]$/,
+      )
+      load('apisix: {enable_admin: false, node_listen: 9180}')
+      load('apisix: {control: {ip: 127.0.0.2, port: 9091}}')
+      load('apisix: {control: {port: 0}, status: {port: 0}}')
+    })
+  })
+
+  describe('with the environment filled in', () => {
+    const admin = (key: string) => `deployment: {admin: {admin_key: [{name: a, key: "${key}"}]}}`
+
+    it('makes numbers and booleans of them, unless text is wanted', () => {
+      const env = { PORT: '1234', ON: 'false', KEY: '0012', LIMIT: '10m' }
+      const { config } = load(
+        [
+          'apisix: {node_listen: "${{PORT}}", enable_control: "${{ ON }}"}',
+          'nginx_config: {http: {client_max_body_size: "${{LIMIT}}"}}',
+          admin('${{KEY}}'),
+        ].join('\n'),
+        env,
+      )
+      assert.equal(config.apisix.nodeListen[0]!.port, 1234)
+      assert.equal(config.apisix.enableControl, false)
+      assert.equal(config.nginxConfig.http.clientMaxBodySize, 10 * 1024 * 1024)
+      assert.equal(config.deployment.admin.adminKey[0]!.key, '0012')
+    })
+
+    it('uses the default of a variable that is not set, and not of one that is empty', () => {
+      const key = (env: Record<string, string>) =>
+        load(admin('a-${{X:=b}}-c'), env).config.deployment.admin.adminKey[0]!.key
+      assert.equal(key({}), 'a-b-c')
+      assert.equal(key({ X: 'x' }), 'a-x-c')
+      assert.equal(key({ X: '' }), 'a--c')
+    })
+
+    it('does not convert what is written as text in the file', () => {
+      assert.equal(
+        refusal('apisix: {node_listen: "80"}'),
+        'config.yaml:1: apisix.node_listen: expected a whole number from 0 to 65535, got "80"',
+      )
+    })
+
+    it('names the variable that is missing, and the line', () => {
+      assert.equal(
+        refusal(`apisix:\n  node_listen: \${{PORT}}\n`),
+        "config.yaml:2: apisix.node_listen: can't find environment variable PORT",
+      )
+      assert.match(refusal(admin('${{toString}}')), /can't find environment variable toString$/)
+    })
+
+    it('does not take an unclosed variable for a key', () => {
+      assert.match(refusal(admin('${{ADMIN_KEY}')), /admin_key\[0\]\.key: an environment variable is not closed by }}$/)
+    })
+
+    it('leaves keys and comments alone', () => {
+      assert.match(refusal('"${{A}}": 1', { A: 'apisix' }), /unknown key$/)
+      load('# ${{NOT_SET}}\n')
+    })
+
+    it('lets APISIX_WORKER_PROCESSES stand above the file', () => {
+      load('nginx_config: {worker_processes: 4}', { APISIX_WORKER_PROCESSES: '1' })
+      assert.equal(
+        refusal('', { APISIX_WORKER_PROCESSES: '4' }),
+        'config.yaml: nginx_config.worker_processes: several workers are not served in this version, use 1 or auto (got the value of APISIX_WORKER_PROCESSES)',
+      )
+    })
+
+    it('reads the file of the profile', () => {
+      assert.throws(
+        () => loadConfig({ env: { APISIX_PROFILE: 'nowhere' } }),
+        /^ConfigError: conf\/config-nowhere\.yaml: /,
+      )
+    })
+
+    it('fills in what it is given, wherever it stands', () => {
+      const word = fc.stringMatching(/^[a-zA-Z0-9_.-]{0,12}$/)
+      fc.assert(
+        fc.property(word, word, word, (before, value, after) => {
+          const { key } = load(admin(`${before}\${{V}}${after}`), { V: value }).config.deployment.admin.adminKey[0]!
+          assert.equal(key, before + value + after)
+        }),
+        { numRuns: 50 },
+      )
+    })
+  })
+
+  describe('of durations and sizes', () => {
+    const timeout = (value: string) =>
+      load(`nginx_config: {http: {client_header_timeout: ${value}}}`).config.nginxConfig.http.clientHeaderTimeout
+    const size = (value: string) =>
+      load(`nginx_config: {http: {client_max_body_size: ${value}}}`).config.nginxConfig.http.clientMaxBodySize
+
+    it('reads durations as milliseconds', () => {
+      const read = ['1', '1.5', '"90"', '500ms', '60s', '1m30s', '2h', '1d'].map(timeout)
+      assert.deepEqual(read, [1000, 1500, 90_000, 500, 60_000, 90_000, 7_200_000, 86_400_000])
+    })
+
+    it('reads sizes as bytes', () => {
+      assert.deepEqual(['0', '100', '8k', '10m', '1G'].map(size), [0, 100, 8192, 10_485_760, 1_073_741_824])
+    })
+
+    it('refuses what is neither', () => {
+      for (const wrong of ['soon', '-1', '1x', 'true', '[1]', '0', '25d'])
+        assert.throws(() => timeout(wrong), ConfigError)
+      for (const wrong of ['-1', '1.5', '1t', 'many', '{}', '99999999g']) assert.throws(() => size(wrong), ConfigError)
+    })
+  })
+
+  describe('that is wrong', () => {
+    const wrong: [what: string, text: string, line: string][] = [
+      ['a mistyped key', 'apisix:\n  node_lisen: 1', '2: apisix.node_lisen: unknown key (did you mean node_listen?)'],
+      ['a key in the wrong group', 'node_listen: 1', '1: node_listen: unknown key (did you mean apisix.node_listen?)'],
+      ['a key nobody knows', 'zebra: 1', '1: zebra: unknown key'],
+      [
+        'an unknown key of a list item',
+        'apisix:\n  node_listen:\n    - port: 1\n      adress: 1',
+        '4: apisix.node_listen[0].adress: unknown key',
+      ],
+      [
+        'a mistyped key of a group that is not served',
+        'apisix:\n ssl:\n  ssl_cipher: x',
+        '3: apisix.ssl.ssl_cipher: unknown key (did you mean ssl_ciphers?)',
+      ],
+      ['a path written as a key', '"apisix.enable_http2": true', '1: "apisix.enable_http2": unknown key'],
+      ['a key of an object', 'toString: 1', '1: toString: unknown key'],
+      ['__proto__', '__proto__: {apisix: 1}', '1: __proto__: unknown key'],
+      [
+        'a key that stands twice',
+        'apisix:\n  node_listen: 1\n  node_listen: 2',
+        '3: apisix.node_listen: stands here twice (first on line 2)',
+      ],
+      ['a wrong type', 'apisix: {enable_admin: 1}', '1: apisix.enable_admin: expected true or false, got 1'],
+      ['a value for a group', 'apisix: [1]', '1: apisix: expected a group of keys, got a list'],
+      [
+        'a group for a value',
+        'apisix: {proxy_mode: {a: 1}}',
+        '1: apisix.proxy_mode: expected http, got a group of keys',
+      ],
+      [
+        'a value for a list',
+        'deployment: {admin: {allow_admin: 127.0.0.1}}',
+        '1: deployment.admin.allow_admin: expected a list, got text',
+      ],
+      [
+        'a port out of range',
+        'apisix: {node_listen: [80, 70000]}',
+        '1: apisix.node_listen[1]: expected a whole number from 0 to 65535, got 70000',
+      ],
+      ['a missing key', 'apisix: {node_listen: [{ip: 127.0.0.1}]}', '1: apisix.node_listen[0].port: is missing'],
+      [
+        'a host name for an address',
+        'apisix: {control: {ip: localhost}}',
+        '1: apisix.control.ip: expected an IP address, got "localhost"',
+      ],
+      [
+        'a range that is none',
+        'deployment: {admin: {allow_admin: [10.0.0.0/33]}}',
+        '1: deployment.admin.allow_admin[0]: expected an IP address or a CIDR range such as 10.0.0.0/8, got "10.0.0.0/33"',
+      ],
+      [
+        'a word that is none of those allowed',
+        'nginx_config: {error_log_level: loud}',
+        '1: nginx_config.error_log_level: expected one of debug, info, notice, warn, error, crit, alert, emerg, got "loud"',
+      ],
+      [
+        'a syntax error',
+        'apisix:\n  a: [1\nb: 2',
+        '3: Flow sequence in block collection must be sufficiently indented and end with a ]',
+      ],
+      ['a tag', 'apisix: !include x', '1: Unresolved tag: !include'],
+      ['a second document', 'apisix: {}\n---\napisix: {}', '2: a second document begins here, but one is wanted'],
+      ['an alias of nothing', 'apisix: *x', '1: apisix: no anchor &x stands above *x'],
+      ['bottomless nesting', '['.repeat(100_000), '1: is nested too deeply'],
+      ['a list for a file', '- 1', ' expected a group of keys, got a list'],
+    ]
+    for (const [what, text, line] of wrong) {
+      it(`says so in one line: ${what}`, () => assert.equal(refusal(text), `config.yaml:${line}`))
+    }
+
+    it('says so of a file that cannot be read', () => {
+      assert.throws(() => loadConfig({ file: '/nowhere/c.yaml', env: {} }), {
+        message: '/nowhere/c.yaml: cannot be read: no such file or directory',
+      })
+      assert.throws(() => loadConfig({ file: tmpdir(), env: {} }), ConfigError)
+      assert.equal(refusal(Buffer.from([0xff, 0xfe, 0x41])), 'config.yaml: is not UTF-8 text')
+      assert.equal(refusal(`#${' '.repeat(1 << 20)}`), 'config.yaml: is larger than 1 MiB')
+    })
+
+    it('unfolds aliases, up to a bound', () => {
+      const { config } = load('apisix: {control: &a {ip: 127.0.0.3}, status: *a}')
+      assert.equal(config.apisix.status?.ip, '127.0.0.3')
+      const laughs = [
+        'a0: &a0 [x]',
+        ...Array.from({ length: 9 }, (_, n) => `a${n + 1}: &a${n + 1} [${Array(9).fill(`*a${n}`)}]`),
+      ]
+      assert.match(refusal(laughs.join('\n')), /more than 100 aliases$/)
+      assert.match(refusal('apisix: &x [*x]'), /more than 100 aliases$/)
+    })
+
+    it('does not repeat secrets', () => {
+      const secret = 'hunter2hunter2'
+      const admin = (key: string, env = {}) =>
+        refusal(`deployment: {admin: {admin_key: [{name: a, key: ${key}}]}}`, env)
+      const messages = [
+        admin(`"${secret} with a space"`),
+        admin(`[${secret}]`),
+        refusal(`apisix: {data_encryption: {keyring: [${secret}]}}`),
+        refusal('apisix: {node_listen: "${{KEY}}"}', { KEY: secret }),
+        refusal('apisix: {proxy_mode: "${{KEY}}"}', { KEY: secret }),
+        refusal('apisix: {control: {ip: "${{KEY}}"}}', { KEY: secret }),
+      ]
+      for (const message of messages) assert.doesNotMatch(message, /hunter2/)
+      assert.match(messages[3]!, /got the value of KEY$/)
+    })
+
+    it('is refused with a ConfigError, whatever the file holds', () => {
+      const scalar = fc.oneof(fc.string(), fc.integer(), fc.double(), fc.boolean(), fc.constant(null))
+      const value = fc.oneof(scalar, fc.array(scalar), fc.dictionary(fc.string(), scalar))
+      fc.assert(
+        fc.property(fc.constantFrom(...paths(schema)), value, (path, value) => {
+          try {
+            load(nested(path, JSON.stringify(value)))
+          } catch (error) {
+            assert.ok(error instanceof ConfigError, String((error as Error).stack))
+            assert.doesNotMatch(error.message, /\n/)
+          }
+        }),
+        { numRuns: 300 },
+      )
+    })
+  })
+
+  describe('with keys of APISIX that Sluice does not act on', () => {
+    it('reports each of those without effect once', () => {
+      const text =
+        'apisix:\n  enable_http2: true\n  ssl:\n    ssl_protocols: TLSv1.3\ndeployment:\n  etcd:\n    host: [http://a]\n'
+      assert.deepEqual(warningsOf(text), [
+        'config.yaml:2: apisix.enable_http2 has no effect in Sluice: only HTTP/1.1 is spoken in this version',
+        'config.yaml:4: apisix.ssl.ssl_protocols has no effect in Sluice: there are no TLS listeners in this version',
+        'config.yaml:6: deployment.etcd has no effect in Sluice: resources are kept in the embedded store',
+      ])
+    })
+
+    it('refuses those that would change who is served, by name', () => {
+      const refused = [
+        'apisix.ssl.listen: [{port: 9443}]',
+        'apisix.ssl.enable: true',
+        'apisix.proxy_protocol: {listen_http_port: 9181}',
+        'apisix.trusted_addresses: [10.0.0.0/8]',
+        'apisix.stream_proxy: {tcp: [9100]}',
+        'apisix.delete_uri_tail_slash: true',
+        'apisix.normalize_uri_like_servlet: true',
+        'apisix.match_uri_encoded_slash: true',
+        'nginx_config.http.real_ip_from: [10.0.0.0/8]',
+        'nginx_config.http.access_log_format: x',
+        'nginx_config.http_configuration_snippet: x',
+        'deployment.admin.https_admin: true',
+        'deployment.admin.admin_api_mtls.admin_ssl_cert: /a.crt',
+        'discovery: {dns: {servers: [127.0.0.1]}}',
+        'plugin_attr.prometheus.default_buckets: [1]',
+      ]
+      for (const each of refused) {
+        const [path = '', value = ''] = each.split(/: (.*)/)
+        assert.ok(
+          refusal(nested(path, value)).startsWith(`config.yaml:1: ${path}: is not served in this version: `),
+          each,
+        )
+      }
+    })
+
+    it('refuses choices that are not there yet, by name', () => {
+      const choices: [path: string, value: string][] = [
+        ['apisix.router.http', 'radixtree_uri'],
+        ['apisix.proxy_mode', 'stream'],
+        ['deployment.role', 'data_plane'],
+        ['deployment.role', 'control_plane'],
+        ...['etcd', 'yaml', 'json', 'xds'].map((each): [string, string] => [
+          'deployment.role_traditional.config_provider',
+          each,
+        ]),
+        ['deployment.admin.admin_api_version', 'v2'],
+      ]
+      for (const [path, value] of choices) {
+        const line = refusal(nested(path, value))
+        assert.ok(line.startsWith(`config.yaml:1: ${path}: "${value}" is not served in this version, only `), line)
+      }
+    })
+
+    it('says nothing of those that ask for what is so anyway', () => {
+      const harmless = [
+        'apisix.ssl.enable: false',
+        'apisix.ssl: null',
+        'apisix.stream_proxy: null',
+        'apisix.delete_uri_tail_slash: false',
+        'deployment.admin.https_admin: false',
+        'deployment.admin.admin_api_mtls: {admin_ssl_cert: "", admin_ssl_cert_key: "", admin_ssl_ca_cert: ""}',
+        'nginx_config.http_configuration_snippet: ""',
+      ]
+      for (const each of harmless) {
+        const [path = '', value = ''] = each.split(/: (.*)/)
+        assert.deepEqual(warningsOf(nested(path, value)), [], each)
+      }
+    })
+
+    it('reports variables of the environment that have no effect', () => {
+      assert.deepEqual(warningsOf('', { APISIX_DEPLOYMENT_ETCD_HOST: '["http://a"]' }), [
+        'the environment variable APISIX_DEPLOYMENT_ETCD_HOST has no effect in Sluice: the store is embedded',
+      ])
+    })
+  })
+
+  describe('of secrets', () => {
+    const admin = (keys: string, more = '') => `deployment: {admin: {admin_key: ${keys}${more}}}`
+
+    it('refuses the keys that APISIX publishes', () => {
+      for (const key of ['edd1c9f034335f136f87ad84b625c8f1', '4054f7cf07e344346cd3f287985e76a2']) {
+        const line = refusal(admin(`[{name: a, key: ${key}}]`))
+        assert.match(
+          line,
+          /^config\.yaml:1: deployment\.admin\.admin_key\[0\]\.key: is a default that APISIX publishes/,
+        )
+        assert.ok(!line.includes(key))
+      }
+      for (const key of ['qeddd145sfvddff3', 'edd1c9f0985e76a2']) {
+        assert.match(
+          refusal(`apisix: {data_encryption: {keyring: [${key}]}}`),
+          /keyring\[0\]: is a default that APISIX/,
+        )
+      }
+    })
+
+    it('takes keyring keys of 16 and of 32 characters only', () => {
+      const keyring = (...sizes: number[]) =>
+        `apisix: {data_encryption: {keyring: [${sizes.map(size => 'k'.repeat(size)).join(', ')}]}}`
+      assert.equal(load(keyring(16, 32)).config.apisix.dataEncryption.keyring?.length, 2)
+      assert.match(refusal(keyring(16, 24)), /keyring\[1\]: expected 16 or 32 ASCII characters without spaces$/)
+      assert.match(refusal(keyring()), /keyring: expected at least one key$/)
+    })
+
+    it('leaves at most one admin key to be made, and never a viewer key', () => {
+      load(admin('[{name: a, key: ""}, {name: v, key: secret, role: viewer}]'))
+      assert.match(refusal(admin('[{name: a}, {name: b}]')), /only one key can be left empty/)
+      assert.match(refusal(admin('[{name: v, role: viewer}]')), /only a key of role admin can be left empty$/)
+      assert.match(refusal(admin('[{name: a, key: x}, {name: a, key: y}]')), /the name a stands here twice$/)
+    })
+
+    it('refuses an admin API that nobody could use, and warns of one that everybody can', () => {
+      for (const none of ['[]', 'null']) assert.match(refusal(admin(none)), /admin_key: holds no key: add one/)
+      assert.deepEqual(warningsOf(admin('[]', ', admin_key_required: false')), [
+        'config.yaml:1: deployment.admin.admin_key_required is false: whoever reaches the admin API may change everything',
+      ])
+    })
+  })
+})
