@@ -1,15 +1,14 @@
 // What a plugin is: one value. It registers nothing, patches nothing, and sees a request only through its Context.
-import type { FromSchema, JSONSchema } from 'json-schema-to-ts'
 import type { Context } from './context.ts'
+import type { Infer, Schema } from './json-schema.ts'
 import type { Logger } from './observe/log.ts'
 import type { Metrics } from './observe/metrics.ts'
+import type { Transport } from './proxy/transport.ts'
 import type { Filter, Reply } from './reply.ts'
 
 export type Awaitable<T> = T | Promise<T>
 
-/** A JSON Schema object: documentation, validation and, through `FromSchema`, the type of a config. */
-export type Schema = Exclude<JSONSchema, boolean>
-export type Infer<S extends Schema> = FromSchema<S>
+export type { Infer, Schema }
 
 /** A hook that may end the turn by returning a Reply. */
 export type TurnHook = (ctx: Context) => Awaitable<Reply | void>
@@ -50,6 +49,7 @@ export interface Env {
   random(): number
   log: Logger
   metrics: Metrics
+  transport: Transport
   owner: Owner
 }
 
@@ -85,7 +85,9 @@ export interface Plugin extends Omit<PluginSpec<Schema, Schema>, 'check' | 'setu
 }
 
 /** Makes a plugin. The schema is the source of the type of `config` in `setup` and `check`. */
-export function plugin<const S extends Schema, const C extends Schema = Schema>(spec: PluginSpec<S, C>): Plugin {
+export function plugin<const S extends Schema, const C extends Schema = { readonly type: 'object' }>(
+  spec: PluginSpec<S, C>,
+): Plugin {
   // The cast forgets the config's type; schema validation at load is what it stands on.
   return spec as unknown as Plugin
 }

@@ -1,0 +1,28 @@
+// Consumers (facts core 3.5): who asks; schema and type.
+import type { Schema } from '../plugin.ts'
+import { desc, id, labels, type Plugins, plugins, times } from './attributes.ts'
+
+/** A consumer as the data plane uses it. Its key in the store is its username. */
+export interface Consumer {
+  username: string
+  plugins?: Plugins
+  desc?: string
+  labels?: Record<string, string>
+  create_time?: number
+  update_time?: number
+}
+
+export const consumerSchema: Schema = {
+  type: 'object',
+  properties: {
+    id,
+    username: { type: 'string', minLength: 1, maxLength: 256, pattern: '^[a-zA-Z0-9_\\-]+$' },
+    group_id: id,
+    plugins,
+    desc,
+    labels,
+    ...times,
+  },
+  required: ['username'],
+  additionalProperties: false,
+}

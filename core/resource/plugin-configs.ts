@@ -1,0 +1,156 @@
+// The plugin configs of a resource: what makes them valid, and their defaults; knows plugins only as schemas and checks.
+import type { Plugin, Schema } from '../plugin.ts'
+import { checkExpr } from '../router/expr.ts'
+import { isObject, isReference, type Validator, validator } from '../schema.ts'
+import type { Plugins } from './attributes.ts'
+
+/** What a plugin's config is for: to run, or, of an authentication plugin on a consumer, to be recognised by. */
+export type PluginUse = 'config' | 'consumer'
+
+/** How the kernel runs a plugin (facts core 1.2). */
+const metaSchema = {
+  type: 'object',
+  properties: {
+    disable: { type: 'boolean' },
+    error_response: { type: ['string', 'object'] },
+    priority: { type: 'integer' },
+    filter: { type: 'array' },
+    pre_function: { type: 'string' },
+  },
+  additionalProperties: false,
+} as const satisfies Schema
+
+interface Known {
+  schema: Schema
+  validator: Validator<Record<string, unknown>>
+}
+
+/** Made on first use and kept as long as the plugin: compiling takes milliseconds, and a plugin never changes. */
+const made = new WeakMap<Plugin, Partial<Record<PluginUse, Known>>>()
+
+function known(plugin: Plugin, use: PluginUse): Known {
+  const own = made.get(plugin) ?? {}
+  made.set(plugin, own)
+  own[use] ??= make(plugin, (use === 'consumer' ? plugin.consumer : undefined) ?? plugin.schema)
+  return own[use]
+}
+
+function make(plugin: Plugin, written: Schema): Known {
+  const schema: Schema = { ...written, type: 'object', properties: { ...written.properties, _meta: metaSchema } }
+  return { schema, validator: validator(schema, { secret: plugin.encrypt ?? [] }) }
+}
+
+/** The schema that a config of `plugin` must fit, `_meta` included. */
+export function pluginSchema(plugin: Plugin, use: PluginUse): Schema {
+  return known(plugin, use).schema
+}
+
+/** A deep copy of a config with the plugin's defaults. `_meta` stays where it is. Never throws. */
+export function fillPlugin(plugin: Plugin, config: unknown, use: PluginUse = 'config'): Record<string, unknown> {
+  return known(plugin, use).validator.fill(config)
+}
+
+/** What the config of `plugin` on a resource is for: only consumers hold credentials. */
+export function useOf(plugin: Plugin, kind: string): PluginUse {
+  return kind === 'consumers' && plugin.type === 'auth' ? 'consumer' : 'config'
+}
+
+/** The first thing that is wrong with the plugin configs of a resource of `kind` (facts core 4.8). */
+export function pluginsProblem(
+  configs: Plugins,
+  kind: string,
+  plugins: ReadonlyMap<string, Plugin>,
+): string | undefined {
+  for (const [name, config] of Object.entries(configs)) {
+    const plugin = plugins.get(name)
+    if (!isTable(config)) return `invalid plugin conf ${scalar(config)} for plugin [${name.slice(0, 256)}]`
+    if (plugin === undefined) return `unknown plugin [${name.slice(0, 256)}]`
+    // A disabled plugin's config may be anything (facts core 1.2): it is never used.
+    const problem = isDisabled(config) ? undefined : configProblem(plugin, useOf(plugin, kind), config)
+    if (problem !== undefined) return problem
+  }
+  return undefined
+}
+
+/** What is wrong with one config: by its schema, by the plugin itself, or in its `_meta`. */
+export function configProblem(plugin: Plugin, use: PluginUse, config: Record<string, unknown>): string | undefined {
+  const failed = (reason: string) => `failed to check the configuration of plugin ${plugin.name} err: ${reason}`
+  const invalid = known(plugin, use).validator.check(config)
+  if (invalid !== undefined) return failed(invalid)
+  const reference = referenceIn(config)
+  if (reference !== undefined) {
+    return failed(`property "${reference}" is a secret reference, which this version of Sluice does not resolve`)
+  }
+  if (use === 'config') {
+    const { _meta: _, ...own } = fillPlugin(plugin, config)
+    const refused = plugin.check?.(own)
+    if (refused !== undefined) return failed(refused)
+  }
+  return metaProblem(plugin.name, config._meta as { filter?: unknown; pre_function?: string } | undefined)
+}
+
+function metaProblem(name: string, meta: { filter?: unknown; pre_function?: string } = {}): string | undefined {
+  if (meta.pre_function !== undefined) {
+    return `failed to load _meta.pre_function in plugin ${name}: Lua is not run here, write a plugin instead`
+  }
+  const invalid = meta.filter === undefined ? undefined : checkExpr(meta.filter)
+  return invalid && `failed to validate the 'vars' expression: ${invalid}`
+}
+
+/** Attributes of a resource's plugin configs that are accepted without effect, and configs that only `disable` lets pass. */
+export function pluginsWarnings(configs: Plugins, kind: string, plugins: ReadonlyMap<string, Plugin>): string[] {
+  return Object.entries(configs).flatMap(([name, config]) => {
+    const plugin = plugins.get(name)
+    if (plugin === undefined || !isObject(config)) return []
+    const use = useOf(plugin, kind)
+    if (isDisabled(config)) {
+      return configProblem(plugin, use, config) === undefined ? [] : [`plugins.${name} is not valid, and disabled`]
+    }
+    const without = (attribute: string) => `plugins.${name}.${attribute} has no effect`
+    const inert = (plugin.inert ?? []).filter(path => at(config, path.split('.')) !== undefined)
+    const unknown = unknownTo(pluginSchema(plugin, use), config).filter(name => !inert.includes(name))
+    return [...inert, ...unknown].map(without)
+  })
+}
+
+/** Names in a config that its schema does not speak of, where it can be told. */
+function unknownTo(schema: Schema, config: Record<string, unknown>): string[] {
+  const { properties = {}, patternProperties, additionalProperties, allOf, anyOf, oneOf } = schema
+  const open = [patternProperties, additionalProperties, allOf, anyOf, oneOf, schema.if].some(
+    part => part !== undefined,
+  )
+  const free = open || Object.keys(properties).length === 1
+  return free ? [] : Object.keys(config).filter(name => !Object.hasOwn(properties, name))
+}
+
+export function isDisabled(config: Record<string, unknown>): boolean {
+  return isObject(config._meta) && config._meta.disable === true
+}
+
+/** An object, or what Lua takes for an empty one. */
+function isTable(value: unknown): boolean {
+  return typeof value === 'object' && value !== null
+}
+
+/** What stands where an object should: nothing that could be a secret. */
+function scalar(value: unknown): string {
+  return typeof value === 'string' ? '"***"' : String(value)
+}
+
+/** Where in a config a secret reference stands, dotted. */
+function referenceIn(value: unknown, path: readonly string[] = []): string | undefined {
+  if (isReference(value)) return path.join('.')
+  if (typeof value !== 'object' || value === null) return undefined
+  for (const [key, inner] of Object.entries(value)) {
+    const found = referenceIn(inner, [...path, key])
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+function at(value: unknown, path: readonly string[]): unknown {
+  return path.reduce<unknown>(
+    (inner, step) => (isObject(inner) && Object.hasOwn(inner, step) ? inner[step] : undefined),
+    value,
+  )
+}

@@ -1,0 +1,160 @@
+// Variables of a request by name (facts core 1.9), for EXPR, templates, log formats and keys; a table, nothing more.
+import { hostname } from 'node:os'
+import type { Attempt, Context } from '../context.ts'
+import { exchange } from '../llm/exchange.ts'
+import { lastNode, latencyMs, requestSize, responseSize } from '../observe/measures.ts'
+import { bodyArg, formArg } from './post-arg.ts'
+
+/** Texts, as in nginx, except for the counts and times of `llm_*`. */
+export type Variable = string | number | undefined
+
+type Getter = (ctx: Context) => Variable
+
+const host = hostname()
+
+const getters = new Map<string, Getter>(
+  Object.entries<Getter>({
+    args: ctx => ctx.request.search,
+    balancer_ip: ctx => exchange.get(ctx)?.instance ?? lastNode(ctx)?.host,
+    balancer_port: ctx => lastNode(ctx)?.port,
+    body_bytes_sent: ctx => String(ctx.bodyBytesSent),
+    bytes_sent: ctx => String(responseSize(ctx)),
+    apisix_request_id: ctx => ctx.id,
+    apisix_upstream_response_time: ctx => exchange.get(ctx)?.upstreamMs ?? times(ctx, 'responseMs'),
+    consumer_name: ctx => ctx.consumer?.username,
+    content_length: ctx => ctx.request.headers.get('content-length'),
+    content_type: ctx => ctx.request.headers.get('content-type'),
+    host: ctx => ctx.request.host,
+    hostname: () => host,
+    is_args: ctx => (ctx.request.search === '' ? '' : '?'),
+    method: ctx => ctx.request.method,
+    msec: ctx => ((ctx.start + latencyMs(ctx)) / 1000).toFixed(3),
+    pid: () => String(process.pid),
+    query_string: ctx => ctx.request.search,
+    real_request_uri: ctx => ctx.request.target,
+    remote_addr: ctx => ctx.request.remoteAddress,
+    remote_port: ctx => String(ctx.request.remotePort),
+    request: ctx => `${ctx.request.method} ${ctx.request.target} HTTP/${ctx.request.httpVersion}`,
+    request_id: ctx => ctx.id,
+    request_length: ctx => String(requestSize(ctx)),
+    request_method: ctx => ctx.request.method,
+    request_time: ctx => seconds(latencyMs(ctx)),
+    request_uri: ctx => ctx.request.path + (ctx.request.search === '' ? '' : `?${ctx.request.search}`),
+    route_id: ctx => ctx.route?.id,
+    route_name: ctx => ctx.route?.name,
+    scheme: ctx => ctx.request.scheme,
+    server_name: () => '_',
+    server_port: ctx => String(ctx.request.serverPort),
+    server_protocol: ctx => `HTTP/${ctx.request.httpVersion}`,
+    service_id: ctx => ctx.route?.service?.id,
+    service_name: ctx => ctx.route?.service?.name,
+    status: ctx => ctx.reply && String(ctx.reply.status),
+    time_iso8601: ctx => iso8601(nowOf(ctx)),
+    time_local: ctx => commonLogTime(nowOf(ctx)),
+    upstream_addr: ctx => joined(ctx, attempt => attempt.address),
+    upstream_connect_time: ctx => times(ctx, 'connectMs'),
+    upstream_header_time: ctx => times(ctx, 'headerMs'),
+    upstream_host: ctx => ctx.outbound.host,
+    upstream_response_length: ctx => joined(ctx, attempt => String(attempt.bytesReceived)),
+    upstream_response_time: ctx => times(ctx, 'responseMs'),
+    upstream_status: ctx => joined(ctx, attempt => attempt.status?.toString()),
+    upstream_uri: ctx => ctx.outbound.target,
+    uri: ctx => ctx.request.path,
+    // facts ai-plugins 18.1
+    request_type: ctx => exchange.get(ctx)?.requestType ?? 'traditional_http',
+    request_llm_model: ctx => text(exchange.get(ctx)?.requestModel),
+    llm_model: ctx => text(exchange.get(ctx)?.model),
+    llm_time_to_first_token: ctx => exchange.get(ctx)?.timeToFirstTokenMs ?? 0,
+    llm_prompt_tokens: ctx => exchange.get(ctx)?.usage?.prompt ?? 0,
+    llm_completion_tokens: ctx => exchange.get(ctx)?.usage?.completion ?? 0,
+    llm_total_tokens: ctx => exchange.get(ctx)?.usage?.total ?? 0,
+    llm_cache_read_input_tokens: ctx => exchange.get(ctx)?.usage?.cacheRead ?? 0,
+    llm_cache_creation_input_tokens: ctx => exchange.get(ctx)?.usage?.cacheCreation ?? 0,
+    llm_reasoning_tokens: ctx => exchange.get(ctx)?.usage?.reasoning ?? 0,
+    llm_stream: ctx => String(exchange.get(ctx)?.requestType === 'ai_stream'),
+    llm_has_tool_calls: ctx => String(exchange.get(ctx)?.hasToolCalls ?? false),
+    llm_tool_count: ctx => exchange.get(ctx)?.toolCount ?? 0,
+    llm_end_user_id: ctx => exchange.get(ctx)?.endUserId ?? '',
+    llm_content_risk_level: () => '',
+  }),
+)
+
+const prefixes: readonly (readonly [prefix: string, get: (ctx: Context, rest: string) => Variable])[] = [
+  ['arg_', (ctx, name) => ctx.request.query(name)],
+  ['http_', (ctx, name) => field(ctx.request.headers, name)],
+  ['cookie_', cookie],
+  ['sent_http_', (ctx, name) => ctx.reply && field(ctx.reply.headers, name)],
+  ['post_arg_', formArg],
+  ['post_arg.', bodyArg],
+]
+
+/** The value of a variable now; undefined when it has none, or when there is no such variable. */
+export function variable(ctx: Context, name: string): Variable {
+  const get = getters.get(name)
+  if (get !== undefined) return get(ctx)
+  for (const [prefix, getRest] of prefixes) {
+    if (name.startsWith(prefix)) return getRest(ctx, name.slice(prefix.length))
+  }
+  return undefined
+}
+
+/** A field whose name is written with `_` for `-`, in any case. */
+function field(headers: Context['request']['headers'], name: string): string | undefined {
+  return headers.get(name.replaceAll('_', '-')) ?? headers.get(name)
+}
+
+function cookie(ctx: Context, name: string): string | undefined {
+  for (const line of ctx.request.headers.all('cookie')) {
+    for (const pair of line.split(';')) {
+      const equals = pair.indexOf('=')
+      if (equals >= 0 && pair.slice(0, equals).trim() === name) return pair.slice(equals + 1).trim()
+    }
+  }
+  return undefined
+}
+
+/** One value per attempt, as nginx lists them; undefined when there was none. */
+function joined(ctx: Context, of: (attempt: Attempt) => string | undefined): string | undefined {
+  return ctx.attempts.length === 0 ? undefined : ctx.attempts.map(attempt => of(attempt) ?? '-').join(', ')
+}
+
+function times(ctx: Context, of: 'connectMs' | 'headerMs' | 'responseMs'): string | undefined {
+  return joined(ctx, attempt => (attempt[of] === undefined ? undefined : seconds(attempt[of])))
+}
+
+/** A model is what the client says it is; only texts and numbers have a text. */
+function text(value: unknown): string {
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
+}
+
+function seconds(ms: number): string {
+  return (ms / 1000).toFixed(3)
+}
+
+function nowOf(ctx: Context): Date {
+  return new Date(ctx.start + latencyMs(ctx))
+}
+
+const two = (n: number): string => String(n).padStart(2, '0')
+
+/** `2026-02-01T10:11:12+01:00` */
+function iso8601(date: Date): string {
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}T${clock(date)}${zone(date, ':')}`
+}
+
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
+
+/** `01/Feb/2026:10:11:12 +0100` */
+function commonLogTime(date: Date): string {
+  return `${two(date.getDate())}/${MONTHS[date.getMonth()]}/${date.getFullYear()}:${clock(date)} ${zone(date, '')}`
+}
+
+function clock(date: Date): string {
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`
+}
+
+function zone(date: Date, separator: string): string {
+  const minutes = -date.getTimezoneOffset()
+  const offset = Math.abs(minutes)
+  return `${minutes < 0 ? '-' : '+'}${two(Math.floor(offset / 60))}${separator}${two(offset % 60)}`
+}

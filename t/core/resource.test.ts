@@ -1,0 +1,371 @@
+// Resources: which are refused and in which words, and what the data plane gets of the others.
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import {
+  checkResource,
+  fillPlugin,
+  prepareResource,
+  resourceSchemas,
+  type ServedKind,
+  warnings,
+} from '../../core/resource.ts'
+import type { Kind } from '../../core/store/store.ts'
+import { fakePlugins } from '../helpers/admin.ts'
+
+type Value = Record<string, unknown>
+
+const check = (kind: Kind, value: unknown) => checkResource(kind, value, fakePlugins)
+const nodes = { '127.0.0.1:80': 1 }
+const route = (more: Value) => ({ uri: '/a', plugins: {}, ...more })
+const upstream = (more: Value) => ({ nodes, ...more })
+const notServed = (what: string) => `${what} is not served by this version of Sluice`
+const invalid = (what: string) => `invalid configuration: ${what}`
+const attribute = (name: string, what: string) => invalid(`property "${name}" validation failed: ${what}`)
+
+/** Each value gets the answer beside it. */
+function table(kind: Kind, rows: [value: unknown, said: string | undefined][]): void {
+  for (const [value, said] of rows) assert.equal(check(kind, value), said, JSON.stringify(value).slice(0, 300))
+}
+
+describe('a route', () => {
+  it('needs a uri or uris and somebody who answers', () => {
+    const none = 'allOf 1 failed: value should match only one schema, but matches none'
+    const [first, ...rest] = ['uri', 'uris'].flatMap(uri =>
+      ['plugins', 'upstream', 'upstream_id', 'service_id', 'script'].map(answer => `["${answer}","${uri}"]`),
+    )
+    table('routes', [
+      [{}, invalid(none)],
+      [{ plugins: {} }, invalid(none)],
+      [{ uri: '/a' }, invalid(`object matches none of the required: ${[first, ...rest].join(' or ')}`)],
+      [
+        { uri: '/a', uris: ['/b'], plugins: {} },
+        invalid('allOf 1 failed: value should match only one schema, but matches both schemas 1 and 2'),
+      ],
+      [{ uri: '/a', plugins: {} }, undefined],
+      [{ uris: ['/a', '/b'], upstream: { nodes } }, undefined],
+      [{ uri: '/a', upstream_id: 1 }, undefined],
+      [{ uri: '/a', service_id: 'x' }, undefined],
+      [[], invalid('allOf 1 failed: value should match only one schema, but matches none')],
+      ['x', invalid('wrong type: expected object, got string')],
+    ])
+  })
+
+  it('keeps to the limits of its attributes', () => {
+    table('routes', [
+      [route({ uri: 1 }), attribute('uri', 'wrong type: expected string, got number')],
+      [route({ uri: '' }), attribute('uri', 'string too short, expected at least 1, got 0')],
+      [route({ uri: 'x'.repeat(4097) }), attribute('uri', 'string too long, expected at most 4096, got 4097')],
+      [route({ foo: 1 }), invalid('additional properties forbidden, found foo')],
+      [route({ id: 'a/b' }), attribute('id', 'object matches none of the required')],
+      [route({ id: 'x'.repeat(65) }), attribute('id', 'object matches none of the required')],
+      [route({ id: 0 }), attribute('id', 'object matches none of the required')],
+      [route({ id: 'a-b_c.9' }), undefined],
+      [route({ name: '' }), attribute('name', 'string too short, expected at least 1, got 0')],
+      [route({ desc: '😀'.repeat(256) }), undefined],
+      [route({ desc: 'x'.repeat(257) }), attribute('desc', 'string too long, expected at most 256, got 257')],
+      [route({ methods: [] }), undefined],
+      [route({ methods: ['GET', 'PURGE'] }), undefined],
+      [
+        route({ methods: ['GET', 'get'] }),
+        attribute('methods', 'failed to validate item 2: matches none of the enum values'),
+      ],
+      [route({ host: '*.foo.com' }), undefined],
+      [route({ host: '[::1]:8080' }), undefined],
+      [route({ hosts: [] }), attribute('hosts', 'expect array to have at least 1 items')],
+      [route({ hosts: ['a', 'a'] }), attribute('hosts', 'expected unique items but items 1 and 2 are equal')],
+      [route({ host: 'a', hosts: ['b'] }), 'only one of host or hosts is allowed'],
+      [
+        route({ remote_addr: '1.1.1.1', remote_addrs: ['1.1.1.1'] }),
+        'only one of remote_addr or remote_addrs is allowed',
+      ],
+      [route({ remote_addrs: ['10.0.0.0/8', '::1', 'fe80::/10', '1.2.3.4'] }), undefined],
+      [route({ remote_addr: '010.0.0.1' }), attribute('remote_addr', 'object matches none of the required')],
+      [route({ remote_addr: '::1/129' }), 'invalid ip address: ::1/129'],
+      [route({ timeout: { connect: 1, send: 1 } }), attribute('timeout', 'property "read" is required')],
+      [
+        route({ timeout: { connect: 1, send: 1, read: 0 } }),
+        attribute('timeout', 'property "read" validation failed: expected 0 to be greater than 0'),
+      ],
+      [route({ status: 2 }), attribute('status', 'matches none of the enum values')],
+      [route({ priority: 1.5 }), attribute('priority', 'wrong type: expected integer, got number')],
+      [route({ create_time: 1.5 }), attribute('create_time', 'wrong type: expected integer, got number')],
+      [route({ labels: { a: 'b', team: 'x' } }), undefined],
+      [
+        route({ labels: { a: 'b c' } }),
+        attribute('labels', 'failed to validate additional property a: failed to match pattern "^\\S+$" with "b c"'),
+      ],
+    ])
+  })
+
+  it('is refused by name where this version cannot serve it', () => {
+    const lua = 'function(vars) return true end'
+    table('routes', [
+      [{ uri: '/a', script: lua }, notServed('script')],
+      [route({ filter_func: lua }), notServed('filter_func')],
+      [route({ plugin_config_id: 1 }), notServed('plugin_config_id')],
+      [route({ enable_websocket: true }), notServed('enable_websocket')],
+      [route({ enable_websocket: false }), undefined],
+      [route({ upstream: upstream({ type: 'chash', key: 'uri' }) }), notServed('upstream.type "chash"')],
+    ])
+  })
+
+  it('is refused for an expression that is none', () => {
+    assert.equal(check('routes', route({ vars: [['arg_a', '==', 'b']] })), undefined)
+    assert.match(
+      check('routes', route({ vars: [['arg_a', 'like', 'b']] })) ?? '',
+      /^failed to validate the 'vars' expression: invalid operator 'like'/,
+    )
+  })
+})
+
+describe('an upstream', () => {
+  it('keeps to the limits of its attributes', () => {
+    const none = 'value should match only one schema, but matches none'
+    const anyNodes = attribute('nodes', 'object matches none of the required')
+    table('upstreams', [
+      [{}, invalid(none)],
+      [{ nodes: {} }, undefined],
+      [{ nodes: [] }, undefined],
+      [{ nodes: { a: -1 } }, anyNodes],
+      [{ nodes: [{ host: 'a' }] }, anyNodes],
+      [{ nodes: [{ host: 'a', weight: 1, port: 65536 }] }, anyNodes],
+      [{ nodes: [{ host: 'a', weight: 1, port: 1, priority: -1, metadata: {} }] }, undefined],
+      [{ nodes: { 'a:0': 1 } }, 'invalid port 0'],
+      [{ nodes: { 'a:65536': 1 } }, 'invalid port 65536'],
+      [{ nodes: { 'a b:1': 1 } }, 'invalid node address a b:1'],
+      [{ nodes: { '': 1 } }, 'invalid node address '],
+      [{ nodes: { '[::1]:80': 1, '[::1]': 1, 'a.b-c_d:1': 0 } }, undefined],
+      [{ nodes: { '::1': 1 } }, "IPv6 address must be enclosed with '[' and ']'"],
+      [{ nodes: [{ host: '::1', port: 80, weight: 1 }] }, "IPv6 address must be enclosed with '[' and ']'"],
+      [upstream({ pass_host: 'rewrite' }), "`upstream_host` can't be empty when `pass_host` is `rewrite`"],
+      [upstream({ pass_host: 'rewrite', upstream_host: 'a.b' }), undefined],
+      [upstream({ pass_host: 'other' }), attribute('pass_host', 'matches none of the enum values')],
+      [upstream({ retries: -1 }), attribute('retries', 'expected -1 to be at least 0')],
+      [upstream({ scheme: 'ftp' }), attribute('scheme', 'matches none of the enum values')],
+      [upstream({ scheme: 'https', retries: 0, retry_timeout: 0 }), undefined],
+      [
+        upstream({ checks: { passive: {} } }),
+        attribute('checks', 'object matches none of the required: ["active"] or ["active","passive"]'),
+      ],
+      [
+        upstream({ tls: { client_cert: 'x'.repeat(128) } }),
+        attribute('tls', 'failed to validate dependent schema for "client_cert": property "client_key" is required'),
+      ],
+    ])
+  })
+
+  it('is refused by name where this version cannot serve it', () => {
+    table('upstreams', [
+      [upstream({ type: 'chash', key: 'uri' }), notServed('type "chash"')],
+      [upstream({ type: 'ewma' }), notServed('type "ewma"')],
+      [upstream({ type: 'least_conn' }), notServed('type "least_conn"')],
+      [upstream({ scheme: 'grpc' }), notServed('scheme "grpc"')],
+      [upstream({ scheme: 'kafka' }), notServed('scheme "kafka"')],
+      [upstream({ checks: { active: {} } }), notServed('checks')],
+      [upstream({ tls: { verify: true } }), notServed('tls')],
+      [{ service_name: 'a', discovery_type: 'dns' }, notServed('service_name')],
+    ])
+    table('services', [[{ upstream: upstream({ type: 'ewma' }) }, notServed('upstream.type "ewma"')]])
+  })
+})
+
+describe('a service, a consumer, a global rule', () => {
+  it('keeps to the limits of its attributes', () => {
+    table('services', [
+      [{}, undefined],
+      [{ name: 'a', hosts: ['*'], plugins: {}, upstream_id: 1 }, undefined],
+      [{ hosts: [] }, attribute('hosts', 'expect array to have at least 1 items')],
+      [{ uri: '/a' }, invalid('additional properties forbidden, found uri')],
+      [{ script: 'local a = 1' }, notServed('script')],
+      [{ enable_websocket: true }, notServed('enable_websocket')],
+    ])
+    table('consumers', [
+      [{ username: 'jack_1-2', labels: { custom_id: 'x' } }, undefined],
+      [{}, invalid('property "username" is required')],
+      [{ username: 'a b' }, attribute('username', 'failed to match pattern "^[a-zA-Z0-9_\\-]+$" with "a b"')],
+      [{ username: 'jack', name: 'x' }, invalid('additional properties forbidden, found name')],
+      [{ username: 'jack', group_id: 1 }, notServed('group_id')],
+    ])
+    table('global_rules', [
+      [{ id: 1, plugins: {} }, undefined],
+      [{ id: 1 }, invalid('property "plugins" is required')],
+      [{ plugins: {} }, invalid('property "id" is required')],
+      [{ id: 1, plugins: {}, name: 'x' }, invalid('additional properties forbidden, found name')],
+    ])
+  })
+
+  it('of another kind is refused by the name of the kind', () => {
+    table('ssls', [[{}, notServed('ssls')]])
+    table('plugin_configs', [[{}, notServed('plugin_configs')]])
+  })
+})
+
+describe('plugins of a resource', () => {
+  const ai = { provider: 'openai', auth: { header: { Authorization: 'Bearer top-secret' } } }
+  const failed = (name: string, what: string) => `failed to check the configuration of plugin ${name} err: ${what}`
+  const uses = (plugins: Value) => route({ plugins })
+
+  it('must be known, and configured as they ask', () => {
+    table('routes', [
+      [uses({ 'ai-proxy': ai, 'key-auth': {} }), undefined],
+      [uses({ nobody: {} }), 'unknown plugin [nobody]'],
+      [uses({ 'ai-proxy': { provider: 'openai' } }), failed('ai-proxy', 'property "auth" is required')],
+      [
+        uses({ 'ai-proxy': { ...ai, provider: 'x' } }),
+        failed('ai-proxy', 'property "provider" validation failed: matches none of the enum values'),
+      ],
+      [uses({ late: { m: 1 } }), failed('late', 'additional properties forbidden, found m')],
+      [uses({ 'ai-proxy': { ...ai, timeout: 13 } }), failed('ai-proxy', 'thirteen brings bad luck')],
+      [uses({ late: 5 }), 'invalid plugin conf 5 for plugin [late]'],
+      [uses({ late: null }), 'invalid plugin conf null for plugin [late]'],
+      [uses({ late: 'secret' }), 'invalid plugin conf "***" for plugin [late]'],
+      [uses({ late: [] }), undefined],
+    ])
+  })
+
+  it('say nothing of secrets that they refuse', () => {
+    const said = check(
+      'routes',
+      uses({ 'ai-proxy': { ...ai, auth: { header: { a: `top-secret${'x'.repeat(1000)}` } } } }),
+    )
+    assert.match(said ?? '', /string too long/)
+    assert.ok(!said?.includes('top-secret'))
+  })
+
+  it('take _meta, and only what belongs there', () => {
+    const meta = (_meta: unknown) => uses({ late: { _meta } })
+    table('routes', [
+      [meta({ disable: false, priority: 1, error_response: { a: 1 }, filter: [['uri', '==', '/a']] }), undefined],
+      [meta({ error_response: 'text' }), undefined],
+      [
+        meta({ prio: 1 }),
+        failed('late', 'property "_meta" validation failed: additional properties forbidden, found prio'),
+      ],
+      [meta({ filter: [['uri', 'like', '/a']] }), "failed to validate the 'vars' expression: invalid operator 'like'"],
+      [
+        meta({ pre_function: 'return function() end' }),
+        'failed to load _meta.pre_function in plugin late: Lua is not run here, write a plugin instead',
+      ],
+    ])
+  })
+
+  it('may be anything that is known while they are disabled, with a warning', () => {
+    const value = uses({ late: { m: 1, _meta: { disable: true } } })
+    assert.equal(check('routes', value), undefined)
+    assert.deepEqual(warnings('routes', value, fakePlugins), ['plugins.late is not valid, and disabled'])
+    assert.equal(check('routes', uses({ nobody: { _meta: { disable: true } } })), 'unknown plugin [nobody]')
+  })
+
+  it('are refused where they rest on a secret kept elsewhere, which nobody would fetch', () => {
+    const value = uses({ 'ai-proxy': { ...ai, auth: { header: { Authorization: '$env://KEY' } } } })
+    assert.equal(
+      check('routes', value),
+      failed(
+        'ai-proxy',
+        'property "auth.header.Authorization" is a secret reference, which this version of Sluice does not resolve',
+      ),
+    )
+  })
+
+  it('are checked as credentials on a consumer when they authenticate, and as they are when not', () => {
+    const wrong = (what: string) => `invalid plugins configuration: ${what}`
+    table('consumers', [
+      [{ username: 'jack', plugins: { 'key-auth': { key: 'k' } } }, undefined],
+      [{ username: 'jack', plugins: { 'key-auth': {} } }, wrong(failed('key-auth', 'property "key" is required'))],
+      [{ username: 'jack', plugins: { late: { n: 1 } } }, undefined],
+      [
+        { username: 'jack', plugins: { late: { m: 1 } } },
+        wrong(failed('late', 'additional properties forbidden, found m')),
+      ],
+      [{ username: 'jack', plugins: { nobody: {} } }, wrong('unknown plugin [nobody]')],
+    ])
+  })
+
+  it('are filled with their defaults one by one', () => {
+    const known = fakePlugins.get('ai-proxy')!
+    assert.deepEqual(fillPlugin(known, ai), { ...ai, timeout: 30000 })
+    assert.deepEqual(fillPlugin(fakePlugins.get('key-auth')!, {}), { header: 'apikey' })
+    assert.deepEqual(fillPlugin(fakePlugins.get('key-auth')!, { key: 'k' }, 'consumer'), { key: 'k' })
+  })
+})
+
+describe('warnings', () => {
+  it('name what is accepted without effect', () => {
+    const pool = upstream({ keepalive_pool: { size: 1 } })
+    assert.deepEqual(warnings('upstreams', pool, fakePlugins), ['keepalive_pool has no effect'])
+    const config = { provider: 'openai', auth: {}, keepalive_pool: 3, modle: 'x' }
+    assert.deepEqual(warnings('routes', route({ upstream: pool, plugins: { 'ai-proxy': config } }), fakePlugins), [
+      'upstream.keepalive_pool has no effect',
+      'plugins.ai-proxy.keepalive_pool has no effect',
+      'plugins.ai-proxy.modle has no effect',
+    ])
+    assert.deepEqual(warnings('routes', route({ upstream: upstream({}) }), fakePlugins), [])
+  })
+})
+
+describe('what the data plane gets', () => {
+  it('has defaults, nodes as a list with ports, and ids as strings', () => {
+    const value = { id: 1, uri: '/a', service_id: 7, upstream: { scheme: 'https', nodes: { '[::1]': 1, 'a:8': 2 } } }
+    const prepared = prepareResource('routes', value)
+    assert.deepEqual(prepared, {
+      id: '1',
+      uri: '/a',
+      service_id: '7',
+      priority: 0,
+      status: 1,
+      upstream: {
+        type: 'roundrobin',
+        hash_on: 'vars',
+        scheme: 'https',
+        pass_host: 'pass',
+        nodes: [
+          { host: '::1', port: 443, weight: 1, priority: 0 },
+          { host: 'a', port: 8, weight: 2, priority: 0 },
+        ],
+      },
+    })
+    assert.equal(value.id, 1)
+    const listed = prepareResource('upstreams', {
+      nodes: [
+        { host: '[fe80::1]', weight: 1 },
+        { host: 'b:8', weight: 0 },
+      ],
+    })
+    assert.deepEqual(listed.nodes, [
+      { host: 'fe80::1', port: 80, weight: 1, priority: 0 },
+      { host: 'b', port: 8, weight: 0, priority: 0 },
+    ])
+  })
+
+  it('shares nothing with what was stored, and leaves plugin configs as they are', () => {
+    const value = route({ plugins: { late: { n: 1 } } })
+    const prepared = prepareResource('routes', value)
+    assert.deepEqual(prepared.plugins, { late: { n: 1 } })
+    assert.notEqual(prepared.plugins, value.plugins)
+  })
+
+  it('is made of everything that is accepted, whatever it is, and what is refused is refused without an exception', () => {
+    const names = Object.keys((resourceSchemas.routes.properties ?? {}) as object)
+    const some = fc.oneof(
+      fc.jsonValue({ maxDepth: 3 }),
+      fc.constantFrom<unknown>('/a', 1, 'GET', nodes, { nodes }, ['a.b'], [['a', '==', 1]], { late: {} }, [], {}),
+    )
+    const kinds: ServedKind[] = ['routes', 'services', 'upstreams', 'consumers', 'global_rules']
+    let accepted = 0
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...kinds),
+        fc.dictionary(fc.constantFrom(...names, 'nodes', 'username'), some),
+        (kind, value) => {
+          const clean = JSON.parse(JSON.stringify(value)) as Value
+          if (check(kind, clean) !== undefined) return
+          accepted++
+          prepareResource(kind, clean)
+          warnings(kind, clean, fakePlugins)
+        },
+      ),
+      { numRuns: 1000 },
+    )
+    assert.ok(accepted > 10, `${accepted} accepted`)
+  })
+})
