@@ -1,6 +1,7 @@
 // The error log: what the gateway's code may say, and where it goes; knows no request.
+import { destination, pino, stdSerializers } from 'pino'
 
-/** One line per event: a message and, before it, fields. Never hand it headers, bodies or plugin configs. */
+/** One line per event: fields first, then a message. Never hand it headers, bodies or plugin configs. */
 export interface Logger {
   debug(fields: object, message: string): void
   info(fields: object, message: string): void
@@ -10,3 +11,25 @@ export interface Logger {
 
 /** Says nothing: for tests and for dry runs. */
 export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} }
+
+/** JSON lines into `file`, or to stderr without one. `level` is pino's. Written before the call returns. */
+export function openLog(level: string, file: string | undefined): Logger {
+  return pino(
+    {
+      level,
+      base: { pid: process.pid },
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      formatters: { level: label => ({ level: label }) },
+      serializers: { err: describeError },
+    },
+    destination({ dest: file ?? 2, sync: true, mkdir: true }),
+  )
+}
+
+/** An error without the properties that libraries hang on it: undici's and node:http's carry raw bytes of requests. */
+function describeError(error: unknown): object {
+  if (!(error instanceof Error)) return { message: String(error) }
+  const { type, message, stack } = stdSerializers.err(error)
+  const code = (error as NodeJS.ErrnoException).code
+  return { type, message, ...(code && { code }), stack }
+}

@@ -1,0 +1,49 @@
+// Which fields and arguments of a request carry secrets, so that nobody writes them down; keeps no secret.
+import { type Context, slot } from '../context.ts'
+
+export const REDACTED = '[redacted]'
+
+const ALWAYS: ReadonlySet<string> = new Set([
+  'authorization',
+  'proxy-authorization',
+  'cookie',
+  'set-cookie',
+  'x-api-key',
+  'x-goog-api-key',
+  'api-key',
+  'api_key',
+  'apikey',
+  'access_token',
+])
+
+const marked = slot<Set<string>>()
+
+/** An authentication plugin looks for a secret in the field or argument of this name. */
+export function markCredential(ctx: Context, name: string): void {
+  const names = marked.get(ctx) ?? new Set()
+  marked.set(ctx, names.add(name.toLowerCase()))
+}
+
+/** Whether the value of a header field or query argument is to be kept out of logs. */
+export function isCredential(ctx: Context, name: string): boolean {
+  const lower = name.toLowerCase()
+  return ALWAYS.has(lower) || (marked.get(ctx)?.has(lower) ?? false)
+}
+
+/** Fields or arguments by name, with the secret ones replaced. */
+export function redacted<T>(ctx: Context, values: Iterable<readonly [string, T]>): Record<string, T | string> {
+  const shown: Record<string, T | string> = Object.create(null) as Record<string, T | string>
+  for (const [name, value] of values) shown[name] = isCredential(ctx, name) ? REDACTED : value
+  return shown
+}
+
+/** The query as the client sent it, with secret values replaced. */
+export function redactedSearch(ctx: Context): string {
+  return ctx.request.search.replace(/([^&=]+)=([^&]*)/g, (pair, name: string) =>
+    isCredential(ctx, decoded(name)) ? `${name}=${REDACTED}` : pair,
+  )
+}
+
+function decoded(name: string): string {
+  return new URLSearchParams(`${name}=`).keys().next().value ?? name
+}

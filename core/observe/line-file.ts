@@ -1,0 +1,123 @@
+// A file that grows by lines: appended in order, off the request's path, from a queue with an end; knows not what they say.
+import { constants } from 'node:fs'
+import { type FileHandle, open, stat } from 'node:fs/promises'
+import { asError } from '../errors.ts'
+import type { Logger } from './log.ts'
+
+export interface LineFileOptions {
+  log: Logger
+  /** Milliseconds since the epoch. */
+  now(): number
+  /** Lines that will never be in the file: the queue was full, or the file could not be written. */
+  lost(lines: number): void
+}
+
+// What may wait for the disk. Past it lines are dropped rather than memory.
+const MAX_QUEUED = 16 << 20
+const LOOK_FOR_ROTATION_EVERY = 1_000
+const COMPLAIN_EVERY = 60_000
+
+// Open files by path, a state of the process and not of a configuration: whoever logs to one path shares its queue, and
+// with it the order of lines. A file leaves the map with its last user.
+const files = new Map<string, LineFile>()
+
+/** The file at `path`, created when the first line is written. Everybody who opens it closes it once. */
+export function openLineFile(path: string, options: LineFileOptions): LineFile {
+  let file = files.get(path)
+  if (file === undefined) {
+    file = new LineFile(path, options, () => files.delete(path))
+    files.set(path, file)
+  }
+  file.users++
+  return file
+}
+
+export class LineFile {
+  users = 0
+  readonly #path: string
+  readonly #options: LineFileOptions
+  readonly #gone: () => void
+  #lines: string[] = []
+  #queued = 0
+  #writing: Promise<void> | undefined
+  #handle: FileHandle | undefined
+  #lookedAt = 0
+  #complainedAt = Number.NEGATIVE_INFINITY
+  /** A write broke within a line. */
+  #torn = false
+
+  constructor(path: string, options: LineFileOptions, gone: () => void) {
+    this.#path = path
+    this.#options = options
+    this.#gone = gone
+  }
+
+  /** Queues a line (without its newline). */
+  write(line: string): void {
+    // A UTF-16 unit is at most three bytes, and mostly one.
+    if (this.#queued + line.length > MAX_QUEUED) return this.#options.lost(1)
+    this.#queued += line.length
+    this.#lines.push(line)
+    this.#writing ??= this.#drain()
+  }
+
+  /** Resolves when what was queued is in the file, or lost. The last user's close closes the file. */
+  async close(): Promise<void> {
+    this.users--
+    if (this.users === 0) this.#gone()
+    await this.#writing
+    if (this.users > 0) return
+    await this.#handle?.close().catch(() => {})
+    this.#handle = undefined
+  }
+
+  async #drain(): Promise<void> {
+    // Requests that end in the same turn of the loop are one write.
+    await new Promise(resolve => setImmediate(resolve))
+    while (this.#lines.length > 0) {
+      const lines = this.#lines
+      const size = this.#queued
+      this.#lines = []
+      try {
+        await this.#append(`${lines.join('\n')}\n`)
+      } catch (error) {
+        this.#options.lost(lines.length)
+        this.#complain(asError(error))
+      }
+      this.#queued -= size
+    }
+    this.#writing = undefined
+  }
+
+  async #append(text: string): Promise<void> {
+    const handle = await this.#current()
+    let bytes = Buffer.from(this.#torn ? `\n${text}` : text)
+    while (bytes.length > 0) {
+      const { bytesWritten } = await handle.write(bytes)
+      bytes = bytes.subarray(bytesWritten)
+      this.#torn = bytes.length > 0
+    }
+  }
+
+  /** The open file, opened again when the one at the path is another: logrotate has moved ours away. */
+  async #current(): Promise<FileHandle> {
+    const now = this.#options.now()
+    if (this.#handle !== undefined && now - this.#lookedAt < LOOK_FOR_ROTATION_EVERY) return this.#handle
+    this.#lookedAt = now
+    if (this.#handle !== undefined) {
+      const [ours, there] = await Promise.all([this.#handle.stat(), stat(this.#path).catch(() => undefined)])
+      if (ours.ino === there?.ino && ours.dev === there.dev) return this.#handle
+      await this.#handle.close().catch(() => {})
+      this.#handle = undefined
+    }
+    this.#handle = await open(this.#path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT, 0o640)
+    return this.#handle
+  }
+
+  #complain(error: Error): void {
+    const now = this.#options.now()
+    if (now - this.#complainedAt < COMPLAIN_EVERY) return
+    this.#complainedAt = now
+    this.#options.log.error({ path: this.#path, err: error }, 'log lines cannot be written and are lost')
+  }
+}

@@ -1,0 +1,171 @@
+// What a logger plugin says of a request: APISIX's default entry or a format of the user's (facts core C.1); writes nothing.
+import { hostname } from 'node:os'
+import type { Context } from '../context.ts'
+import { exchange } from '../llm/exchange.ts'
+import type { Awaitable } from '../plugin.ts'
+import { type Variable, variable } from '../router/vars.ts'
+import { redacted, redactedSearch } from './credentials.ts'
+import { gatewayMs, latencyMs, requestSize, responseSize, upstreamMs } from './measures.ts'
+
+/** A body for the log, as much of it as there is; `truncated` when that is not all. */
+export interface LoggedBody {
+  readonly text: string | undefined
+  readonly truncated: boolean
+}
+
+/** Bodies that were kept for the log; undefined where nobody asked for them. */
+export interface Bodies {
+  readonly request: LoggedBody | undefined
+  readonly response: LoggedBody | undefined
+}
+
+export type Entry = Record<string, unknown>
+
+const MAX_DEPTH = 5
+// What APISIX 3.18 calls itself; log pipelines look at it.
+const server = { hostname: hostname(), version: '3.18.0' }
+
+/** The entry of a logger without `log_format`. Values of known credentials are not in it. */
+export function defaultEntry(ctx: Context, bodies: Bodies): Entry {
+  const { request, route, consumer, reply } = ctx
+  const search = redactedSearch(ctx)
+  const uri = request.path + (search === '' ? '' : `?${search}`)
+  const upstreamLatency = upstreamMs(ctx)
+  return {
+    request: {
+      url: `${request.scheme}://${request.host}:${request.serverPort}${uri}`,
+      uri,
+      method: request.method,
+      headers: redacted(ctx, Object.entries(request.headers.toObject())),
+      querystring: redacted(ctx, queryArguments(ctx)),
+      size: requestSize(ctx),
+      ...bodyOf(bodies.request),
+    },
+    response: {
+      status: reply?.status,
+      headers: redacted(ctx, Object.entries(reply?.headers.toObject() ?? {})),
+      size: responseSize(ctx),
+      ...bodyOf(bodies.response),
+    },
+    server,
+    upstream: variable(ctx, 'upstream_addr'),
+    ...identity(ctx),
+    ...(consumer && { consumer: { username: consumer.username } }),
+    client_ip: request.remoteAddress,
+    start_time: ctx.start,
+    latency: latencyMs(ctx),
+    ...(upstreamLatency !== undefined && { upstream_latency: upstreamLatency }),
+    apisix_latency: gatewayMs(ctx),
+    ...(route === undefined && { service_id: request.host }),
+  }
+}
+
+/** What every entry is found by. */
+export function identity({ route }: Context): { route_id?: string; service_id?: string } {
+  return route === undefined ? {} : { service_id: route.service?.id ?? '', route_id: route.id }
+}
+
+/** What a logger's expressions and formats may ask for: the request's variables and the kept bodies. */
+export function lookup(ctx: Context, bodies: Bodies): (name: string) => Variable {
+  return name => {
+    if (name === 'request_body') return bodies.request?.text
+    if (name === 'resp_body') return bodies.response?.text
+    return variable(ctx, name)
+  }
+}
+
+/** A `log_format`, read once: texts that begin with `$` are variables, everything else is what it is. */
+export type LogFormat = (get: (name: string) => Variable) => Entry
+
+/** Reads a format of at most five levels; see `checkLogFormat`. */
+export function compileLogFormat(format: Readonly<Record<string, unknown>>): LogFormat {
+  const fields = Object.entries(format).map(([key, value]) => [key, compileValue(value)] as const)
+  return get => {
+    const entry: Entry = {}
+    for (const [key, read] of fields) {
+      const value = read(get)
+      if (value !== undefined) entry[key] = value
+    }
+    return entry
+  }
+}
+
+function compileValue(value: unknown): (get: (name: string) => Variable) => unknown {
+  if (typeof value === 'string' && value.startsWith('$')) {
+    const name = value.slice(1)
+    return get => get(name)
+  }
+  if (isObject(value)) return compileLogFormat(value)
+  return () => value
+}
+
+/** What is wrong with a format, or nothing. */
+export function checkLogFormat(format: unknown, depth = 1): string | undefined {
+  if (!isObject(format)) return undefined
+  if (depth > MAX_DEPTH) return `log_format is nested deeper than ${MAX_DEPTH} levels`
+  for (const value of Object.values(format)) {
+    const problem = checkLogFormat(value, depth + 1)
+    if (problem !== undefined) return problem
+  }
+  return undefined
+}
+
+/** Whether a format has that variable in it. */
+export function formatAsksFor(format: unknown, name: string): boolean {
+  if (isObject(format)) return Object.values(format).some(value => formatAsksFor(value, name))
+  return format === `$${name}`
+}
+
+/** What `logging` of an AI plugin adds to every entry (facts ai-plugins 18.3). */
+export function llmFields(ctx: Context): Awaitable<Entry> {
+  const call = exchange.get(ctx)
+  const summary = call?.logging.summaries ? { llm_summary: llmSummary(ctx) } : {}
+  if (!call?.logging.payloads) return summary
+  const { requestType, responseText } = call
+  const withPayloads = (request: unknown): Entry => {
+    const { messages, input } = request as Entry
+    return {
+      ...summary,
+      llm_request: { messages: messages ?? input, stream: requestType === 'ai_stream' },
+      ...(responseText !== undefined && { llm_response_text: { content: responseText } }),
+    }
+  }
+  return ctx.body.json(Number.POSITIVE_INFINITY).then(withPayloads, () => summary)
+}
+
+function llmSummary(ctx: Context): Entry {
+  const get = (name: string) => variable(ctx, name)
+  return {
+    request_model: get('request_llm_model'),
+    model: get('llm_model'),
+    duration: get('llm_time_to_first_token'),
+    prompt_tokens: get('llm_prompt_tokens'),
+    completion_tokens: get('llm_completion_tokens'),
+    total_tokens: get('llm_total_tokens'),
+    upstream_response_time: get('apisix_upstream_response_time'),
+    stream: get('llm_stream'),
+    tool_count: get('llm_tool_count'),
+    has_tool_calls: get('llm_has_tool_calls'),
+    end_user_id: get('llm_end_user_id'),
+    cache_read_input_tokens: get('llm_cache_read_input_tokens'),
+    cache_creation_input_tokens: get('llm_cache_creation_input_tokens'),
+    reasoning_tokens: get('llm_reasoning_tokens'),
+    content_risk_level: get('llm_content_risk_level'),
+  }
+}
+
+function bodyOf(body: LoggedBody | undefined): { body?: string; body_truncated?: true } {
+  return {
+    ...(body?.text !== undefined && { body: body.text }),
+    ...(body?.truncated && { body_truncated: true }),
+  }
+}
+
+/** Arguments by name; repeated ones as a list. */
+function* queryArguments(ctx: Context): Iterable<[string, string | readonly string[]]> {
+  for (const [name, values] of ctx.request.queryAll()) yield [name, values.length === 1 ? values[0]! : values]
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

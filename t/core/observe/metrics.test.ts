@@ -1,0 +1,253 @@
+// Metrics from the worker that writes them to the page that Prometheus reads.
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import fc from 'fast-check'
+import type { SeriesDefinition } from '../../../core/observe/metrics.ts'
+import { MetricsReader } from '../../../core/observe/metrics-reader.ts'
+import { MetricsWriter } from '../../../core/observe/metrics-writer.ts'
+
+function connected(options: { workers?: number; maxSeries?: number } = {}) {
+  const reader = new MetricsReader()
+  const { workers = 1, ...writer } = options
+  const writers = Array.from(
+    { length: workers },
+    (_, id) => new MetricsWriter({ publish: definition => reader.add(id, definition), ...writer }),
+  )
+  return { reader, writers, writer: writers[0]! }
+}
+
+describe('the metrics page', () => {
+  it('is the Prometheus text format, families sorted, labels and help escaped', () => {
+    const { reader, writer } = connected()
+    const latency = writer.histogram('http_latency', 'Latency\nof \\ requests', ['type'], [1, 2.5])
+    writer.counter('bandwidth', 'Bytes', ['type', 'route']).add(['in', 'a"b\\c\nd'], 12.5)
+    for (const value of [0.5, 1, 2, 100]) latency.observe(['request'], value)
+    assert.equal(
+      reader.print(),
+      [
+        '# HELP apisix_bandwidth Bytes',
+        '# TYPE apisix_bandwidth counter',
+        'apisix_bandwidth{type="in",route="a\\"b\\\\c\\nd"} 12.5',
+        '# HELP apisix_http_latency Latency\\nof \\\\ requests',
+        '# TYPE apisix_http_latency histogram',
+        'apisix_http_latency_bucket{type="request",le="1"} 2',
+        'apisix_http_latency_bucket{type="request",le="2.5"} 3',
+        'apisix_http_latency_bucket{type="request",le="+Inf"} 4',
+        'apisix_http_latency_sum{type="request"} 103.5',
+        'apisix_http_latency_count{type="request"} 4',
+        '',
+      ].join('\n'),
+    )
+  })
+
+  it('has the prefix it was told, except before our own names, and labels only where there are some', () => {
+    const reader = new MetricsReader({ prefix: 'gw_' })
+    const writer = new MetricsWriter({ publish: definition => reader.add(0, definition) })
+    writer.counter('requests', 'R', []).add([])
+    writer.counter('sluice_things_total', 'T', []).add([])
+    writer.histogram('sizes', 'S', [], [1]).observe([], 1)
+    assert.match(reader.print(), /^gw_requests 1$/m)
+    assert.match(reader.print(), /^sluice_things_total 1$/m)
+    assert.match(reader.print(), /^gw_sizes_bucket\{le="1"\} 1$/m)
+  })
+
+  it('is empty before anything was counted', () => {
+    const { reader, writer } = connected()
+    writer.counter('requests', 'R', ['a'])
+    assert.equal(reader.print(), '')
+  })
+
+  it('sums over workers, keeps what a gone one had counted, and forgets what was live in it', () => {
+    const { reader, writers } = connected({ workers: 2 })
+    for (const [id, writer] of writers.entries()) {
+      writer.counter('requests', 'R', ['code']).add(['200'], id + 1)
+      writer.histogram('sizes', 'S', [], [10]).observe([], 5)
+      writer.liveGauge('live', 'L', ['route']).enter(['both'])
+    }
+    writers[1]!.liveGauge('live', 'L', ['route']).enter(['second'])
+    const before = reader.print()
+    assert.match(before, /^apisix_requests\{code="200"\} 3$/m)
+    assert.match(before, /^apisix_live\{route="both"\} 2$/m)
+    reader.removeWorker(1)
+    const after = reader.print()
+    assert.match(after, /^apisix_requests\{code="200"\} 3$/m)
+    assert.match(after, /^apisix_sizes_count 2$/m)
+    assert.match(after, /^apisix_sizes_sum 10$/m)
+    assert.match(after, /^apisix_live\{route="both"\} 1$/m)
+    assert.doesNotMatch(after, /second/)
+    const successor = new MetricsWriter({ publish: definition => reader.add(2, definition) })
+    successor.counter('requests', 'R', ['code']).add(['200'])
+    assert.match(reader.print(), /^apisix_requests\{code="200"\} 4$/m)
+  })
+
+  it('refuses a family that is published twice, differently', () => {
+    const { reader, writer } = connected()
+    writer.counter('requests', 'R', ['code']).add(['200'])
+    const other = new MetricsWriter({ publish: definition => reader.add(1, definition) })
+    assert.throws(() => other.counter('requests', 'R', ['status']).add(['200']), /published twice/)
+  })
+
+  it('bounds its series over all workers that ever lived', () => {
+    const reader = new MetricsReader({ maxSeries: 2 })
+    for (let worker = 0; worker < 5; worker++) {
+      const writer = new MetricsWriter({ publish: definition => reader.add(worker, definition) })
+      writer.counter('requests', 'R', ['model']).add([`m${worker}`])
+      reader.removeWorker(worker)
+    }
+    assert.match(reader.print(), /^apisix_requests\{model="other"\} 3$/m)
+    assert.doesNotMatch(reader.print(), /m2/)
+  })
+
+  it('gives names that are no text one series', () => {
+    const { reader, writer } = connected()
+    const requests = writer.counter('requests', 'R', ['model'])
+    requests.add(['\ud800'])
+    requests.add(['\ud801'])
+    assert.match(reader.print(), /^apisix_requests\{model="\ufffd"\} 2$/m)
+  })
+
+  it('reads what another thread writes, while it writes', async () => {
+    const reader = new MetricsReader()
+    const code = `
+      import { parentPort } from 'node:worker_threads'
+      import { MetricsWriter } from ${JSON.stringify(new URL('../../../core/observe/metrics-writer.ts', import.meta.url).href)}
+      const writer = new MetricsWriter({ publish: definition => parentPort.postMessage(definition) })
+      const sizes = writer.histogram('sizes', 'S', [], [1, 2, 3])
+      for (let n = 0; n < 400_000; n++) sizes.observe([], n % 5)
+      parentPort.postMessage('done')
+    `
+    const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(code)}`))
+    try {
+      const definitions: SeriesDefinition[] = []
+      const done = new Promise<void>((resolve, reject) => {
+        worker.on('error', reject)
+        worker.on('message', (message: SeriesDefinition | 'done') => {
+          if (message === 'done') return resolve()
+          definitions.push(message)
+          reader.add(1, message)
+        })
+      })
+      let over = false
+      void done.finally(() => {
+        over = true
+      })
+      while (!over) {
+        const page = reader.print()
+        assert.equal(/le="\+Inf"\} (\d+)/.exec(page)?.[1], /_count (\d+)/.exec(page)?.[1])
+        await new Promise(resolve => setImmediate(resolve))
+      }
+      await done
+      assert.equal(definitions.length, 1)
+      assert.match(reader.print(), /^apisix_sizes_count 400000$/m)
+      assert.match(reader.print(), /^apisix_sizes_bucket\{le="1"\} 160000$/m)
+    } finally {
+      const exit = once(worker, 'exit')
+      await worker.terminate()
+      await exit.catch(() => {})
+    }
+  })
+})
+
+describe('a metrics writer', () => {
+  it('publishes each series once, however often its family is declared', () => {
+    const published: SeriesDefinition[] = []
+    const writer = new MetricsWriter({ publish: definition => published.push(definition) })
+    for (let n = 0; n < 3; n++) writer.counter('requests', 'R', ['code']).add(['200'])
+    assert.deepEqual(
+      published.map(({ name, labels }) => ({ name, labels })),
+      [{ name: 'requests', labels: [['code', '200']] }],
+    )
+    assert.ok(published[0]!.memory.buffer instanceof SharedArrayBuffer)
+  })
+
+  it('refuses a family that is declared otherwise, a label too few, and what is no number', () => {
+    const { writer, reader } = connected()
+    const requests = writer.counter('requests', 'R', ['code'])
+    assert.throws(() => writer.counter('requests', 'R', ['status']), /declared twice/)
+    assert.throws(() => writer.histogram('requests', 'R', ['code'], [1]), /declared twice/)
+    assert.throws(() => writer.histogram('h', 'H', [], [2, 1]), /ascend/)
+    assert.throws(() => requests.add([]), /1 labels, not 0/)
+    assert.throws(() => requests.add(['200'], -1), RangeError)
+    assert.throws(() => requests.add(['200'], Number.NaN), RangeError)
+    assert.throws(() => writer.histogram('h', 'H', [], [1]).observe([], Number.NaN), RangeError)
+    assert.equal(reader.print(), '')
+  })
+
+  it('counts label sets past the limit as "other", and says so', () => {
+    const { reader, writer } = connected({ maxSeries: 2 })
+    const requests = writer.counter('requests', 'R', ['model', 'code'])
+    for (const model of ['a', 'b', 'c', 'd', 'a', 'c']) requests.add([model, '200'])
+    const gauge = writer.liveGauge('live', 'L', ['model'])
+    const leave = ['a', 'b', 'c', 'd'].map(model => gauge.enter([model]))
+    const page = reader.print()
+    assert.match(page, /^apisix_requests\{model="a",code="200"\} 2$/m)
+    assert.match(page, /^apisix_requests\{model="other",code="other"\} 3$/m)
+    assert.match(page, /^apisix_live\{model="other"\} 2$/m)
+    assert.match(page, /^sluice_metric_series_overflow_total\{family="requests"\} 3$/m)
+    for (const out of leave) out()
+    assert.match(reader.print(), /^apisix_live\{model="other"\} 0$/m)
+  })
+
+  it('lets a member of a gauge leave once', () => {
+    const { reader, writer } = connected()
+    const gauge = writer.liveGauge('live', 'L', [])
+    const [first] = [gauge.enter([]), gauge.enter([])]
+    first!()
+    first!()
+    assert.match(reader.print(), /^apisix_live 1$/m)
+  })
+
+  it('agrees with a plain model after any operations on any workers', () => {
+    const label = fc.constantFrom('', 'a', 'b', '1:a', 'a,b', '"', '\n')
+    const at = fc.record({ worker: fc.nat(2), values: fc.tuple(label, label) })
+    const operation = fc.oneof(
+      fc.record({ kind: fc.constant('add' as const), at, by: fc.nat(100) }),
+      fc.record({ kind: fc.constant('observe' as const), at, by: fc.nat(12) }),
+      fc.record({ kind: fc.constant('enter' as const), at, by: fc.constant(0) }),
+      fc.record({ kind: fc.constant('leave' as const), at, by: fc.nat(20) }),
+    )
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 200 }), operations => {
+        const { reader, writers } = connected({ workers: 3 })
+        const labels = ['x', 'y']
+        const model = new Map<string, number>()
+        const bump = (line: string, by: number) => model.set(line, (model.get(line) ?? 0) + by)
+        const members: { leave: () => void; line: string; gone: boolean }[] = []
+        for (const { kind, at, by } of operations) {
+          const writer = writers[at.worker]!
+          const [x, y] = at.values.map(value => value.replace(/"/g, '\\"').replace(/\n/g, '\\n'))
+          const text = `x="${x}",y="${y}"`
+          if (kind === 'add') {
+            writer.counter('c', 'C', labels).add(at.values, by)
+            bump(`apisix_c{${text}}`, by)
+          } else if (kind === 'observe') {
+            writer.histogram('h', 'H', labels, [3, 6]).observe(at.values, by)
+            bump(`apisix_h_bucket{${text},le="3"}`, by <= 3 ? 1 : 0)
+            bump(`apisix_h_bucket{${text},le="6"}`, by <= 6 ? 1 : 0)
+            bump(`apisix_h_bucket{${text},le="+Inf"}`, 1)
+            bump(`apisix_h_count{${text}}`, 1)
+            bump(`apisix_h_sum{${text}}`, by)
+          } else if (kind === 'enter') {
+            const line = `apisix_g{${text}}`
+            members.push({ leave: writer.liveGauge('g', 'G', labels).enter(at.values), line, gone: false })
+            bump(line, 1)
+          } else if (members.length > 0) {
+            const member = members[by % members.length]!
+            member.leave()
+            if (!member.gone) bump(member.line, -1)
+            member.gone = true
+          }
+        }
+        const page = new Map(
+          reader
+            .print()
+            .split('\n')
+            .filter(line => line !== '' && !line.startsWith('#'))
+            .map(line => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
+        )
+        assert.deepEqual(new Map([...page].sort()), new Map([...model].sort()))
+      }),
+    )
+  })
+})
