@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { ClientGone, GatewayError } from './errors.ts'
+import type { HeaderList } from './reply.ts'
 
 /** The body is larger than the reader allows. The message is the one APISIX's plugins give (facts ai-plugins 1.3). */
 export class BodyTooLarge extends GatewayError {
@@ -23,6 +24,9 @@ const none = Buffer.alloc(0)
 
 export class RequestBody {
   readonly #message: IncomingMessage
+  /** Content-Length as the client declared it; undefined for a chunked body. */
+  readonly declaredLength: number | undefined
+  readonly #limit: number
   #bytes: Buffer | undefined
   #reading: Promise<Buffer> | undefined
   #parsed: { value: unknown } | undefined
@@ -30,16 +34,15 @@ export class RequestBody {
   #replaced = false
   #received = 0
 
-  constructor(message: IncomingMessage) {
+  /** `limit` bounds what is accepted from the client at all, in bytes. Throws BodyTooLarge when more is declared. */
+  constructor(message: IncomingMessage, headers: HeaderList, limit = Number.POSITIVE_INFINITY) {
     this.#message = message
-    const length = message.headers['content-length']
-    if (length === undefined ? message.headers['transfer-encoding'] === undefined : length === '0') this.#bytes = none
-  }
-
-  /** Content-Length as the client declared it; undefined for a chunked body. */
-  get declaredLength(): number | undefined {
-    const length = this.#message.headers['content-length']
-    return length === undefined ? undefined : Number(length)
+    this.#limit = limit
+    const declared = headers.get('content-length')
+    this.declaredLength = declared === undefined ? undefined : Number(declared)
+    if (this.declaredLength === 0 || (declared === undefined && !headers.has('transfer-encoding'))) this.#bytes = none
+    else if (this.declaredLength !== undefined && this.declaredLength > limit)
+      throw new BodyTooLarge(this.declaredLength, limit)
   }
 
   /** Bytes of the client's body seen so far. */
@@ -67,7 +70,7 @@ export class RequestBody {
     if (this.#bytes === undefined) {
       const declared = this.declaredLength
       if (declared !== undefined && declared > max) throw new BodyTooLarge(declared, max)
-      this.#reading ??= this.#read(max)
+      this.#reading ??= this.#read(Math.min(max, this.#limit))
       this.#bytes = await this.#reading
     }
     if (this.#bytes.length > max) throw new BodyTooLarge(this.#bytes.length, max)
@@ -96,17 +99,20 @@ export class RequestBody {
 
   /**
    * What goes upstream: null without a body, the bytes when they are in memory, else a stream of them as they come.
-   * The stream is one and the same at every call; it can be sent once (`replayable` tells).
+   * The stream can be sent once: a second call is of use only while `untouched`, or when the body is `replayable`.
    */
   outgoing(): Buffer | Readable | null {
     if (this.#bytes !== undefined) return this.#bytes.length === 0 ? null : this.#bytes
-    this.#upload ??= new Upload(this.#message, size => {
-      this.#received += size
-    })
+    if (this.#upload === undefined || (this.#upload.destroyed && this.untouched)) {
+      this.#upload = new Upload(this.#message, size => {
+        this.#received += size
+        return this.#received > this.#limit ? new BodyTooLarge(this.#received, this.#limit) : undefined
+      })
+    }
     return this.#upload
   }
 
-  /** True while an upload stream that was handed out has not given a byte yet, so that another attempt may use it. */
+  /** True while nothing of the client's body has been read, so that another attempt may still stream it. */
   get untouched(): boolean {
     return this.#received === 0
   }
@@ -143,10 +149,10 @@ export class RequestBody {
  */
 class Upload extends Readable {
   readonly #message: IncomingMessage
-  readonly #count: (size: number) => void
+  readonly #count: (size: number) => Error | undefined
   #started = false
 
-  constructor(message: IncomingMessage, count: (size: number) => void) {
+  constructor(message: IncomingMessage, count: (size: number) => Error | undefined) {
     super({ highWaterMark: 64 * 1024 })
     this.#message = message
     this.#count = count
@@ -175,8 +181,9 @@ class Upload extends Readable {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    this.#count(chunk.length)
-    if (!this.push(chunk)) this.#message.pause()
+    const refused = this.#count(chunk.length)
+    if (refused !== undefined) this.destroy(refused)
+    else if (!this.push(chunk)) this.#message.pause()
   }
 
   readonly #onEnd = (): void => {

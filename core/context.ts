@@ -208,4 +208,3 @@ export class Context {
     return performance.now() - this.startTick
   }
 }
-

@@ -47,7 +47,10 @@ export type UpstreamFault =
   | 'too_large'
   | 'no_node'
 
-/** An upstream did not answer, or did not finish its answer. Timeouts are 504, everything else is 502 (facts core 1.7). */
+/**
+ * An upstream did not answer, or did not finish its answer. Timeouts are 504, everything else is 502 (facts core 1.7).
+ * The message goes to the client and names no address; which upstream it was stands in the context's attempts.
+ */
 export class UpstreamError extends GatewayError {
   readonly fault: UpstreamFault
 

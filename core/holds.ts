@@ -1,4 +1,5 @@
 // What requests take and must give back: each hold ends exactly once, and the books prove it; knows no request.
+import type { Metrics } from './observe/metrics.ts'
 
 export type HoldEnd = 'settled' | 'released'
 
@@ -17,23 +18,53 @@ interface Account {
   settled: number
   released: number
   readonly live: Set<Hold>
+  /** The same numbers for whoever scrapes. */
+  count(what: 'opened' | HoldEnd): void
+  readonly enter: () => () => void
 }
 
 /** Books per kind. `opened = settled + released + live` holds at every moment, because `live` is the set itself. */
 export class HoldBook {
   readonly #accounts = new Map<string, Account>()
+  readonly #metrics: Metrics
+
+  /** Shows its numbers as `sluice_holds_*`, by kind. */
+  constructor(metrics: Metrics) {
+    this.#metrics = metrics
+  }
 
   /** Opens a hold; `give` runs once, when it ends. */
   open(kind: string, give: (end: HoldEnd, actual: number | undefined) => void): Hold {
     let account = this.#accounts.get(kind)
     if (account === undefined) {
-      account = { opened: 0, settled: 0, released: 0, live: new Set() }
+      account = this.#newAccount(kind)
       this.#accounts.set(kind, account)
     }
-    const hold = new OpenHold(kind, account, give)
+    const leave = account.enter()
+    const hold = new OpenHold(kind, account, (end, actual) => {
+      leave()
+      give(end, actual)
+    })
     account.opened++
+    account.count('opened')
     account.live.add(hold)
     return hold
+  }
+
+  #newAccount(kind: string): Account {
+    const total = (what: 'opened' | HoldEnd) =>
+      this.#metrics.counter(`sluice_holds_${what}_total`, `Holds that were ${what}, by kind`, ['kind'])
+    const counters = { opened: total('opened'), settled: total('settled'), released: total('released') }
+    const live = this.#metrics.liveGauge('sluice_holds_live', 'Holds that have not ended, by kind', ['kind'])
+    const labels = [kind]
+    return {
+      opened: 0,
+      settled: 0,
+      released: 0,
+      live: new Set(),
+      count: what => counters[what].add(labels),
+      enter: () => live.enter(labels),
+    }
   }
 
   /** A copy of the books. */
@@ -72,6 +103,7 @@ class OpenHold implements Hold {
   #end(end: HoldEnd, actual: number | undefined): void {
     if (!this.#account.live.delete(this)) return
     this.#account[end]++
+    this.#account.count(end)
     this.#give(end, actual)
   }
 }

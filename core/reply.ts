@@ -114,7 +114,11 @@ export class HeaderList {
  * A reply of our own. An object is sent as JSON with a newline behind it, a string as it is; both as text/plain unless
  * `headers` say otherwise, which is what clients of APISIX see (facts core 1.4).
  */
-export function reply(status: number, body?: object | string | Buffer | null, headers: Record<string, string> = {}): Reply {
+export function reply(
+  status: number,
+  body?: object | string | Buffer | null,
+  headers: Record<string, string> = {},
+): Reply {
   const list = new HeaderList()
   for (const [name, value] of Object.entries(headers)) list.set(name, value)
   if (body === undefined || body === null) return { status, headers: list, body: null, source: 'gateway' }
@@ -165,7 +169,10 @@ export function fromIterable(chunks: AsyncIterable<Buffer>): Source {
         if (cancelled) return
         if (done) return sink.end()
         sink.write(value)
-        if (paused) await new Promise<void>(resume => { wake = resume })
+        if (paused)
+          await new Promise<void>(resume => {
+            wake = resume
+          })
       }
     } catch (error) {
       if (!cancelled) sink.fail(error instanceof Error ? error : new Error(String(error)))

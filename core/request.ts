@@ -42,7 +42,8 @@ export class Request {
       authority = absolute[1]!
       target = absolute[2]!.startsWith('/') ? absolute[2]! : `/${absolute[2]}`
     }
-    if (this.headers.all('host').length > 1) throw new GatewayError(400, 'bad_host', '400 Bad Request: more than one Host')
+    if (this.headers.all('host').length > 1)
+      throw new GatewayError(400, 'bad_host', '400 Bad Request: more than one Host')
     this.target = target
     this.host = hostOf(authority)
     const question = target.indexOf('?')
@@ -111,7 +112,8 @@ export function normalisePath(raw: string): string {
 /** Decodes escapes that are no UTF-8 byte by byte, so that a path in another encoding still has one form. */
 function decodeBytes(raw: string): string {
   return raw.replace(/%(.{0,2})/gs, (_, digits: string) => {
-    if (!/^[0-9a-f]{2}$/i.test(digits)) throw new GatewayError(400, 'bad_path', '400 Bad Request: broken escape in path')
+    if (!/^[0-9a-f]{2}$/i.test(digits))
+      throw new GatewayError(400, 'bad_path', '400 Bad Request: broken escape in path')
     return String.fromCharCode(Number.parseInt(digits, 16))
   })
 }

@@ -1,0 +1,242 @@
+// A reply on its way to the client: body filters, back-pressure, the socket; knows no pipeline and no upstream.
+import type { ServerResponse } from 'node:http'
+import type { Context } from './context.ts'
+import { GatewayError } from './errors.ts'
+import type { Logger } from './observe/log.ts'
+import type { Step } from './pipeline.ts'
+import type { Filter, Reply, Sink, Source } from './reply.ts'
+
+export interface DeliveryLimits {
+  /** Milliseconds a client may refuse to read before its connection is closed; 0 means for ever. */
+  sendTimeout: number
+}
+
+/** What can be paused: a source, or the filters before it. */
+interface Flow {
+  pause(): void
+  resume(): void
+}
+
+const nothing = Buffer.alloc(0)
+
+/** Writes the head and everything of the body to the client. Resolves nothing: the response's `close` tells the end. */
+export async function deliver(
+  ctx: Context,
+  response: ServerResponse,
+  filters: Step<Filter>[],
+  surroundings: { log: Logger; limits: DeliveryLimits },
+): Promise<void> {
+  const answer = ctx.reply!
+  const { headers, body } = answer
+  if (body === null || Buffer.isBuffer(body)) {
+    const bytes =
+      body === null && filters.length === 0 ? null : await filterWhole(ctx, body ?? nothing, filters, surroundings.log)
+    if (bytes !== null && bytes.length > 0) headers.set('Content-Length', String(bytes.length))
+    else if (!mayLackLength(ctx, answer)) headers.set('Content-Length', '0')
+    response.writeHead(answer.status, headers.raw)
+    if (bytes !== null && ctx.request.method !== 'HEAD') ctx.bodyBytesSent = bytes.length
+    response.end(bytes ?? undefined)
+    return
+  }
+  if (filters.length > 0) headers.delete('content-length')
+  response.writeHead(answer.status, headers.raw)
+  const sink = new ResponseSink(ctx, response, surroundings.limits)
+  if (filters.length > 0) {
+    const chain = new FilterSink(ctx, body, { filters, log: surroundings.log, next: sink })
+    sink.flow = chain
+    body.pipe(chain)
+  } else {
+    sink.flow = body
+    body.pipe(sink)
+  }
+  // Nothing was there yet to send the head along with: the client learns at once that the upstream has answered.
+  if (!sink.wrote && !response.writableEnded) response.flushHeaders()
+}
+
+/**
+ * Closes the connection under a response that cannot become whole. One that waits behind others of a pipelining client has
+ * no socket yet, and node:http would leave that client waiting for ever.
+ */
+export function breakOff(response: ServerResponse): void {
+  if (response.socket === null) response.once('socket', socket => socket.destroy())
+  response.destroy()
+}
+
+/** HEAD and 304 speak of the length of a body they do not have; 204 and 1xx must not (RFC 9110 8.6). */
+function mayLackLength(ctx: Context, { status, headers }: Reply): boolean {
+  return status === 204 || status === 304 || (ctx.request.method === 'HEAD' && headers.has('content-length'))
+}
+
+async function filterWhole(ctx: Context, body: Buffer, filters: Step<Filter>[], log: Logger): Promise<Buffer> {
+  let bytes = body
+  for (const step of filters) {
+    try {
+      bytes = (await step.hook(bytes, true)) ?? bytes
+    } catch (error) {
+      reportFilter(ctx, log, step.plugin, error)
+    }
+  }
+  return bytes
+}
+
+function reportFilter(ctx: Context, log: Logger, plugin: string, error: unknown): void {
+  log.error(
+    { plugin, phase: 'body_filter', request_id: ctx.id, err: error },
+    'body filter failed; the response continues',
+  )
+}
+
+/** The client's socket. */
+class ResponseSink implements Sink {
+  /** What is held back while the client does not read. */
+  flow: Flow | undefined
+  wrote = false
+  readonly #ctx: Context
+  readonly #response: ServerResponse
+  readonly #limits: DeliveryLimits
+  #waiting: NodeJS.Timeout | undefined
+  #blocked = false
+
+  constructor(ctx: Context, response: ServerResponse, limits: DeliveryLimits) {
+    this.#ctx = ctx
+    this.#response = response
+    this.#limits = limits
+  }
+
+  write(chunk: Buffer): void {
+    this.wrote = true
+    this.#ctx.bodyBytesSent += chunk.length
+    if (this.#response.write(chunk) || this.#blocked || this.#response.destroyed) return
+    this.#blocked = true
+    this.flow?.pause()
+    if (this.#limits.sendTimeout > 0) {
+      this.#waiting = setTimeout(() => {
+        this.fail(new GatewayError(408, 'send_timeout', 'the client did not read the response'))
+      }, this.#limits.sendTimeout)
+      this.#response.once('close', () => clearTimeout(this.#waiting))
+    }
+    this.#response.once('drain', () => {
+      clearTimeout(this.#waiting)
+      this.#blocked = false
+      this.flow?.resume()
+    })
+  }
+
+  end(): void {
+    this.wrote = true
+    this.#response.end()
+  }
+
+  /** A body that broke must not look whole: the connection is closed under it. */
+  fail(error: Error): void {
+    this.#ctx.error ??= error
+    this.#ctx.ending ??= 'broken'
+    breakOff(this.#response)
+  }
+}
+
+/** Takes chunks through the filters in order. While a filter thinks, the source is paused and what still comes is queued. */
+class FilterSink implements Sink, Flow {
+  readonly #ctx: Context
+  readonly #source: Source
+  readonly #filters: Step<Filter>[]
+  readonly #log: Logger
+  readonly #next: Sink
+  #queue: Buffer[] = []
+  #endComes = false
+  #busy = false
+  #clientBlocked = false
+  #over = false
+
+  constructor(ctx: Context, source: Source, chain: { filters: Step<Filter>[]; log: Logger; next: Sink }) {
+    this.#ctx = ctx
+    this.#source = source
+    this.#filters = chain.filters
+    this.#log = chain.log
+    this.#next = chain.next
+  }
+
+  write(chunk: Buffer): void {
+    if (this.#over) return
+    if (this.#busy) this.#queue.push(chunk)
+    else this.#run(chunk, false)
+  }
+
+  end(): void {
+    if (this.#over) return
+    if (this.#busy) this.#endComes = true
+    else this.#run(nothing, true)
+  }
+
+  fail(error: Error): void {
+    if (this.#over) return
+    this.#over = true
+    this.#next.fail(error)
+  }
+
+  pause(): void {
+    this.#clientBlocked = true
+    this.#source.pause()
+  }
+
+  resume(): void {
+    this.#clientBlocked = false
+    if (!this.#busy) this.#source.resume()
+  }
+
+  /** Synchronous filters cost a call each; only a promise makes the chunk wait. */
+  #run(chunk: Buffer, last: boolean): void {
+    let bytes = chunk
+    for (let at = 0; at < this.#filters.length; at++) {
+      const step = this.#filters[at]!
+      let out: ReturnType<Filter>
+      try {
+        out = step.hook(bytes, last)
+      } catch (error) {
+        reportFilter(this.#ctx, this.#log, step.plugin, error)
+        continue
+      }
+      if (out instanceof Promise) {
+        this.#busy = true
+        this.#source.pause()
+        void this.#finishLater(out, bytes, { at, last })
+        return
+      }
+      bytes = out ?? bytes
+    }
+    this.#emit(bytes, last)
+  }
+
+  async #finishLater(first: Promise<Buffer | void>, chunk: Buffer, from: { at: number; last: boolean }): Promise<void> {
+    let bytes = chunk
+    let pending: ReturnType<Filter> = first
+    for (let at = from.at; ; ) {
+      try {
+        bytes = (await pending) ?? bytes
+      } catch (error) {
+        reportFilter(this.#ctx, this.#log, this.#filters[at]!.plugin, error)
+      }
+      if (++at >= this.#filters.length) break
+      try {
+        pending = this.#filters[at]!.hook(bytes, from.last)
+      } catch (error) {
+        pending = Promise.reject(error)
+      }
+    }
+    if (this.#over) return
+    this.#busy = false
+    this.#emit(bytes, from.last)
+    while (!this.#busy && this.#queue.length > 0) this.#run(this.#queue.shift()!, false)
+    if (this.#busy || this.#over) return
+    if (this.#endComes) this.#run(nothing, true)
+    else if (!this.#clientBlocked) this.#source.resume()
+  }
+
+  #emit(bytes: Buffer, last: boolean): void {
+    if (bytes.length > 0) this.#next.write(bytes)
+    if (last) {
+      this.#over = true
+      this.#next.end()
+    }
+  }
+}

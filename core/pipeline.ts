@@ -1,0 +1,188 @@
+// Plugin instances -> one array per phase. Everything that depends on configuration is decided here, nothing per request.
+import { type Context, slot } from './context.ts'
+import type { Awaitable, Env, Hooks, Plugin, TurnHook } from './plugin.ts'
+import { type Filter, type Reply, reply } from './reply.ts'
+import { compileExpr } from './router/expr.ts'
+import { variable } from './router/vars.ts'
+
+/** What `_meta` may say about one use of a plugin (facts core 1.2). */
+export interface Meta {
+  disable?: boolean
+  error_response?: string | object
+  priority?: number
+  filter?: unknown[]
+}
+
+/** A plugin with one config on one owner. Its hooks are made on first use and closed once, when the config is gone. */
+export class Instance {
+  readonly plugin: Plugin
+  readonly priority: number
+  readonly #config: unknown
+  readonly #meta: Meta
+  readonly #env: Env
+  #hooks: Hooks | undefined
+
+  /** `config` has been validated and filled with defaults; `meta` is its `_meta`. */
+  constructor(plugin: Plugin, config: unknown, meta: Meta, env: Env) {
+    this.plugin = plugin
+    this.priority = meta.priority ?? plugin.priority
+    this.#config = config
+    this.#meta = meta
+    this.#env = env
+  }
+
+  get hooks(): Hooks {
+    this.#hooks ??= withMeta(this.plugin.setup(this.#config, this.#env), this.#meta)
+    return this.#hooks
+  }
+
+  async close(): Promise<void> {
+    await this.#hooks?.close?.()
+  }
+}
+
+/** A hook with the name of its plugin, for the log. */
+export interface Step<H> {
+  readonly plugin: string
+  readonly hook: H
+}
+
+/**
+ * The arrays a request walks. Global rules come first in every phase, then the route's plugins, each list by priority,
+ * high first, never interleaved (facts core 1.2, 1.3). `rewrite` is split because the route's plugins are attached, and
+ * the consumer's join, between its parts.
+ */
+export interface Plan {
+  readonly globalRewrite: readonly Step<TurnHook>[]
+  readonly rewrite: readonly Step<TurnHook>[]
+  /** Of plugins that only the consumer has; authentication is never run again (facts core 1.1, step 12). */
+  readonly consumerRewrite: readonly Step<TurnHook>[]
+  readonly access: readonly Step<TurnHook>[]
+  readonly beforeProxy: readonly Step<TurnHook>[]
+  readonly headerFilter: readonly Step<NonNullable<Hooks['header_filter']>>[]
+  readonly bodyFilter: readonly Step<NonNullable<Hooks['body_filter']>>[]
+  readonly log: readonly Step<NonNullable<Hooks['log']>>[]
+}
+
+/** The plan of `global` rules, a route's `own` plugins and, once somebody is known, their `consumer` plugins by name. */
+export function plan(
+  global: readonly Instance[],
+  own: ReadonlyMap<string, Instance>,
+  consumer: ReadonlyMap<string, Instance> = new Map(),
+): Plan {
+  const merged = new Map([...own, ...consumer])
+  const rules = ordered(
+    global.filter(rule => !(rule.plugin.runPolicy === 'prefer_route' && merged.has(rule.plugin.name))),
+  )
+  const attached = ordered(merged.values())
+  const all = [...rules, ...attached]
+  const newcomers = ordered(
+    [...consumer].filter(([name, { plugin }]) => !own.has(name) && plugin.type !== 'auth').map(([, joined]) => joined),
+  )
+  return {
+    globalRewrite: steps(rules, 'rewrite'),
+    rewrite: steps(ordered(own.values()), 'rewrite'),
+    consumerRewrite: steps(newcomers, 'rewrite'),
+    access: steps(all, 'access'),
+    beforeProxy: steps(all, 'before_proxy'),
+    headerFilter: steps(all, 'header_filter'),
+    bodyFilter: steps(all, 'body_filter'),
+    log: steps(all, 'log'),
+  }
+}
+
+function ordered(instances: Iterable<Instance>): Instance[] {
+  return [...instances].sort((a, b) => b.priority - a.priority)
+}
+
+function steps<P extends keyof Hooks>(instances: readonly Instance[], phase: P): Step<NonNullable<Hooks[P]>>[] {
+  const found: Step<NonNullable<Hooks[P]>>[] = []
+  for (const { plugin, hooks } of instances) {
+    const hook = hooks[phase]
+    if (hook !== undefined) found.push({ plugin: plugin.name, hook })
+  }
+  return found
+}
+
+/** Wraps hooks in what `_meta` asks for; without it they are what they were. */
+function withMeta(hooks: Hooks, meta: Meta): Hooks {
+  let wrapped = hooks
+  if (meta.error_response !== undefined) wrapped = withErrorResponse(wrapped, meta.error_response)
+  if (meta.filter !== undefined) wrapped = withFilter(wrapped, meta.filter)
+  return wrapped
+}
+
+/** `_meta.error_response`: the body of every exit with status >= 400; headers the plugin set stay. */
+function withErrorResponse(hooks: Hooks, response: string | object): Hooks {
+  const replace = (exit: Reply | void): Reply | void => {
+    if (exit === undefined || exit.status < 400) return exit
+    const headers = exit.headers.clone()
+    headers.delete('content-length')
+    const own = reply(exit.status, response)
+    if (!headers.has('content-type')) headers.set('Content-Type', own.headers.get('content-type')!)
+    return { ...own, headers }
+  }
+  const wrap = (hook: TurnHook | undefined): TurnHook | undefined =>
+    hook &&
+    (ctx => {
+      const exit = hook(ctx)
+      return exit instanceof Promise ? exit.then(replace) : replace(exit)
+    })
+  return turnHooks(hooks, wrap)
+}
+
+/** What each filter decided for a request, by the hooks it guards. */
+const verdicts = slot<Map<Hooks, boolean>>()
+
+/** `_meta.filter`: decided once per request, when the first hook of the plugin is about to run. Trouble means it runs. */
+function withFilter(hooks: Hooks, expression: unknown[]): Hooks {
+  let test: (ctx: Context) => boolean
+  try {
+    const compiled = compileExpr(expression)
+    test = ctx => compiled.test(name => variable(ctx, name))
+  } catch {
+    test = () => true
+  }
+  const runs = (ctx: Context): boolean => {
+    const known = verdicts.get(ctx) ?? new Map<Hooks, boolean>()
+    verdicts.set(ctx, known)
+    let decided = known.get(hooks)
+    if (decided === undefined) {
+      try {
+        decided = test(ctx)
+      } catch {
+        decided = true
+      }
+      known.set(hooks, decided)
+    }
+    return decided
+  }
+  const { header_filter, body_filter, log } = hooks
+  return {
+    ...turnHooks(hooks, hook => hook && (ctx => (runs(ctx) ? hook(ctx) : undefined))),
+    ...(header_filter && {
+      header_filter(ctx: Context, answer: Reply): void {
+        if (runs(ctx)) header_filter(ctx, answer)
+      },
+    }),
+    ...(body_filter && {
+      body_filter(ctx: Context, answer: Reply): Filter | void {
+        return runs(ctx) ? body_filter(ctx, answer) : undefined
+      },
+    }),
+    ...(log && {
+      log(ctx: Context): Awaitable<void> {
+        return runs(ctx) ? log(ctx) : undefined
+      },
+    }),
+  }
+}
+
+function turnHooks(hooks: Hooks, wrap: (hook: TurnHook | undefined) => TurnHook | undefined): Hooks {
+  const wrapped: Hooks = { ...hooks }
+  for (const phase of ['rewrite', 'access', 'before_proxy'] as const) {
+    const hook = wrap(hooks[phase])
+    if (hook !== undefined) wrapped[phase] = hook
+  }
+  return wrapped
+}

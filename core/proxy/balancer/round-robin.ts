@@ -1,0 +1,54 @@
+// Weighted round robin: a schedule made once per node list; knows no health and no sockets.
+import type { Node } from './node.ts'
+
+// Longer schedules are scaled down to this many turns; the shares are then right to 1 in 2,048.
+const MAX_TURNS = 2_048
+
+/** Picks nodes in proportion to their weights, evenly spread. A node of weight 0 is never picked. */
+export class RoundRobin {
+  readonly #schedule: readonly Node[]
+  #turn: number
+
+  /** `random` is uniform in [0, 1) and chooses where the schedule begins, so that gateways do not march in step. */
+  constructor(nodes: readonly Node[], random: () => number) {
+    this.#schedule = schedule(nodes)
+    this.#turn = Math.floor(random() * this.#schedule.length)
+  }
+
+  /** The next node that has not been tried; undefined when none is left. */
+  pick(tried: ReadonlySet<Node>): Node | undefined {
+    const { length } = this.#schedule
+    for (let step = 0; step < length; step++) {
+      const node = this.#schedule[this.#turn]!
+      this.#turn = (this.#turn + 1) % length
+      if (!tried.has(node)) return node
+    }
+    return undefined
+  }
+}
+
+/** Smooth weighted order: always the node that is furthest behind its share. */
+function schedule(nodes: readonly Node[]): Node[] {
+  const live = nodes.filter(node => node.weight > 0)
+  const divisor = live.reduce((gcd, node) => greatestCommonDivisor(gcd, node.weight), 0)
+  let shares = live.map(node => node.weight / divisor)
+  const total = shares.reduce((sum, share) => sum + share, 0)
+  if (total > MAX_TURNS) shares = shares.map(share => Math.max(1, Math.round((share * MAX_TURNS) / total)))
+  const turns = shares.reduce((sum, share) => sum + share, 0)
+  const behind = shares.map(() => 0)
+  const order: Node[] = []
+  for (let turn = 0; turn < turns; turn++) {
+    let next = 0
+    for (let at = 0; at < live.length; at++) {
+      behind[at]! += shares[at]!
+      if (behind[at]! > behind[next]!) next = at
+    }
+    behind[next]! -= turns
+    order.push(live[next]!)
+  }
+  return order
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b)
+}

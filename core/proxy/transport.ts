@@ -1,0 +1,369 @@
+// Sockets to upstreams: one exchange per attempt with its clocks, abort and back-pressure; knows no route and no provider.
+import type { Readable } from 'node:stream'
+import { type Dispatcher, Pool } from 'undici'
+import type { Attempt, Context } from '../context.ts'
+import { ClientGone, GatewayError, UpstreamError } from '../errors.ts'
+import { HeaderList, type Sink, type Source } from '../reply.ts'
+
+/** Limits in milliseconds; 0 means none. Each ends an exchange with an error of its own (design.md 6). */
+export interface Clocks {
+  /** Until the connection is there and the request begins. */
+  connect: number
+  /** From the request sent to the response's status line. While a body is being sent: between two pieces of it. */
+  headers: number
+  /** From there to the first content (`contentSeen`); a provider's ping is none. */
+  firstContent: number
+  /** Between two reads of the body, whatever they bring. */
+  idle: number
+  /** The whole exchange. */
+  total: number
+}
+
+/** One request to one upstream node. */
+export interface Call {
+  /** scheme://host:port */
+  origin: string
+  /** `host:port` as configured, for logs. */
+  address: string
+  method: string
+  /** Path and query as they go on the wire. */
+  target: string
+  /** Flat name, value list, hop-by-hop fields removed. */
+  headers: string[]
+  body: Buffer | Readable | null
+  clocks: Clocks
+  /** https: name for SNI and verification. */
+  serverName?: string
+  /** https: refuse a certificate that does not verify. */
+  verify?: boolean
+  /** The caller says when content has come (`contentSeen`); otherwise the first byte of the body is content. */
+  marksContent?: boolean
+}
+
+/** The body of an answer as it comes from the socket. */
+export interface AnswerBody extends Source {
+  /** Stops the first-content clock; from here on idle counts. */
+  contentSeen(): void
+}
+
+export interface Answer {
+  status: number
+  headers: HeaderList
+  body: AnswerBody
+  attempt: Attempt
+}
+
+// A response head larger than this is refused as malformed.
+const MAX_RESPONSE_HEAD = 64 * 1024
+// Below the 5 s after which node:http servers close idle connections, so that a request rarely meets a closing socket.
+const KEEP_ALIVE_MS = 4_000
+const KEEP_ALIVE_MAX_MS = 25_000
+const DEFAULT_CONNECT_MS = 60_000
+// Pools of origins that are no longer asked for are closed when there are more than this.
+const MAX_POOLS = 4_096
+
+/** Keeps the connections. One per worker. */
+export class Transport {
+  readonly #pools = new Map<string, Pool>()
+
+  /**
+   * Sends one request. Resolves with status and headers as soon as they are there; the body follows through the Source.
+   * Rejects with UpstreamError, or with ClientGone when the request was given up meanwhile. Everything the exchange took
+   * is let go on every path, and the attempt's record says how it went.
+   */
+  exchange(ctx: Context, call: Call): Promise<Answer> {
+    const attempt: Attempt = {
+      address: call.address,
+      status: undefined,
+      connectMs: undefined,
+      headerMs: undefined,
+      responseMs: undefined,
+      bytesReceived: 0,
+      fault: undefined,
+    }
+    ctx.attempts.push(attempt)
+    return new Promise((resolve, reject) => {
+      const exchange = new Exchange(ctx, call, attempt, { resolve, reject })
+      if (exchange.ended) return
+      try {
+        this.#pool(call).dispatch(
+          {
+            origin: call.origin,
+            path: call.target,
+            method: call.method as Dispatcher.HttpMethod,
+            headers: call.headers,
+            body: call.body,
+            headersTimeout: 0,
+            bodyTimeout: 0,
+          },
+          exchange,
+        )
+      } catch (error) {
+        exchange.onResponseError(null, error as Error)
+      }
+    })
+  }
+
+  /** Closes every connection. Exchanges that are still under way fail. */
+  async close(): Promise<void> {
+    const pools = [...this.#pools.values()]
+    this.#pools.clear()
+    await Promise.all(pools.map(pool => pool.destroy()))
+  }
+
+  #pool(call: Call): Pool {
+    const tls = call.origin.startsWith('https:')
+    const { connect } = call.clocks
+    const key = tls
+      ? `${call.origin}#${connect}#${call.serverName ?? ''}#${call.verify ?? false}`
+      : `${call.origin}#${connect}`
+    let pool = this.#pools.get(key)
+    if (pool !== undefined) return pool
+    pool = new Pool(call.origin, {
+      connections: null,
+      pipelining: 1,
+      allowH2: false,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveMaxTimeout: KEEP_ALIVE_MAX_MS,
+      maxHeaderSize: MAX_RESPONSE_HEAD,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      connect: {
+        // Our own connect clock is what counts (undici's rings up to a second late); this lets go of the socket.
+        timeout: connect || DEFAULT_CONNECT_MS,
+        rejectUnauthorized: call.verify ?? false,
+        ...(call.serverName === undefined ? {} : { servername: call.serverName }),
+      },
+    })
+    if (this.#pools.size >= MAX_POOLS) this.#dropIdlePool()
+    this.#pools.set(key, pool)
+    return pool
+  }
+
+  #dropIdlePool(): void {
+    for (const [key, pool] of this.#pools) {
+      if (pool.stats.running > 0 || pool.stats.pending > 0) continue
+      this.#pools.delete(key)
+      void pool.close().catch(() => {})
+      return
+    }
+  }
+}
+
+type Phase = 'connect' | 'headers' | 'firstContent' | 'idle'
+
+class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
+  readonly #ctx: Context
+  readonly #call: Call
+  readonly #attempt: Attempt
+  readonly #outcome: { resolve: (answer: Answer) => void; reject: (error: Error) => void }
+  readonly #started = performance.now()
+  readonly #stopListening: () => void
+  #controller: Dispatcher.DispatchController | null = null
+  #phase: Phase = 'connect'
+  #phaseSince = this.#started
+  #timer: NodeJS.Timeout | undefined
+  #timerAt = Number.POSITIVE_INFINITY
+  #answered = false
+  #ended = false
+  #error: Error | undefined
+  #sink: Sink | undefined
+  #queue: Buffer[] = []
+  #queueDone = false
+
+  constructor(
+    ctx: Context,
+    call: Call,
+    attempt: Attempt,
+    outcome: { resolve: (answer: Answer) => void; reject: (error: Error) => void },
+  ) {
+    this.#ctx = ctx
+    this.#call = call
+    this.#attempt = attempt
+    this.#outcome = outcome
+    this.#stopListening = ctx.onAbort(reason => this.#fail(reason))
+    if (!this.#ended) this.#arm()
+  }
+
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  // --- undici's side -------------------------------------------------------------------------------------------------
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller
+    if (this.#ended) {
+      // Given up while connecting: undici hands over its controller only now.
+      controller.abort(this.#error ?? new ClientGone())
+      return
+    }
+    this.#attempt.connectMs = performance.now() - this.#started
+    this.#enter('headers')
+  }
+
+  onBodySent(): void {
+    if (this.#phase === 'headers') this.#phaseSince = performance.now()
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
+    if (this.#ended || status < 200) return
+    const attempt = this.#attempt
+    attempt.status = status
+    attempt.headerMs = performance.now() - this.#started
+    this.#answered = true
+    this.#enter('firstContent')
+    this.#outcome.resolve({ status, headers: headerList(controller.rawHeaders), body: this, attempt })
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#ended) return
+    this.#attempt.bytesReceived += chunk.length
+    if (this.#phase === 'idle') this.#phaseSince = performance.now()
+    else if (!this.#call.marksContent) this.#enter('idle')
+    if (this.#sink !== undefined) this.#sink.write(chunk)
+    else {
+      this.#queue.push(chunk)
+      controller.pause()
+    }
+  }
+
+  onResponseEnd(): void {
+    if (!this.#finish(undefined, undefined)) return
+    if (this.#sink === undefined) this.#queueDone = true
+    else this.#sink.end()
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+    this.#fail(this.#ctx.aborted ?? this.#classify(error))
+  }
+
+  // --- the reader's side ---------------------------------------------------------------------------------------------
+
+  pipe(sink: Sink): void {
+    this.#sink = sink
+    const queued = this.#queue
+    this.#queue = []
+    for (const chunk of queued) sink.write(chunk)
+    if (this.#queueDone) sink.end()
+    else if (this.#error !== undefined) sink.fail(this.#error)
+    else if (!this.#paused) this.#controller?.resume()
+  }
+
+  #paused = false
+
+  pause(): void {
+    this.#paused = true
+    this.#controller?.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    // The upstream was not allowed to send meanwhile: its clocks start anew.
+    this.#phaseSince = performance.now()
+    this.#controller?.resume()
+  }
+
+  cancel(reason: Error): void {
+    this.#sink = undefined
+    this.#queue = []
+    this.#fail(reason)
+  }
+
+  contentSeen(): void {
+    if (this.#phase === 'firstContent') this.#enter('idle')
+  }
+
+  // --- ends ----------------------------------------------------------------------------------------------------------
+
+  #fail(error: Error): void {
+    const fault =
+      error instanceof UpstreamError ? error.fault : error instanceof ClientGone ? 'client_gone' : 'cancelled'
+    if (!this.#finish(error, fault)) return
+    this.#controller?.abort(error)
+    if (!this.#answered) this.#outcome.reject(error)
+    else this.#sink?.fail(error)
+  }
+
+  #finish(error: Error | undefined, fault: string | undefined): boolean {
+    if (this.#ended) return false
+    this.#ended = true
+    this.#error = error
+    this.#attempt.fault = fault
+    this.#attempt.responseMs = performance.now() - this.#started
+    if (this.#attempt.status === undefined && error instanceof UpstreamError) this.#attempt.status = error.status
+    clearTimeout(this.#timer)
+    this.#stopListening()
+    return true
+  }
+
+  #classify(error: Error): Error {
+    // The client's upload broke, or was too large: that is not the upstream's fault.
+    if (error instanceof GatewayError) return error
+    const code = (error as NodeJS.ErrnoException).code ?? ''
+    if (this.#phase === 'connect') {
+      if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT')
+        return new UpstreamError('connect_timeout', 'timeout while connecting to the upstream', { cause: error })
+      return new UpstreamError('refused', 'could not connect to the upstream', { cause: error })
+    }
+    const unparsable = error.name === 'HTTPParserError'
+    if (unparsable || code.includes('HEADERS_OVERFLOW') || code.includes('CONTENT_LENGTH_MISMATCH'))
+      return new UpstreamError('malformed', 'the upstream sent a malformed response', { cause: error })
+    return new UpstreamError('reset', 'the upstream closed the connection', { cause: error })
+  }
+
+  // --- clocks: one timer, armed for the nearest deadline and moved only when it must ring earlier ------------------------
+
+  #enter(phase: Phase): void {
+    this.#phase = phase
+    this.#phaseSince = performance.now()
+    this.#arm()
+  }
+
+  #arm(): void {
+    const { clocks } = this.#call
+    const limit = clocks[this.#phase]
+    const phaseAt = limit === 0 ? Number.POSITIVE_INFINITY : this.#phaseSince + limit
+    const totalAt = clocks.total === 0 ? Number.POSITIVE_INFINITY : this.#started + clocks.total
+    const at = Math.min(phaseAt, totalAt)
+    if (at >= this.#timerAt || at === Number.POSITIVE_INFINITY) return
+    clearTimeout(this.#timer)
+    this.#timerAt = at
+    this.#timer = setTimeout(this.#ring, Math.max(1, Math.ceil(at - performance.now())))
+  }
+
+  readonly #ring = (): void => {
+    this.#timerAt = Number.POSITIVE_INFINITY
+    if (this.#ended) return
+    const { clocks } = this.#call
+    const now = performance.now()
+    if (clocks.total !== 0 && now >= this.#started + clocks.total) {
+      return this.#fail(new UpstreamError('total_timeout', `the upstream took longer than ${clocks.total} ms`))
+    }
+    const limit = clocks[this.#phase]
+    if (limit !== 0 && now >= this.#phaseSince + limit) {
+      if (!this.#paused) return this.#fail(this.#timeout(limit))
+      this.#phaseSince = now
+    }
+    this.#arm()
+  }
+
+  #timeout(limit: number): UpstreamError {
+    switch (this.#phase) {
+      case 'connect':
+        return new UpstreamError('connect_timeout', `timeout while connecting to the upstream (${limit} ms)`)
+      case 'headers':
+        return new UpstreamError('headers_timeout', `the upstream sent no response within ${limit} ms`)
+      case 'firstContent':
+        return new UpstreamError('first_content_timeout', `the upstream sent no content within ${limit} ms`)
+      case 'idle':
+        return new UpstreamError('idle_timeout', `the upstream sent nothing for ${limit} ms`)
+    }
+  }
+}
+
+function headerList(raw: Dispatcher.DispatchController['rawHeaders']): HeaderList {
+  const list: string[] = []
+  if (Array.isArray(raw)) for (const part of raw) list.push(typeof part === 'string' ? part : part.toString('latin1'))
+  return new HeaderList(list)
+}

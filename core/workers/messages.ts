@@ -1,0 +1,32 @@
+// What main and a worker thread say to each other; everything here survives structured cloning.
+import type { Address, ListenerLimits } from '../listener.ts'
+import type { SeriesDefinition } from '../observe/metrics.ts'
+import type { Change, Item, Revision } from '../store/store.ts'
+import type { Rejected } from '../sync.ts'
+
+/** What a worker is started with: the part of the configuration that concerns the data plane. */
+export interface WorkerSettings {
+  listen: readonly Address[]
+  limits: ListenerLimits & { maxBodySize: number; sendTimeout: number; turnGrace: number }
+  serverName: string
+  showUpstreamStatus: boolean
+  /** Names of the plugins that are enabled. */
+  plugins: readonly string[]
+  log: { level: string; file: string | undefined }
+}
+
+export type ToWorker =
+  | { type: 'listed'; items: readonly Item[]; revision: Revision }
+  | { type: 'list_failed'; message: string }
+  | { type: 'changed'; changes: readonly Change[] }
+  | { type: 'lost'; message: string }
+  | { type: 'drain'; graceMs: number }
+
+export type ToMain =
+  | { type: 'list' }
+  | { type: 'watch'; since: Revision }
+  | { type: 'listening'; addresses: readonly Address[] }
+  | { type: 'cannot_listen'; address: Address; code: string }
+  | { type: 'applied'; revision: Revision; rejected: readonly Rejected[] }
+  | { type: 'series'; series: SeriesDefinition }
+  | { type: 'drained' }

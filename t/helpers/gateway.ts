@@ -1,0 +1,138 @@
+// A gateway in this process on a real socket, with resources given directly; every test makes its own.
+
+import { Gateway, type GatewayOptions } from '../../core/gateway.ts'
+import { HoldBook } from '../../core/holds.ts'
+import { listen } from '../../core/listener.ts'
+import { type Logger, silent } from '../../core/observe/log.ts'
+import { MetricsReader } from '../../core/observe/metrics-reader.ts'
+import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
+import type { Plugin } from '../../core/plugin.ts'
+import { Transport } from '../../core/proxy/transport.ts'
+import type { Change, Item, Kind } from '../../core/store/store.ts'
+import { type Rejected, Sync } from '../../core/sync.ts'
+import { builtins } from '../../plugins/index.ts'
+
+/** Resources by kind and id: `{ routes: { 1: { uri: '/*', ... } } }`. */
+export type Resources = { [K in Kind]?: Record<string, Record<string, unknown>> }
+
+export interface GatewayOptionsForTest {
+  resources?: Resources
+  /** Beside the built-in ones. */
+  plugins?: readonly Plugin[]
+  log?: Logger
+  now?: () => number
+  limits?: Partial<GatewayOptions['limits']>
+  showUpstreamStatus?: boolean
+}
+
+export interface TestGateway {
+  /** http://127.0.0.1:port */
+  readonly url: string
+  readonly port: number
+  readonly gateway: Gateway
+  readonly book: HoldBook
+  readonly rejected: readonly Rejected[]
+  /** Writes resources as the store would; null deletes. Resolves when they are served. */
+  put(resources: { [K in Kind]?: Record<string, Record<string, unknown> | null> }): Promise<void>
+  /** The Prometheus text. */
+  scrape(): string
+  close(): Promise<void>
+}
+
+export async function startGateway(options: GatewayOptionsForTest = {}): Promise<TestGateway> {
+  const log = options.log ?? silent
+  const reader = new MetricsReader()
+  const metrics = new MetricsWriter({ publish: series => reader.add('test', series) })
+  const transport = new Transport()
+  const book = new HoldBook(metrics)
+  let revision = 1
+  let rejected: readonly Rejected[] = []
+  let changed: (changes: readonly Change[]) => void = () => {}
+  const waiting: { revision: number; resolve: () => void }[] = []
+  const itemOf = (kind: Kind, id: string, value: Record<string, unknown>): Item => ({
+    kind,
+    id,
+    value: { id, ...value },
+    createRevision: revision,
+    modRevision: revision,
+  })
+  const all = [...builtins, ...(options.plugins ?? [])]
+  const sync = new Sync({
+    source: {
+      list: async () => ({
+        items: Object.entries(options.resources ?? {}).flatMap(([kind, items]) =>
+          Object.entries(items).map(([id, value]) => itemOf(kind as Kind, id, value)),
+        ),
+        revision,
+      }),
+      watch: (_since, listener) => {
+        changed = listener
+        return () => {}
+      },
+    },
+    env: {
+      now: options.now ?? Date.now,
+      random: Math.random,
+      log,
+      metrics,
+      transport,
+      plugins: new Map(all.map(plugin => [plugin.name, plugin])),
+    },
+    applied: (applied, bad) => {
+      rejected = bad
+      for (const waiter of waiting.splice(0)) {
+        if (waiter.revision <= applied) waiter.resolve()
+        else waiting.push(waiter)
+      }
+    },
+  })
+  await sync.start()
+  const gateway = new Gateway({
+    snapshot: () => sync.current,
+    book,
+    log,
+    limits: { maxBodySize: 0, sendTimeout: 60_000, turnGrace: 2_000, ...options.limits },
+    serverName: 'APISIX/3.18.0',
+    showUpstreamStatus: options.showUpstreamStatus ?? false,
+  })
+  const listener = await listen({
+    address: { host: '127.0.0.1', port: 0 },
+    gateway,
+    limits: { headerTimeout: 60_000, requestTimeout: 0, keepAliveTimeout: 60_000, maxHeaderSize: 65_536 },
+    log,
+    refused: metrics.counter('sluice_requests_refused_total', 'Requests that could not be parsed', ['status']),
+  })
+  return {
+    url: `http://127.0.0.1:${listener.address.port}`,
+    port: listener.address.port,
+    gateway,
+    book,
+    get rejected() {
+      return rejected
+    },
+    async put(resources) {
+      revision++
+      const changes = Object.entries(resources).flatMap(([kind, items]) =>
+        Object.entries(items).map(
+          ([id, value]): Change => ({
+            kind: kind as Kind,
+            id,
+            revision,
+            item: value === null ? undefined : itemOf(kind as Kind, id, value),
+          }),
+        ),
+      )
+      const served = new Promise<void>(resolve => waiting.push({ revision, resolve }))
+      changed(changes)
+      await served
+    },
+    scrape: () => reader.print(),
+    async close() {
+      const stopped = listener.stop()
+      await gateway.drain(0)
+      await stopped
+      await sync.close()
+      await transport.close()
+    },
+  }
+}

@@ -1,0 +1,124 @@
+// The gateway as its users start it: a process of its own, with a folder and ports of its own.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { until } from './until.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+export interface Output {
+  stdout: string
+  stderr: string
+  code: number | null
+}
+
+/** Runs a command of the gateway to its end. */
+export async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Output> {
+  const child = spawn('node', [join(root, 'core/main.ts'), ...args], { cwd: root, env: { ...process.env, ...env } })
+  const output = collect(child)
+  const [code] = (await once(child, 'close')) as [number | null]
+  return { ...output, code }
+}
+
+export interface GatewayProcess {
+  readonly child: ChildProcess
+  readonly output: { stdout: string; stderr: string }
+  readonly folder: string
+  /** http://127.0.0.1:port of each server. */
+  readonly urls: Record<'requests' | 'admin' | 'control' | 'status' | 'prometheus', string>
+  readonly adminKey: string
+  /** An admin call, by default with the key; the body is sent as JSON. */
+  admin(method: string, path: string, body?: unknown): Promise<{ status: number; body: unknown }>
+  /** Ends the process and resolves with its exit code; the folder stays. */
+  stop(signal?: NodeJS.Signals): Promise<number | null>
+  /** Ends it if it lives and removes its folder. */
+  dispose(): Promise<void>
+}
+
+/** A folder with a configuration on free ports. `more` is YAML that is added to it. */
+export function configFolder(more = ''): { folder: string; file: string } {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-'))
+  const file = join(folder, 'config.yaml')
+  writeFileSync(
+    file,
+    `apisix:
+  node_listen: [{ip: 127.0.0.1, port: 0}]
+  control: {ip: 127.0.0.1, port: 0}
+  status: {ip: 127.0.0.1, port: 0}
+nginx_config:
+  error_log: ${join(folder, 'error.log')}
+deployment:
+  admin:
+    admin_listen: {ip: 127.0.0.1, port: 0}
+  embedded:
+    path: ${join(folder, 'data')}
+plugin_attr:
+  prometheus:
+    export_addr: {ip: 127.0.0.1, port: 0}
+${more}`,
+  )
+  return { folder, file }
+}
+
+/** Starts the gateway and waits until it says that it is ready. `command` replaces `node core/main.ts`. */
+export async function startProcess(
+  { folder, file } = configFolder(),
+  command: readonly [string, ...string[]] = ['node', join(root, 'core/main.ts')],
+): Promise<GatewayProcess> {
+  const [program, ...args] = command
+  const child = spawn(program, [...args, '--config', file], { cwd: root })
+  const output = collect(child)
+  await until(() => output.stdout.includes('error log') || child.exitCode !== null, 'the gateway is ready', 30_000)
+  if (child.exitCode !== null) throw new Error(`the gateway ended: ${output.stderr}`)
+  const url = (name: string) => `http://${new RegExp(`${name} +(\\S+:\\d+)`).exec(output.stdout)?.[1]}`
+  const urls = {
+    requests: url('requests'),
+    admin: url('admin'),
+    control: url('control'),
+    status: url('status'),
+    prometheus: url('prometheus'),
+  }
+  const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> => {
+    if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
+    const gone = once(child, 'close')
+    child.kill(signal)
+    await gone
+    return child.exitCode
+  }
+  const adminKey = readFileSync(join(folder, 'data/admin.key'), 'utf8').trim()
+  return {
+    child,
+    output,
+    folder,
+    urls,
+    adminKey,
+    async admin(method, path, body) {
+      const response = await fetch(`${urls.admin}/apisix/admin${path}`, {
+        method,
+        headers: { 'x-api-key': adminKey, 'content-type': 'application/json' },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      })
+      const text = await response.text()
+      return { status: response.status, body: text === '' ? undefined : (JSON.parse(text) as unknown) }
+    },
+    stop,
+    async dispose() {
+      await stop('SIGKILL')
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+function collect(child: ChildProcess): { stdout: string; stderr: string } {
+  const output = { stdout: '', stderr: '' }
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    output.stdout += text
+  })
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    output.stderr += text
+  })
+  return output
+}
