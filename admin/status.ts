@@ -1,0 +1,32 @@
+// The status server (facts core 5.5): whether the process is there, and whether it serves a configuration.
+import Router from '@koa/router'
+import Koa from 'koa'
+import type { Logger } from '../core/observe/log.ts'
+import { answering, Refused, send } from './answer.ts'
+
+export interface StatusDeps {
+  /** Why requests cannot be served yet, or nothing. */
+  ready(): string | undefined
+  log: Logger
+  serverName: string
+}
+
+export function statusApi({ ready, log, serverName }: StatusDeps): Koa {
+  const router = new Router()
+  const ok = { status: 'ok' }
+  router.get('/status', ctx => send(ctx, 200, ok))
+  router.get('/status/ready', ctx => {
+    const error = ready()
+    if (error !== undefined) throw new Refused(503, { status: 'error', error })
+    send(ctx, 200, ok)
+  })
+  const app = new Koa()
+  app.on('error', err => log.debug({ err }, 'connection of the status API broke'))
+  app.use((ctx, next) => {
+    ctx.set('Server', serverName)
+    return next()
+  })
+  app.use(answering(log))
+  app.use(router.routes())
+  return app
+}

@@ -1,0 +1,120 @@
+// The control API: what an operator of the machine is told, and what nobody is told.
+import assert from 'node:assert/strict'
+import { controlApi, type WorkerStatus } from '../../admin/control-api.ts'
+import { Keyring } from '../../core/keyring.ts'
+import { silent } from '../../core/observe/log.ts'
+import type { Kind } from '../../core/store/store.ts'
+import { fakePlugins, serve, type TestServer } from '../helpers/admin.ts'
+import { MemoryStore } from '../helpers/memory-store.ts'
+
+describe('the control API', () => {
+  let api: TestServer
+  let store: MemoryStore
+  let workers: WorkerStatus[] = []
+  const keyring = new Keyring(['0123456789abcdef'])
+
+  beforeEach(async () => {
+    store = new MemoryStore()
+    workers = []
+    api = await serve(
+      controlApi({
+        store,
+        keyring,
+        plugins: fakePlugins,
+        workers: () => workers,
+        log: silent,
+        serverName: 'APISIX/3.18.0',
+      }),
+    )
+  })
+  afterEach(async () => {
+    await api.close()
+    await store.close()
+  })
+
+  const put = (kind: Kind, id: string, value: Record<string, unknown>) =>
+    store.write([{ kind, id, value: keyring.sealItem(kind, { id, ...value }, fakePlugins) }])
+
+  it('shows routes, services and upstreams as the data plane has them, with defaults', async () => {
+    await put('upstreams', '1', { nodes: { 'a:1': 1 } })
+    await put('services', '2', { name: 's', upstream_id: 1 })
+    await put('routes', '3', { uri: '/a', plugins: { 'key-auth': {} }, service_id: 2 })
+    const node = { host: 'a', port: 1, weight: 1, priority: 0 }
+    const upstream = {
+      key: '/apisix/upstreams/1',
+      value: { id: '1', nodes: [node], type: 'roundrobin', hash_on: 'vars', scheme: 'http', pass_host: 'pass' },
+      createdIndex: 1,
+      modifiedIndex: 1,
+    }
+    assert.deepEqual((await api.call('GET', '/v1/upstream/1')).json, upstream)
+    assert.deepEqual((await api.call('GET', '/v1/upstreams')).json, [upstream])
+    assert.deepEqual((await api.call('GET', '/v1/service/2')).json.value, { id: '2', name: 's', upstream_id: '1' })
+    const { value } = (await api.call('GET', '/v1/route/3')).json
+    assert.deepEqual([value.priority, value.status, value.plugins], [0, 1, { 'key-auth': { header: 'apikey' } }])
+    assert.equal((await api.call('GET', '/v1/routes')).json.length, 1)
+    assert.equal((await api.call('GET', '/v1/services')).json.length, 1)
+  })
+
+  it('shows no secret, encrypted or not, of good items or bad ones', async () => {
+    const config = { provider: 'openai', auth: { header: { Authorization: 'Bearer top-secret' } } }
+    await put('routes', 'good', { uri: '/a', plugins: { 'ai-proxy': config } })
+    await put('routes', 'bad', { uri: 5, plugins: { 'ai-proxy': config } })
+    await store.write([{ kind: 'routes', id: 'clear', value: { uri: '/a', plugins: { 'ai-proxy': config } } }])
+    const { status, text, json } = await api.call('GET', '/v1/routes')
+    assert.equal(status, 200)
+    assert.ok(!/top-secret|v2:/.test(text), text)
+    assert.equal(json.length, 3)
+    assert.equal(json[1].value.plugins['ai-proxy'].auth.header.Authorization, '***')
+  })
+
+  it('says so when an item does not exist', async () => {
+    for (const name of ['route', 'service', 'upstream']) {
+      const reply = await api.call('GET', `/v1/${name}/9`)
+      assert.deepEqual([reply.status, reply.json], [404, { error_msg: `${name}[9] not found` }])
+    }
+  })
+
+  it('tells which revision each worker serves and what it rejects', async () => {
+    const rejected = [{ kind: 'routes', id: '1', revision: 6, reason: 'unknown plugin [x]', servesOlder: true }]
+    workers = [
+      { id: 0, revision: 7, rejected },
+      { id: 1, revision: undefined, rejected: [] },
+    ]
+    const reply = await api.call('GET', '/v1/config/status')
+    assert.deepEqual(reply.json, {
+      workers: [
+        { id: 0, revision: 7, rejected },
+        { id: 1, rejected: [] },
+      ],
+    })
+  })
+
+  it('has the schemas of resources and plugins', async () => {
+    const { json } = await api.call('GET', '/v1/schema')
+    assert.deepEqual(Object.keys(json), ['main', 'plugins', 'stream_plugins'])
+    assert.deepEqual(Object.keys(json.main), ['route', 'service', 'upstream', 'consumer', 'global_rule'])
+    assert.ok('uri' in json.main.route.properties)
+    assert.equal(json.plugins['key-auth'].priority, 2500)
+    assert.deepEqual(json.stream_plugins, {})
+  })
+
+  it('knows no health checks and nothing else', async () => {
+    assert.deepEqual((await api.call('GET', '/v1/healthcheck')).json, [])
+    for (const [verb, path] of [
+      ['GET', '/v1/nobody'],
+      ['POST', '/v1/routes'],
+      ['POST', '/v1/gc'],
+      ['GET', '/'],
+    ] as const) {
+      const reply = await api.call(verb, path)
+      assert.deepEqual([reply.status, reply.json], [404, { error_msg: 'not found' }])
+      assert.equal(reply.headers.get('server'), 'APISIX/3.18.0')
+    }
+  })
+
+  it('is unavailable while its store is', async () => {
+    store.away = true
+    const reply = await api.call('GET', '/v1/routes')
+    assert.deepEqual([reply.status, reply.json], [503, { error_msg: 'the store is away' }])
+  })
+})

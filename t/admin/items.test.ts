@@ -1,0 +1,352 @@
+// The verbs of the admin API, over HTTP: what is answered, what is stored, when it is answered.
+import assert from 'node:assert/strict'
+import { adminKey, type Reply, startAdmin, type TestAdmin, viewerKey } from '../helpers/admin.ts'
+import { until } from '../helpers/until.ts'
+
+const nodes = { '127.0.0.1:80': 1 }
+const notFound = { message: 'Key not found' }
+
+function isError(reply: Reply, status: number, message: string): void {
+  assert.deepEqual([reply.status, reply.json], [status, { error_msg: message }])
+}
+
+describe('items', () => {
+  let api: TestAdmin
+  let now = 1_700_000_000_000
+  let applied: number[] = []
+  let apply: (revision: number) => Promise<void> = async () => {}
+
+  beforeEach(async () => {
+    now = 1_700_000_000_000
+    applied = []
+    apply = async revision => {
+      applied.push(revision)
+    }
+    api = await startAdmin({ now: () => now, applied: revision => apply(revision) })
+  })
+  afterEach(() => api.close())
+
+  /** What each kind that is served takes: its collection, where PUT goes, a value, and the value of a change. */
+  const samples = [
+    ['routes', 'r1', { uri: '/a', upstream: { nodes } }, 'route'],
+    ['services', 's1', { name: 'a', upstream: { nodes } }, 'service'],
+    ['upstreams', 'u1', { nodes }, 'upstream'],
+    ['global_rules', 'g1', { plugins: { late: {} } }, 'global rule'],
+    ['consumers', 'jack', { username: 'jack', plugins: {} }, 'consumer'],
+  ] as const
+
+  for (const [kind, id, value, name] of samples) {
+    describe(`of ${kind}`, () => {
+      const key = `/apisix/${kind}/${id}`
+      const path = `/${kind}/${id}`
+      const withId = kind === 'consumers' ? value : { ...value, id }
+
+      it('are created with 201, changed with 200, read, listed and deleted', async () => {
+        const created = await api.admin('PUT', path, value)
+        const stored = { ...withId, create_time: 1_700_000_000, update_time: 1_700_000_000 }
+        assert.deepEqual([created.status, created.json], [201, { key, value: stored }])
+
+        now += 5_000
+        const changed = await api.admin('PUT', path, { ...value, desc: undefined })
+        const renewed = { ...stored, update_time: 1_700_000_005 }
+        assert.deepEqual([changed.status, changed.json], [200, { key, value: renewed }])
+
+        const item = { key, value: renewed, createdIndex: 1, modifiedIndex: 2 }
+        const read = await api.admin('GET', path)
+        assert.deepEqual([read.status, read.json], [200, item])
+        const list = await api.admin('GET', `/${kind}`)
+        assert.deepEqual([list.status, list.json], [200, { total: 1, list: [item] }])
+
+        const deleted = await api.admin('DELETE', path)
+        assert.deepEqual([deleted.status, deleted.json], [200, { deleted: id, key }])
+        assert.deepEqual((await api.admin('GET', `/${kind}`)).text, '{"total":0,"list":[]}\n')
+      })
+
+      it('that do not exist are 404', async () => {
+        for (const verb of ['GET', 'DELETE']) {
+          const reply = await api.admin(verb, path)
+          assert.deepEqual([reply.status, reply.json], [404, notFound])
+        }
+      })
+
+      it('are refused without a body, without an id, and when they are wrong, and then nothing is stored', async () => {
+        isError(await api.admin('PUT', path), 400, 'missing configurations')
+        isError(await api.admin('PUT', path, 'null'), 400, 'missing configurations')
+        isError(
+          await api.admin('PUT', path, { ...value, nobody: 1 }),
+          400,
+          'invalid configuration: additional properties forbidden, found nobody',
+        )
+        isError(
+          await api.admin('PUT', path, [value]),
+          400,
+          'invalid configuration: wrong type: expected object, got table',
+        )
+        isError(await api.admin('DELETE', `/${kind}`), 400, `missing ${name} id`)
+        if (kind === 'consumers') {
+          isError(
+            await api.admin('PUT', '/consumers', {}),
+            400,
+            'invalid configuration: property "username" is required',
+          )
+        } else isError(await api.admin('PUT', `/${kind}`, value), 400, `missing ${name} id`)
+        assert.equal((await api.store.list()).revision, 0)
+      })
+
+      it('take their key from the body too, and refuse two keys', async () => {
+        const attribute = kind === 'consumers' ? 'username' : 'id'
+        const named = await api.admin('PUT', `/${kind}`, { ...value, [attribute]: id })
+        assert.deepEqual([named.status, named.json.key], [201, key])
+        const wrong = kind === 'consumers' ? 'wrong username' : `wrong ${name} id`
+        isError(await api.admin('PUT', path, { ...value, [attribute]: 'other' }), 400, wrong)
+      })
+
+      it('are not described by a time that the client chose', async () => {
+        const body = { ...value, create_time: 1, upstream: { nodes, update_time: 1 }, plugins: { create_time: 1 } }
+        isError(
+          await api.admin('PUT', path, body),
+          400,
+          'the property is forbidden:  create_time upstream.update_time plugins.create_time',
+        )
+      })
+    })
+  }
+
+  for (const [kind, , value, name] of samples.slice(0, 3)) {
+    it(`of ${kind} get an id of 20 digits from POST`, async () => {
+      const [one, two] = [await api.admin('POST', `/${kind}`, value), await api.admin('POST', `/${kind}`, value)]
+      assert.deepEqual([one.status, two.status], [201, 201])
+      assert.match(one.json.value.id, /^\d{20}$/)
+      assert.ok(one.json.value.id < two.json.value.id)
+      assert.equal(one.json.key, `/apisix/${kind}/${one.json.value.id}`)
+      assert.equal((await api.admin('GET', `/${kind}/${one.json.value.id}`)).status, 200)
+      isError(await api.admin('POST', `/${kind}/1`, value), 400, `wrong ${name} id, do not need it`)
+      isError(await api.admin('POST', `/${kind}`, { ...value, id: 1 }), 400, `wrong ${name} id, do not need it`)
+      isError(await api.admin('POST', `/${kind}`), 400, 'missing configurations')
+    })
+  }
+
+  for (const [kind, id, value, name] of samples.slice(0, 4)) {
+    it(`of ${kind} are changed in part by PATCH`, async () => {
+      isError(await api.admin('PATCH', `/${kind}`, {}), 400, `missing ${name} id`)
+      assert.deepEqual((await api.admin('PATCH', `/${kind}/${id}`, {})).json, notFound)
+      await api.admin('PUT', `/${kind}/${id}`, value)
+      now += 5_000
+      const [attribute, inner] = kind === 'upstreams' ? ['nodes', 'a:1'] : ['plugins', 'late']
+      const [one, two] = kind === 'upstreams' ? [1, 2] : [{ n: 1 }, { n: 2 }]
+      const whole = await api.admin('PATCH', `/${kind}/${id}`, { [attribute]: { [inner]: one } })
+      assert.equal(whole.status, 200)
+      assert.deepEqual(whole.json.value, {
+        ...value,
+        id,
+        [attribute]: kind === 'upstreams' ? { ...nodes, [inner]: one } : { [inner]: one },
+        create_time: 1_700_000_000,
+        update_time: 1_700_000_005,
+      })
+      const part = await api.admin('PATCH', `/${kind}/${id}/${attribute}`, { [inner]: two })
+      assert.deepEqual([part.status, part.json.value[attribute]], [200, { [inner]: two }])
+      isError(await api.admin('PATCH', `/${kind}/${id}`), 400, 'missing new configuration')
+      isError(await api.admin('PATCH', `/${kind}/${id}`, '[]'), 400, 'invalid configuration')
+      isError(await api.admin('PATCH', `/${kind}/${id}`, '5'), 400, 'invalid configuration')
+      isError(await api.admin('PATCH', `/${kind}/${id}`, { id: 'other' }), 400, `wrong ${name} id`)
+      assert.equal((await api.store.list()).revision, 3)
+    })
+  }
+
+  it('come back exactly as they were sent, plus id and times', async () => {
+    const value = {
+      uri: '/a',
+      labels: { b: 'x', a: 'y' },
+      upstream: { nodes: [{ host: 'a', weight: 1 }], type: 'roundrobin' },
+    }
+    await api.admin('PUT', '/routes/1', value)
+    const { id, create_time, update_time, ...rest } = (await api.admin('GET', '/routes/1')).json.value
+    assert.equal(JSON.stringify(rest), JSON.stringify(value))
+    assert.deepEqual([id, create_time, update_time], ['1', 1_700_000_000, 1_700_000_000])
+  })
+
+  it('keep a number as their id when the client sent one', async () => {
+    const reply = await api.admin('PUT', '/routes', { id: 7, uri: '/a', plugins: {} })
+    assert.equal(reply.json.key, '/apisix/routes/7')
+    assert.strictEqual((await api.admin('GET', '/routes/7')).json.value.id, 7)
+    assert.equal((await api.admin('PUT', '/routes/7', { id: 7, uri: '/b', plugins: {} })).status, 200)
+  })
+
+  it('are not made under a name that is no id', async () => {
+    for (const id of ['a%20b', 'a%2Fb', 'x'.repeat(65), '%C3%BC']) {
+      const reply = await api.admin('PUT', `/routes/${id}`, { uri: '/a', plugins: {} })
+      assert.equal(reply.status, 400)
+      assert.match(reply.json.error_msg, /^invalid configuration: property "id" validation failed/)
+    }
+    assert.equal((await api.admin('GET', '/routes/%E0%A4%A')).status, 400)
+  })
+
+  describe('under PATCH', () => {
+    beforeEach(async () => {
+      await api.admin('PUT', '/routes/1', {
+        uri: '/a',
+        desc: 'x',
+        labels: { a: 'b' },
+        methods: ['GET', 'POST'],
+        upstream: { nodes: { 'a:1': 1, 'b:2': 2 } },
+      })
+    })
+
+    it('lose what is null, get what is new, and have lists replaced', async () => {
+      const patch = {
+        desc: null,
+        labels: { a: null, c: 'd' },
+        methods: ['PUT'],
+        upstream: { nodes: { 'a:1': null, 'c:3': 3 } },
+      }
+      const { value } = (await api.admin('PATCH', '/routes/1', patch)).json
+      assert.equal('desc' in value, false)
+      assert.deepEqual(value.labels, { c: 'd' })
+      assert.deepEqual(value.methods, ['PUT'])
+      assert.deepEqual(value.upstream.nodes, { 'b:2': 2, 'c:3': 3 })
+    })
+
+    it('have what a path leads to replaced by any JSON', async () => {
+      const at = async (path: string, body: unknown) => (await api.admin('PATCH', `/routes/1${path}`, body)).json.value
+      assert.deepEqual((await at('/upstream/nodes', { 'c:3': 3 })).upstream.nodes, { 'c:3': 3 })
+      assert.deepEqual((await at('/methods', ['PUT'])).methods, ['PUT'])
+      assert.deepEqual((await at('/desc', '"y"')).desc, 'y')
+      assert.deepEqual((await at('/labels/new', '"v"')).labels, { a: 'b', new: 'v' })
+      assert.deepEqual((await at('/timeout', { connect: 1, send: 1, read: 1 })).timeout, {
+        connect: 1,
+        send: 1,
+        read: 1,
+      })
+      assert.deepEqual((await at('/plugins/late/n', '1')).plugins, { late: { n: 1 } })
+    })
+
+    it('are replaced whole by a path that ends in a slash', async () => {
+      now += 1_000
+      const { value } = (await api.admin('PATCH', '/routes/1/plugins/', { uri: '/new', plugins: {} })).json
+      const times = { create_time: 1_700_000_000, update_time: 1_700_000_001 }
+      assert.deepEqual(value, { id: '1', uri: '/new', plugins: {}, ...times })
+      const timed = (await api.admin('PATCH', '/routes/1/plugins/', { uri: '/new', plugins: {}, update_time: 5 })).json
+      assert.equal(timed.value.update_time, 5)
+      isError(await api.admin('PATCH', '/routes/1/plugins/', '[]'), 400, 'invalid configuration')
+    })
+
+    it('stay as they are when a path leads nowhere or the result is wrong', async () => {
+      const before = (await api.admin('GET', '/routes/1')).text
+      isError(await api.admin('PATCH', '/routes/1/desc/x/y', {}), 400, 'invalid sub-path: /desc')
+      isError(
+        await api.admin('PATCH', '/routes/1/upstream/nodes/a:1/x', '1'),
+        400,
+        'invalid sub-path: /upstream/nodes/a:1',
+      )
+      isError(await api.admin('PATCH', '/routes/1/methods/0', '"GET"'), 400, 'invalid sub-path: /methods')
+      assert.equal((await api.admin('PATCH', '/routes/1', { uri: null })).status, 400)
+      isError(
+        await api.admin('PATCH', '/routes/1/plugins/__proto__', { polluted: 1 }),
+        400,
+        'invalid configuration: the name __proto__ is not allowed',
+      )
+      assert.equal(({} as Record<string, unknown>).polluted, undefined)
+      assert.equal((await api.admin('GET', '/routes/1')).text, before)
+    })
+
+    it('may be given times, and are given a new update_time when not', async () => {
+      now += 9_000
+      const given = (await api.admin('PATCH', '/routes/1', { create_time: 1, update_time: 2 })).json.value
+      assert.deepEqual([given.create_time, given.update_time], [1, 2])
+      const fresh = (await api.admin('PATCH', '/routes/1', {})).json.value
+      assert.deepEqual([fresh.create_time, fresh.update_time], [1, 1_700_000_009])
+      assert.equal((await api.admin('PATCH', '/routes/1/update_time', '3')).json.value.update_time, 3)
+      assert.equal((await api.admin('PATCH', '/routes/1', { update_time: 'x' })).status, 400)
+    })
+
+    it('are not overwritten when somebody else has changed them meanwhile', async () => {
+      api.store.beforeWrite = async changes => {
+        api.store.beforeWrite = () => {}
+        await api.store.write([{ ...changes[0]!, value: { uri: '/theirs', plugins: {} } }])
+      }
+      isError(await api.admin('PATCH', '/routes/1', { desc: 'mine' }), 503, 'value changed before overwritten')
+      assert.equal((await api.admin('GET', '/routes/1')).json.value.uri, '/theirs')
+    })
+  })
+
+  it('get another id when somebody else has taken the one that POST chose', async () => {
+    api.store.beforeWrite = async changes => {
+      api.store.beforeWrite = () => {}
+      await api.store.write(changes)
+    }
+    const reply = await api.admin('POST', '/routes', { uri: '/a', plugins: {} })
+    assert.equal(reply.status, 201)
+    assert.equal((await api.store.list()).items.length, 2)
+  })
+
+  it('live as long as ttl says', async () => {
+    const value = { uri: '/a', plugins: {} }
+    isError(await api.admin('PUT', '/routes/1?ttl=abc', value), 400, 'invalid argument ttl: should be a number')
+    isError(await api.admin('PUT', '/routes/1?ttl=', value), 400, 'invalid argument ttl: should be a number')
+    for (const ttl of ['0', '-1', '1e99', '0.5']) {
+      const said = 'invalid argument ttl: should be between 1 and 1000000000 seconds'
+      isError(await api.admin('PUT', `/routes/1?ttl=${ttl}`, value), 400, said)
+    }
+    assert.equal((await api.store.list()).revision, 0)
+    assert.equal((await api.admin('PUT', '/routes/1?ttl=1', value)).status, 201)
+    assert.equal((await api.admin('POST', '/routes?ttl=1', value)).status, 201)
+    assert.equal((await api.admin('PUT', '/routes/2', value)).status, 201)
+    assert.equal((await api.admin('PATCH', '/routes/2?ttl=1', {})).status, 200)
+    await until(async () => (await api.admin('GET', '/routes')).json.total === 0, 'all three are gone')
+  })
+
+  it('are answered for only when the data plane has them', async () => {
+    const waiting: (() => void)[] = []
+    apply = () => new Promise(resolve => waiting.push(resolve))
+    let answered = false
+    const put = api.admin('PUT', '/routes/1', { uri: '/a', plugins: {} }).then(reply => {
+      answered = true
+      return reply
+    })
+    await until(() => waiting.length === 1, 'the write is done')
+    // Others need not wait for the data plane.
+    const other = api.admin('PUT', '/routes/2', { uri: '/a', plugins: {} })
+    await until(() => waiting.length === 2, 'the second write is done')
+    assert.equal(answered, false)
+    for (const go of waiting) go()
+    assert.deepEqual([(await put).status, (await other).status], [201, 201])
+  })
+
+  it('are waited for at the revision of their write, and not at all when nothing was written', async () => {
+    await api.admin('PUT', '/routes/1', { uri: '/a', plugins: {} })
+    await api.admin('PATCH', '/routes/1', { desc: 'x' })
+    await api.admin('PUT', '/routes/1', {})
+    await api.admin('GET', '/routes/1')
+    await api.admin('DELETE', '/routes/1')
+    await api.admin('DELETE', '/routes/1')
+    assert.deepEqual(applied, [1, 2, 3])
+  })
+
+  describe('with secrets', () => {
+    const config = { provider: 'openai', auth: { header: { Authorization: 'Bearer top-secret' } } }
+    const route = { uri: '/a', plugins: { 'ai-proxy': config } }
+
+    it('are stored and answered as ciphertext, read in clear by an admin and masked by a viewer', async () => {
+      const put = await api.admin('PUT', '/routes/1', route)
+      assert.match(put.json.value.plugins['ai-proxy'].auth.header.Authorization, /^v2:/)
+      const stored = await api.store.get('routes', '1')
+      assert.ok(!JSON.stringify(stored).includes('top-secret'))
+      const secretFor = async (key: string) => {
+        const one = (await api.admin('GET', '/routes/1', undefined, key)).json.value
+        const [listed] = (await api.admin('GET', '/routes', undefined, key)).json.list
+        assert.deepEqual(listed.value, one)
+        return one.plugins['ai-proxy'].auth.header.Authorization as string
+      }
+      assert.equal(await secretFor(adminKey), 'Bearer top-secret')
+      assert.equal(await secretFor(viewerKey), '***')
+    })
+
+    it('stay readable when something else is patched', async () => {
+      await api.admin('PUT', '/routes/1', route)
+      const patched = await api.admin('PATCH', '/routes/1', { desc: 'x' })
+      assert.match(patched.json.value.plugins['ai-proxy'].auth.header.Authorization, /^v2:/)
+      const { value } = (await api.admin('GET', '/routes/1')).json
+      assert.deepEqual(value.plugins['ai-proxy'], config)
+    })
+  })
+})
