@@ -1,0 +1,19 @@
+// The plugins that come with the gateway, by name; what is not in this list does not exist.
+import type { Plugin } from '../core/plugin.ts'
+import aiPromptGuard from './ai-prompt-guard.ts'
+import aiProxy from './ai-proxy.ts'
+import fileLogger from './file-logger.ts'
+import keyAuth from './key-auth.ts'
+import prometheus from './prometheus.ts'
+import proxyRewrite from './proxy-rewrite.ts'
+import responseRewrite from './response-rewrite.ts'
+
+export const builtins: readonly Plugin[] = [
+  aiPromptGuard,
+  aiProxy,
+  fileLogger,
+  keyAuth,
+  prometheus,
+  proxyRewrite,
+  responseRewrite,
+]

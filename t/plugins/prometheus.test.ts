@@ -1,0 +1,213 @@
+// prometheus as a scrape sees it.
+import assert from 'node:assert/strict'
+import { exchange, openExchange } from '../../core/llm/exchange.ts'
+import { plugin } from '../../core/plugin.ts'
+import { reply } from '../../core/reply.ts'
+import { attempt } from '../helpers/context.ts'
+import { startGateway, type TestGateway } from '../helpers/gateway.ts'
+import { until } from '../helpers/until.ts'
+import { type ScriptedUpstream, startUpstream } from '../helpers/upstream.ts'
+
+/** Makes every request an LLM call of which the config knows how it went. */
+const pretender = plugin({
+  name: 'pretender',
+  priority: 1040,
+  version: 1,
+  schema: {
+    type: 'object',
+    properties: {
+      stream: { type: 'boolean', default: true },
+      exit: { type: 'integer' },
+      first_token: { type: 'integer' },
+      prompt: { type: 'number' },
+      model: {},
+    },
+  },
+  setup: ({ stream, exit, first_token, prompt, model }) => ({
+    access(ctx) {
+      const call = openExchange({
+        protocol: 'openai-chat',
+        requestType: stream ? 'ai_stream' : 'ai_chat',
+        requestModel: model,
+        instance: 'ai-proxy-openai',
+        logging: { summaries: false, payloads: false },
+      })
+      call.model = 'given'
+      if (first_token !== undefined) call.timeToFirstTokenMs = first_token
+      call.upstreamMs = 150
+      if (prompt !== undefined)
+        call.usage = { prompt, completion: 8, total: 0, cacheRead: 0, cacheCreation: 0, reasoning: 0 }
+      exchange.set(ctx, call)
+      if (exit !== undefined) ctx.attempts.push(attempt({ headerMs: undefined }))
+      return exit === undefined ? undefined : reply(exit, 'no')
+    },
+  }),
+})
+
+describe('prometheus', () => {
+  let upstream: ScriptedUpstream
+  let gateway: TestGateway
+
+  beforeEach(async () => {
+    upstream = await startUpstream()
+    gateway = await startGateway({ plugins: [pretender] })
+  })
+  afterEach(async () => {
+    await gateway.close()
+    await upstream.close()
+  })
+
+  async function configure(plugins: object, route: object = {}): Promise<void> {
+    const nodes = { [`127.0.0.1:${upstream.port}`]: 1 }
+    await gateway.put({
+      services: { s1: { name: 'svc' } },
+      routes: {
+        r1: {
+          name: 'chat',
+          uri: '/v1/*',
+          host: '127.0.0.1',
+          service_id: 's1',
+          plugins,
+          upstream: { type: 'roundrobin', nodes },
+          ...route,
+        },
+      },
+    })
+    assert.deepEqual(gateway.rejected, [])
+  }
+
+  /** Sends a request to the route, and gives the page once it has been logged. */
+  async function page(target = '/v1/x', init: RequestInit = {}): Promise<string> {
+    const before = total(gateway.scrape())
+    await (await fetch(gateway.url + target, init)).arrayBuffer()
+    await until(() => total(gateway.scrape()) > before, 'the request counted')
+    return gateway.scrape()
+  }
+
+  const total = (text: string): number =>
+    [...text.matchAll(/^apisix_http_status\{.*\} (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0)
+
+  /** The value of the one series whose name and labels begin so. */
+  function value(text: string, series: string): number {
+    const found = text.split('\n').filter(line => line.startsWith(series))
+    assert.equal(found.length, 1, `${series} in\n${text}`)
+    return Number(found[0]!.slice(found[0]!.lastIndexOf(' ') + 1))
+  }
+
+  it('counts a plain request with all its labels', async () => {
+    await configure({ prometheus: {} })
+    const text = await page()
+    const who =
+      'service="s1",consumer="",node="127.0.0.1",request_type="traditional_http",request_llm_model="",llm_model=""'
+    const status = `apisix_http_status{code="200",route="r1",matched_uri="/v1/*",matched_host="127.0.0.1",${who},response_source="upstream"}`
+    assert.equal(value(text, status), 1)
+    for (const type of ['request', 'upstream', 'apisix'])
+      assert.equal(value(text, `apisix_http_latency_count{type="${type}",route="r1",${who}}`), 1)
+    for (const type of ['ingress', 'egress'])
+      assert.ok(value(text, `apisix_bandwidth{type="${type}",route="r1",${who}}`) > 50)
+    assert.match(text, /^apisix_http_latency_bucket\{type="request".*,le="60000"\} 1$/m)
+    assert.match(text, /^# TYPE apisix_http_latency histogram$/m)
+    assert.doesNotMatch(text, /apisix_llm_/)
+    assert.equal(total(await page()), 2)
+  })
+
+  it('carries names where it is told to', async () => {
+    await configure({ prometheus: { prefer_name: true } })
+    assert.match(await page(), /^apisix_http_status\{.*route="chat",.*service="svc",/m)
+    await configure({ prometheus: { prefer_name: true } }, { name: undefined })
+    assert.match(await page(), /^apisix_http_status\{.*route="r1",.*service="svc",/m)
+  })
+
+  it('tells who made the response', async () => {
+    await configure({ prometheus: {}, 'key-auth': {} })
+    assert.match(await page(), /code="401",.*response_source="apisix"\} 1$/m)
+    upstream.script = received => received.reset()
+    await configure({ prometheus: {} })
+    assert.match(await page(), /code="502",.*response_source="nginx"\} 1$/m)
+    upstream.script = received => received.json(503, {})
+    assert.match(await page(), /code="503",.*response_source="upstream"\} 1$/m)
+  })
+
+  it('counts a request that no route matches, in a global rule, with empty labels', async () => {
+    await gateway.put({ global_rules: { 1: { plugins: { prometheus: {} } } } })
+    assert.match(
+      await page('/nowhere'),
+      /^apisix_http_status\{code="404",route="",matched_uri="",matched_host="",service=""/m,
+    )
+  })
+
+  it('counts a request once that a global rule and its route both ask for', async () => {
+    await configure({ prometheus: {} })
+    await gateway.put({ global_rules: { 1: { plugins: { prometheus: {} } } } })
+    assert.equal(total(await page()), 1)
+  })
+
+  it('knows the consumer', async () => {
+    await configure({ prometheus: {}, 'key-auth': {} })
+    await gateway.put({ consumers: { jack: { username: 'jack', plugins: { 'key-auth': { key: 'k' } } } } })
+    assert.match(await page('/v1/x', { headers: { apikey: 'k' } }), /consumer="jack"/)
+  })
+
+  const ai =
+    'route_id="r1",service_id="s1",consumer="",node="ai-proxy-openai",request_type="TYPE",request_llm_model="asked",llm_model="given"'
+
+  it('measures a streamed call to an LLM', async () => {
+    await configure({ prometheus: {}, pretender: { first_token: 70, prompt: 23, model: 'asked' } })
+    const text = await page()
+    const labels = ai.replace('TYPE', 'ai_stream')
+    assert.match(
+      text,
+      /^apisix_http_status\{.*node="ai-proxy-openai",request_type="ai_stream",request_llm_model="asked"/m,
+    )
+    assert.equal(value(text, `apisix_llm_latency_sum{type="total",${labels}}`), 150)
+    assert.equal(value(text, `apisix_llm_latency_sum{type="ttft",${labels}}`), 70)
+    assert.equal(value(text, `apisix_llm_prompt_tokens{${labels}}`), 23)
+    assert.equal(value(text, `apisix_llm_completion_tokens{${labels}}`), 8)
+    assert.equal(value(text, `apisix_llm_prompt_tokens_dist_bucket{${labels},le="10"}`), 0)
+    assert.equal(value(text, `apisix_llm_prompt_tokens_dist_bucket{${labels},le="50"}`), 1)
+    assert.equal(value(text, `apisix_llm_completion_tokens_dist_sum{${labels}}`), 8)
+    assert.match(text, /^apisix_llm_prompt_tokens_dist_bucket\{.*,le="1000000"\} 1$/m)
+  })
+
+  it('measures no first token of a call that is not streamed', async () => {
+    await configure({ prometheus: {}, pretender: { stream: false, first_token: 70, model: 'asked' } })
+    const text = await page()
+    assert.equal(value(text, `apisix_llm_latency_count{type="total",${ai.replace('TYPE', 'ai_chat')}}`), 1)
+    assert.doesNotMatch(text, /type="ttft"/)
+  })
+
+  it('counts the tokens of every call, and the time only of those that were answered', async () => {
+    for (const config of [{ exit: 429, first_token: 5 }, {}]) {
+      await configure({ prometheus: {}, pretender: { model: 'asked', ...config } })
+      await page()
+    }
+    const text = gateway.scrape()
+    const labels = ai.replace('TYPE', 'ai_stream')
+    assert.equal(value(text, `apisix_llm_prompt_tokens{${labels}}`), 0)
+    assert.equal(value(text, `apisix_llm_prompt_tokens_dist_count{${labels}}`), 2)
+    assert.doesNotMatch(text, /apisix_llm_latency/)
+    assert.match(text, /code="429",.*response_source="apisix"\} 1$/m)
+  })
+
+  it('believes no count below zero, and cuts what clients call a model', async () => {
+    await configure({ prometheus: {}, pretender: { prompt: -5, model: 'm'.repeat(500) } })
+    const text = await page()
+    assert.match(text, /^apisix_llm_prompt_tokens\{.*\} 0$/m)
+    assert.match(text, /request_llm_model="m{128}"/)
+    await configure({ prometheus: {}, pretender: { model: { a: 1 } } })
+    assert.match(await page(), /request_llm_model="<non-scalar>"/)
+  })
+
+  it('counts a client that leaves before the response as 499', async () => {
+    upstream.script = () => {}
+    await configure({ prometheus: {} })
+    const gone = new AbortController()
+    const left = fetch(`${gateway.url}/v1/x`, { signal: gone.signal })
+    await upstream.request(0)
+    gone.abort()
+    await assert.rejects(left)
+    await until(() => total(gateway.scrape()) === 1, 'the request counted')
+    assert.match(gateway.scrape(), /^apisix_http_status\{code="499",route="r1"/m)
+    assert.match(gateway.scrape(), /^apisix_bandwidth\{type="egress".*\} 0$/m)
+  })
+})
