@@ -20,29 +20,41 @@ export class BodyNotJson extends GatewayError {
   }
 }
 
+/** What is accepted of a request body at all. */
+export interface BodyLimits {
+  /** Bytes; 0 means any number. */
+  maxBodySize: number
+  /** Milliseconds to wait for the next piece of a body that is being read; 0 means for ever. */
+  bodyTimeout: number
+}
+
 const none = Buffer.alloc(0)
 
 export class RequestBody {
   readonly #message: IncomingMessage
   /** Content-Length as the client declared it; undefined for a chunked body. */
   readonly declaredLength: number | undefined
-  readonly #limit: number
+  readonly #max: number
+  readonly #timeout: number
   #bytes: Buffer | undefined
+  /** Why what the client sent cannot be had whole any more. */
+  #broken: Error | undefined
   #reading: Promise<Buffer> | undefined
   #parsed: { value: unknown } | undefined
   #upload: Upload | undefined
   #replaced = false
   #received = 0
 
-  /** `limit` bounds what is accepted from the client at all, in bytes. Throws BodyTooLarge when more is declared. */
-  constructor(message: IncomingMessage, headers: HeaderList, limit = Number.POSITIVE_INFINITY) {
+  /** Throws BodyTooLarge when more is declared than is accepted. */
+  constructor(message: IncomingMessage, headers: HeaderList, limits: BodyLimits) {
     this.#message = message
-    this.#limit = limit
+    this.#max = limits.maxBodySize || Number.POSITIVE_INFINITY
+    this.#timeout = limits.bodyTimeout
     const declared = headers.get('content-length')
     this.declaredLength = declared === undefined ? undefined : Number(declared)
     if (this.declaredLength === 0 || (declared === undefined && !headers.has('transfer-encoding'))) this.#bytes = none
-    else if (this.declaredLength !== undefined && this.declaredLength > limit)
-      throw new BodyTooLarge(this.declaredLength, limit)
+    else if (this.declaredLength !== undefined && this.declaredLength > this.#max)
+      throw new BodyTooLarge(this.declaredLength, this.#max)
   }
 
   /** Bytes of the client's body seen so far. */
@@ -65,12 +77,16 @@ export class RequestBody {
     return this.#bytes?.length === 0
   }
 
-  /** The whole body. Throws BodyTooLarge above `max` bytes, ClientGone when the client leaves while sending. */
+  /**
+   * The whole body. Throws BodyTooLarge above `max` bytes, ClientGone when the client leaves while sending, GatewayError 408
+   * when it stops sending.
+   */
   async bytes(max: number): Promise<Buffer> {
     if (this.#bytes === undefined) {
+      if (this.#broken !== undefined) throw this.#broken
       const declared = this.declaredLength
       if (declared !== undefined && declared > max) throw new BodyTooLarge(declared, max)
-      this.#reading ??= this.#read(Math.min(max, this.#limit))
+      this.#reading ??= this.#read(Math.min(max, this.#max))
       this.#bytes = await this.#reading
     }
     if (this.#bytes.length > max) throw new BodyTooLarge(this.#bytes.length, max)
@@ -100,14 +116,13 @@ export class RequestBody {
   /**
    * What goes upstream: null without a body, the bytes when they are in memory, else a stream of them as they come.
    * The stream can be sent once: a second call is of use only while `untouched`, or when the body is `replayable`.
+   * Throws what made the body impossible to have whole.
    */
   outgoing(): Buffer | Readable | null {
     if (this.#bytes !== undefined) return this.#bytes.length === 0 ? null : this.#bytes
+    if (this.#broken !== undefined) throw this.#broken
     if (this.#upload === undefined || (this.#upload.destroyed && this.untouched)) {
-      this.#upload = new Upload(this.#message, size => {
-        this.#received += size
-        return this.#received > this.#limit ? new BodyTooLarge(this.#received, this.#limit) : undefined
-      })
+      this.#upload = new Upload(listener => this.#intake(this.#max, listener))
     }
     return this.#upload
   }
@@ -119,27 +134,106 @@ export class RequestBody {
 
   #read(max: number): Promise<Buffer> {
     return new Promise((resolve, reject) => {
-      const message = this.#message
       const chunks: Buffer[] = []
-      const finish = (settle: () => void) => {
-        message.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose)
-        settle()
-      }
-      const onData = (chunk: Buffer) => {
-        this.#received += chunk.length
-        if (this.#received > max) {
-          message.pause()
-          finish(() => reject(new BodyTooLarge(this.#received, max)))
-          return
-        }
-        chunks.push(chunk)
-      }
-      const onEnd = () =>
-        finish(() => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, this.#received)))
-      const onClose = () => finish(() => reject(new ClientGone()))
-      if (message.destroyed) return onClose()
-      message.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose)
+      this.#intake(max, {
+        chunk: chunk => void chunks.push(chunk),
+        end: () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, this.#received)),
+        fail: error => {
+          this.#broken = error
+          reject(error)
+        },
+      })
     })
+  }
+
+  #intake(max: number, listener: Listener): Intake {
+    const counted: Listener = {
+      chunk: chunk => {
+        this.#received += chunk.length
+        if (this.#received > max) intake.fail(new BodyTooLarge(this.#received, max))
+        else listener.chunk(chunk)
+      },
+      end: listener.end,
+      fail: listener.fail,
+    }
+    const intake = new Intake(this.#message, this.#timeout, counted)
+    return intake
+  }
+}
+
+interface Listener {
+  chunk(chunk: Buffer): void
+  end(): void
+  fail(error: Error): void
+}
+
+/** Listens to a message's body and tells how it went: `end` or `fail` comes once, last. */
+class Intake {
+  readonly #message: IncomingMessage
+  readonly #listener: Listener
+  readonly #timer: NodeJS.Timeout | undefined
+  #paused = false
+  #over = false
+
+  constructor(message: IncomingMessage, timeout: number, listener: Listener) {
+    this.#message = message
+    this.#listener = listener
+    if (timeout > 0) this.#timer = setTimeout(this.#onSilence, timeout)
+    if (message.destroyed) {
+      this.fail(new ClientGone())
+      return
+    }
+    message.on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onGone).on('error', this.#onGone)
+    // It stands still if an earlier reader stopped before its first byte.
+    message.resume()
+  }
+
+  pause(): void {
+    this.#paused = true
+    this.#message.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#timer?.refresh()
+    this.#message.resume()
+  }
+
+  /** Stops listening. Nobody reads on: what is still to come is dropped when the request is answered. */
+  stop(): void {
+    if (this.#over) return
+    this.#over = true
+    clearTimeout(this.#timer)
+    this.#message
+      .off('data', this.#onData)
+      .off('end', this.#onEnd)
+      .off('close', this.#onGone)
+      .off('error', this.#onGone)
+    this.#message.pause()
+  }
+
+  fail(error: Error): void {
+    if (this.#over) return
+    this.stop()
+    this.#listener.fail(error)
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#timer?.refresh()
+    this.#listener.chunk(chunk)
+  }
+
+  readonly #onEnd = (): void => {
+    this.stop()
+    this.#listener.end()
+  }
+
+  readonly #onGone = (): void => this.fail(new ClientGone())
+
+  readonly #onSilence = (): void => {
+    // It is we who do not read.
+    if (this.#paused) this.#timer?.refresh()
+    else this.fail(new GatewayError(408, 'body_timeout', 'the client stopped sending its body'))
   }
 }
 
@@ -148,49 +242,28 @@ export class RequestBody {
  * message itself would close the client's socket before it could be told why.
  */
 class Upload extends Readable {
-  readonly #message: IncomingMessage
-  readonly #count: (size: number) => Error | undefined
-  #started = false
+  readonly #begin: (listener: Listener) => Intake
+  #intake: Intake | undefined
 
-  constructor(message: IncomingMessage, count: (size: number) => Error | undefined) {
+  constructor(begin: (listener: Listener) => Intake) {
     super({ highWaterMark: 64 * 1024 })
-    this.#message = message
-    this.#count = count
+    this.#begin = begin
     this.on('error', () => {})
   }
 
   override _read(): void {
-    if (!this.#started) {
-      this.#started = true
-      const message = this.#message
-      if (message.destroyed) {
-        this.destroy(new ClientGone())
-        return
-      }
-      message.on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onClose).on('error', this.#onClose)
-    }
-    this.#message.resume()
+    if (this.#intake !== undefined) return this.#intake.resume()
+    this.#intake = this.#begin({
+      chunk: chunk => {
+        if (!this.push(chunk)) this.#intake?.pause()
+      },
+      end: () => void this.push(null),
+      fail: error => void this.destroy(error),
+    })
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    const message = this.#message
-    message.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onClose).off('error', this.#onClose)
-    // Nobody reads on: what is still to come is dropped by the gateway when it answers.
-    message.pause()
+    this.#intake?.stop()
     done(error)
-  }
-
-  readonly #onData = (chunk: Buffer): void => {
-    const refused = this.#count(chunk.length)
-    if (refused !== undefined) this.destroy(refused)
-    else if (!this.push(chunk)) this.#message.pause()
-  }
-
-  readonly #onEnd = (): void => {
-    this.push(null)
-  }
-
-  readonly #onClose = (): void => {
-    this.destroy(new ClientGone())
   }
 }

@@ -1,6 +1,6 @@
 // One request, from first byte to log line. Knows the pipeline and the snapshot; knows no threads, no plugin, no provider.
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { RequestBody } from './body.ts'
+import { type BodyLimits, RequestBody } from './body.ts'
 import { Context } from './context.ts'
 import { breakOff, type DeliveryLimits, deliver } from './delivery.ts'
 import { ClientGone, errorReply, GatewayError, UpstreamError } from './errors.ts'
@@ -17,12 +17,11 @@ export interface GatewayOptions {
   snapshot(): Snapshot
   book: HoldBook
   log: Logger
-  limits: DeliveryLimits & {
-    /** Bytes of a request body that are accepted at all; 0 means any number. */
-    maxBodySize: number
-    /** Milliseconds that the log phase waits for a hook which has not returned when the response is long closed. */
-    turnGrace: number
-  }
+  limits: DeliveryLimits &
+    BodyLimits & {
+      /** Milliseconds that the log phase waits for a hook which has not returned when the response is long closed. */
+      turnGrace: number
+    }
   /** The Server header of every response. */
   serverName: string
   /** Send X-APISIX-Upstream-Status always, not only when the upstream's status is 5xx. */
@@ -118,10 +117,10 @@ class Turn {
     let body: RequestBody
     let tooLarge: GatewayError | undefined
     try {
-      body = new RequestBody(message, request.headers, options.limits.maxBodySize || Number.POSITIVE_INFINITY)
+      body = new RequestBody(message, request.headers, options.limits)
     } catch (error) {
       tooLarge = error as GatewayError
-      body = new RequestBody(message, request.headers)
+      body = new RequestBody(message, request.headers, { ...options.limits, maxBodySize: 0 })
     }
     this.#refused = refused ?? tooLarge
     this.#ctx = new Context(request, body, {

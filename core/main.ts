@@ -126,10 +126,11 @@ function workerSettings(config: Config, plugins: ReadonlyMap<string, Plugin>): W
     limits: {
       headerTimeout: http.clientHeaderTimeout,
       requestTimeout: 0,
+      bodyTimeout: http.clientBodyTimeout,
       keepAliveTimeout: http.keepaliveTimeout,
       maxHeaderSize: MAX_HEADER_SIZE,
       maxBodySize: http.clientMaxBodySize,
-      sendTimeout: 60_000,
+      sendTimeout: http.sendTimeout,
       turnGrace: TURN_GRACE_MS,
     },
     serverName: serverName(config),

@@ -40,6 +40,8 @@ const ineffective: Readonly<Record<string, Foreign>> = {
   'nginx_config.http.charset': ["the gateway's own texts are UTF-8", 'utf-8'],
   'nginx_config.http.variables_hash_max_size': 'nginx does not run here',
   'nginx_config.http.upstream.keepalive': 'idle upstream connections are bounded by their time only',
+  'nginx_config.http.upstream.keepalive_timeout':
+    'idle upstream connections are closed after 4 s, before common servers close them',
   'nginx_config.http.upstream.keepalive_requests': 'upstream connections are bounded by their idle time only',
   'deployment.role_control_plane': 'the role is traditional',
   'deployment.role_data_plane': 'the role is traditional',

@@ -133,7 +133,6 @@ export const schema = group({
       client_body_timeout: duration('60s', 1),
       keepalive_timeout: duration('60s', 1),
       send_timeout: duration('10s'),
-      upstream: group({ keepalive_timeout: duration('60s', 1) }),
     }),
   }),
   deployment: group({

@@ -1,4 +1,5 @@
 // What main and a worker thread say to each other; everything here survives structured cloning.
+import type { GatewayOptions } from '../gateway.ts'
 import type { Address, ListenerLimits } from '../listener.ts'
 import type { SeriesDefinition } from '../observe/metrics.ts'
 import type { Change, Item, Revision } from '../store/store.ts'
@@ -7,7 +8,7 @@ import type { Rejected } from '../sync.ts'
 /** What a worker is started with: the part of the configuration that concerns the data plane. */
 export interface WorkerSettings {
   listen: readonly Address[]
-  limits: ListenerLimits & { maxBodySize: number; sendTimeout: number; turnGrace: number }
+  limits: ListenerLimits & GatewayOptions['limits']
   serverName: string
   showUpstreamStatus: boolean
   /** Names of the plugins that are enabled. */

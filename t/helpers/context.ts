@@ -28,7 +28,7 @@ export async function makeContext(
   if (given.body !== undefined) Object.assign(headers, { 'Content-Length': String(Buffer.byteLength(given.body)) })
   message.rawHeaders = Object.entries(headers).flat()
   const request = new Request(message)
-  const body = new RequestBody(message, request.headers)
+  const body = new RequestBody(message, request.headers, { maxBodySize: 0, bodyTimeout: 0 })
   if (given.body !== undefined) {
     message.push(given.body)
     message.push(null)

@@ -91,7 +91,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
     snapshot: () => sync.current,
     book,
     log,
-    limits: { maxBodySize: 0, sendTimeout: 60_000, turnGrace: 2_000, ...options.limits },
+    limits: { maxBodySize: 0, bodyTimeout: 60_000, sendTimeout: 60_000, turnGrace: 2_000, ...options.limits },
     serverName: 'APISIX/3.18.0',
     showUpstreamStatus: options.showUpstreamStatus ?? false,
   })

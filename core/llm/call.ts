@@ -1,0 +1,242 @@
+// One call to an LLM, from the client's body to the reply: the only file that knows all layers.
+//
+//   exchange: what is known of it  ->  protocol: what the body means  ->  shape-body, fields: what is sent  ->  target: where
+//   ->  transport: there and back  ->  event-stream, or the whole body  ->  reply
+//
+// Where a provider does not speak the client's protocol, a converter will stand before shape-body and behind the transport;
+// until then such requests are refused by name. Several targets will be a loop around `attempt`: one that fails has left
+// nothing behind and sent nothing to the client.
+import type { Context, Upstream } from '../context.ts'
+import { asError, ClientGone, GatewayError, UpstreamError } from '../errors.ts'
+import type { Answer, Clocks, Transport } from '../proxy/transport.ts'
+import { type Reply, readAll, reply } from '../reply.ts'
+import { decodeContent, isEncoded } from './content-coding.ts'
+import { EventStream } from './event-stream.ts'
+import { type Aborted, type Exchange, exchange as exchangeSlot } from './exchange.ts'
+import { type Failure, failureOf, isLimit } from './failure.ts'
+import { requestFields, responseFields } from './fields.ts'
+import { isObject } from './json.ts'
+import { protocolNamed } from './protocols/detect.ts'
+import type { Protocol } from './protocols/protocol.ts'
+import { type ShapedBody, shapeBody } from './shape-body.ts'
+import type { Place, Target } from './target.ts'
+
+export interface CallLimits {
+  /** Milliseconds. */
+  clocks: Clocks
+  /** The whole of a stream, besides `clocks.total`: milliseconds; 0 means no limit. */
+  maxStreamMs: number
+  /** Bytes of an answer's body; undefined means MAX_WHOLE for whole answers and no limit for streams. */
+  maxResponseBytes: number | undefined
+}
+
+/** Whole answers are held in memory. */
+const MAX_WHOLE = 64 * 1024 * 1024
+
+export interface CallServices {
+  transport: Transport
+  /** Counts an attempt as under way until the returned function is called. */
+  enter(ctx: Context, call: Exchange): () => void
+}
+
+/** Makes the upstream that asks `target`. The request must carry an exchange (`openExchange`). */
+export function llmCall(target: Target, limits: CallLimits, services: CallServices): Upstream {
+  const { name, paths } = target.provider
+  return {
+    async send(ctx) {
+      const call = exchangeSlot.get(ctx)
+      if (call === undefined) throw new Error('an LLM call without an exchange')
+      const protocol = paths[call.protocol] === undefined ? undefined : protocolNamed(call.protocol)
+      if (protocol === undefined) {
+        const supported = Object.keys(paths).join(', ')
+        return reply(400, `provider ${name} does not support ${call.protocol} protocol (supported: ${supported})`)
+      }
+      const { place } = target
+      if (place === undefined) {
+        const message = `override.endpoint does not say where provider ${name} is`
+        return errorReply(protocol, { status: 500, code: 'no_endpoint', message })
+      }
+      // Plugins may have put another body in the place of the one that the access phase saw.
+      const json = await ctx.body.json(Number.POSITIVE_INFINITY)
+      const bytes = await ctx.body.bytes(Number.POSITIVE_INFINITY)
+      if (!isObject(json)) throw new GatewayError(400, 'body_not_json', 'the request body is not a JSON object')
+      return await new Attempt(ctx, call, { protocol, target, place, limits, services }).run({ json, bytes })
+    },
+  }
+}
+
+interface Means {
+  readonly protocol: Protocol
+  readonly target: Target
+  readonly place: Place
+  readonly limits: CallLimits
+  readonly services: CallServices
+}
+
+/** One try at one target. Its hold and its books are closed when the answer's body has ended or the try has failed. */
+class Attempt {
+  readonly #ctx: Context
+  readonly #call: Exchange
+  readonly #means: Means
+  readonly #started = performance.now()
+  #settle: (() => void) | undefined
+  /** The total clock is max_stream_duration_ms. */
+  #streamLimited = false
+
+  constructor(ctx: Context, call: Exchange, means: Means) {
+    this.#ctx = ctx
+    this.#call = call
+    this.#means = means
+  }
+
+  async run(client: ShapedBody): Promise<Reply> {
+    const ctx = this.#ctx
+    const call = this.#call
+    const { protocol, target, services } = this.#means
+    call.model = target.options.model ?? client.json.model
+    call.instance = target.instance
+    const hold = ctx.hold('llm_active_connections', services.enter(ctx, call))
+    this.#settle = () => hold.settle()
+    let answer: Answer | undefined
+    try {
+      const sent = shapeBody(client, protocol, target)
+      call.toolCount = Array.isArray(sent.json.tools) ? sent.json.tools.length : 0
+      call.endUserId = protocol.endUserId(sent.json)
+      answer = await this.#ask(sent)
+      return await (isEventStream(answer) ? this.#stream(answer, client, sent) : this.#whole(answer))
+    } catch (thrown) {
+      const error = asError(thrown)
+      this.#over(error, call.aborted ?? (answer === undefined ? undefined : 'read_error'))
+      if (!(error instanceof UpstreamError)) throw error
+      const failure = failureOf(error, call.aborted)
+      return isLimit(call.aborted) ? reply(failure.status, failure.message) : errorReply(protocol, failure)
+    }
+  }
+
+  #ask(sent: ShapedBody): Promise<Answer> {
+    const { protocol, target, place, limits, services } = this.#means
+    const streams = protocol.isStreaming(sent.json)
+    const total = streams ? shorter(limits.clocks.total, limits.maxStreamMs) : limits.clocks.total
+    this.#streamLimited = streams && total === limits.maxStreamMs
+    return services.transport.exchange(this.#ctx, {
+      origin: place.origin,
+      address: place.address,
+      method: 'POST',
+      target: place.target(protocol.name)!,
+      headers: requestFields(this.#ctx.request.headers, target.headers, target.keepAlive),
+      body: sent.bytes,
+      clocks: { ...limits.clocks, total },
+      verify: target.verify,
+      marksContent: streams,
+    })
+  }
+
+  /** Reads the answer to its end before anything is said to the client, so that a break in it can be told honestly. */
+  async #whole({ status, headers, body }: Answer): Promise<Reply> {
+    const call = this.#call
+    const { protocol, limits } = this.#means
+    body.contentSeen()
+    const max = limits.maxResponseBytes ?? MAX_WHOLE
+    const tooLarge = () => {
+      call.aborted = 'max_response_bytes'
+      return new UpstreamError('too_large', `the answer is larger than ${max} bytes`)
+    }
+    if (Number(headers.get('content-length')) > max) {
+      const error = tooLarge()
+      body.cancel(error)
+      throw error
+    }
+    const raw = await readAll(body, max, tooLarge)
+    const bytes = await decodeContent(raw, headers.get('content-encoding'), max).catch(cause => {
+      if ((cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge()
+      throw new UpstreamError('malformed', 'the answer could not be decompressed', { cause })
+    })
+    if (status < 400) {
+      const { usage, text, hasToolCalls } = protocol.answerFacts(parsed(bytes))
+      call.usage = usage
+      call.hasToolCalls = hasToolCalls
+      if (call.logging.payloads) call.responseText = text
+    }
+    this.#over(undefined, undefined)
+    call.timeToFirstTokenMs = call.upstreamMs
+    return { status, headers: responseFields(headers), body: bytes, source: 'upstream' }
+  }
+
+  /** Answers as soon as there is something to send; what fails before that can still be told with a status. */
+  async #stream({ status, headers, body }: Answer, client: ShapedBody, sent: ShapedBody): Promise<Reply> {
+    const call = this.#call
+    const { protocol, limits } = this.#means
+    if (isEncoded(headers.get('content-encoding'))) {
+      const error = new UpstreamError('malformed', 'the stream is compressed, which was not asked for')
+      body.cancel(error)
+      this.#over(error, 'read_error')
+      const message = 'the AI service sent a compressed stream'
+      return errorReply(protocol, { status: 502, code: 'upstream_compressed_stream', message })
+    }
+    call.streaming = true
+    const reader = protocol.openReader(sent.json, call.logging.payloads)
+    const stream = new EventStream(body, {
+      reader,
+      hidesUsage:
+        protocol.isStreaming(client.json) && !protocol.asksForUsage(client.json) && protocol.asksForUsage(sent.json),
+      maxBytes: limits.maxResponseBytes ?? Number.POSITIVE_INFINITY,
+      firstData: () => {
+        call.timeToFirstTokenMs = this.#elapsed()
+      },
+      over: (error, aborted) => {
+        call.usage = reader.usage
+        call.hasToolCalls = reader.hasToolCalls
+        call.responseText = reader.text
+        this.#over(error, aborted)
+      },
+      errorEvent: error => protocol.errorEvent(failureOf(error, call.aborted)),
+    })
+    await stream.opened
+    return { status, headers: responseFields(headers), body: stream, source: 'upstream' }
+  }
+
+  /** Closes the books, once. */
+  #over(error: Error | undefined, aborted: Aborted | undefined): void {
+    if (this.#settle === undefined) return
+    const call = this.#call
+    call.upstreamMs = this.#elapsed()
+    call.done = true
+    call.aborted = error === undefined ? aborted : this.#why(error, aborted)
+    // That the client left is the kernel's to say.
+    if (error !== undefined && !(error instanceof ClientGone)) this.#ctx.error ??= error
+    this.#settle()
+    this.#settle = undefined
+  }
+
+  #why(error: Error, aborted: Aborted | undefined): Aborted | undefined {
+    if (error instanceof ClientGone) return 'client_disconnect'
+    const tookTooLong = error instanceof UpstreamError && error.fault === 'total_timeout'
+    return tookTooLong && this.#streamLimited ? 'max_stream_duration_ms' : aborted
+  }
+
+  #elapsed(): number {
+    return Math.floor(performance.now() - this.#started)
+  }
+}
+
+/** Chosen by the answer, whatever was asked for. An error is read whole, so that it reaches the client as it is. */
+function isEventStream({ status, headers }: Answer): boolean {
+  return status < 400 && headers.get('content-type')?.toLowerCase().includes('text/event-stream') === true
+}
+
+/** Of two limits the one that ends first; 0 is none. */
+function shorter(one: number, other: number): number {
+  return one === 0 || other === 0 ? one + other : Math.min(one, other)
+}
+
+function parsed(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8'))
+  } catch {
+    return undefined
+  }
+}
+
+function errorReply(protocol: Protocol, { status, code, message }: Failure): Reply {
+  return reply(status, protocol.errorBody({ code, message }), { 'Content-Type': 'application/json' })
+}

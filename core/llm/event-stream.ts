@@ -1,0 +1,193 @@
+// A provider's stream on its way to the client: bytes pass as they come, a reader follows them; knows no provider and no JSON.
+import { ClientGone, UpstreamError } from '../errors.ts'
+import type { AnswerBody } from '../proxy/transport.ts'
+import type { Sink, Source } from '../reply.ts'
+import type { Aborted } from './exchange.ts'
+import { type Frames, SseSplitter } from './framing/sse.ts'
+import type { EventReader } from './protocols/protocol.ts'
+
+export interface StreamOptions {
+  reader: EventReader
+  /** The client has not asked for the events that carry only usage: they are taken out on the way. */
+  hidesUsage: boolean
+  /** Bytes from the provider. */
+  maxBytes: number
+  /** What the client is told, as an event, when a stream that it has seen the beginning of breaks. */
+  errorEvent(error: Error): Buffer
+  /** Once, when the first event with data has come. */
+  firstData(): void
+  /** Once, when the stream is over: why it was cut short, if it was. */
+  over(error: Error | undefined, aborted: Aborted | undefined): void
+}
+
+const blankLine = Buffer.from('\n\n')
+const LF = 0x0a
+
+/**
+ * Every read leaves in one write, at once. Bytes are untouched, except that usage-only events are taken out when the client
+ * has not asked for them; only then does an incomplete event wait for its end. A stream that breaks ends with an error
+ * event and without the protocol's own end.
+ */
+export class EventStream implements Source, Sink {
+  /** Resolves when there is something to send, rejects with the reason when there never will be. */
+  readonly opened: Promise<void>
+  readonly #opening: { resolve: () => void; reject: (error: Error) => void }
+  readonly #body: AnswerBody
+  readonly #options: StreamOptions
+  readonly #splitter = new SseSplitter()
+  #sink: Sink | undefined
+  /** What there is to send before there is a sink. */
+  #waiting: Buffer[] = []
+  #sent = false
+  #paused = false
+  #over = false
+  #failure: Error | undefined
+  #bytes = 0
+  #lastHidden = false
+
+  constructor(body: AnswerBody, options: StreamOptions) {
+    this.#body = body
+    this.#options = options
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    this.opened = promise
+    this.#opening = { resolve, reject }
+    body.pipe(this)
+  }
+
+  // --- the provider's side -------------------------------------------------------------------------------------------
+
+  write(chunk: Buffer): void {
+    if (this.#over) return
+    const { hidesUsage, maxBytes } = this.#options
+    this.#bytes += chunk.length
+    if (this.#bytes > maxBytes) {
+      return this.#break(new UpstreamError('too_large', 'max_response_bytes exceeded'), 'max_response_bytes')
+    }
+    const frames = this.#splitter.feed(chunk)
+    if (frames !== undefined) this.#follow(frames)
+    if (!hidesUsage) return this.#send(chunk)
+    if (frames !== undefined) this.#send(this.#shown(frames))
+    if (this.#splitter.overflowed && !this.#over) {
+      this.#break(new UpstreamError('malformed', 'the provider sent an event that is too large'), 'read_error')
+    }
+  }
+
+  end(): void {
+    if (this.#over || this.#finishIfComplete()) return
+    this.#break(new UpstreamError('malformed', 'the stream ended before it was complete'), 'incomplete')
+  }
+
+  fail(error: Error): void {
+    if (this.#over) return
+    if (error instanceof ClientGone) {
+      this.#close(error, 'client_disconnect')
+      if (!this.#sent) this.#opening.reject(error)
+      else if (this.#sink === undefined) this.#failure = error
+      else this.#sink.fail(error)
+      return
+    }
+    // What breaks behind the end takes nothing from the client.
+    if (this.#finishIfComplete()) return
+    this.#break(error, 'read_error')
+  }
+
+  // --- the client's side ---------------------------------------------------------------------------------------------
+
+  pipe(sink: Sink): void {
+    this.#sink = sink
+    const waiting = this.#waiting
+    this.#waiting = []
+    if (waiting.length > 0) sink.write(waiting.length === 1 ? waiting[0]! : Buffer.concat(waiting))
+    if (this.#failure !== undefined) sink.fail(this.#failure)
+    else if (this.#over) sink.end()
+    else if (!this.#paused) this.#body.resume()
+  }
+
+  pause(): void {
+    this.#paused = true
+    this.#body.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    if (!this.#over) this.#body.resume()
+  }
+
+  cancel(reason: Error): void {
+    if (this.#over) return
+    this.#close(reason, 'client_disconnect')
+    this.#body.cancel(reason)
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+
+  #follow(frames: Frames): void {
+    const { reader, firstData } = this.#options
+    const { dataSeen, contentSeen } = reader
+    reader.read(frames)
+    if (!dataSeen && reader.dataSeen) firstData()
+    if (!contentSeen && reader.contentSeen) this.#body.contentSeen()
+  }
+
+  #send(bytes: Buffer): void {
+    if (bytes.length === 0) return
+    if (this.#sink !== undefined) this.#sink.write(bytes)
+    else {
+      this.#waiting.push(bytes)
+      // Nobody reads on before the reply is on its way.
+      if (!this.#over) this.#body.pause()
+    }
+    this.#sent = true
+    this.#opening.resolve()
+  }
+
+  /** The complete events of a read without those that are hidden, in one piece. */
+  #shown({ bytes, ends }: Frames): Buffer {
+    const hidden = this.#options.reader.usageOnly
+    const all = ends.at(-1)!
+    if (hidden.length === 0 && !this.#lastHidden) return all === bytes.length ? bytes : bytes.subarray(0, all)
+    const shown: Buffer[] = []
+    let from = 0
+    let next = 0
+    for (let index = 0; index < ends.length; index++) {
+      const to = ends[index]!
+      const isHidden = hidden[next] === index
+      if (isHidden) next++
+      // The last byte of a hidden event's end comes by itself when a read ends within CRLF.
+      const isRest = this.#lastHidden && to - from === 1 && bytes[from] === LF
+      if (!isRest) this.#lastHidden = isHidden
+      if (!isHidden && !isRest) shown.push(bytes.subarray(from, to))
+      from = to
+    }
+    return shown.length === 1 ? shown[0]! : Buffer.concat(shown)
+  }
+
+  #finishIfComplete(): boolean {
+    const { reader, hidesUsage } = this.#options
+    const last = this.#splitter.rest()
+    if (last !== undefined) this.#follow(last)
+    if (!reader.complete) return false
+    if (last !== undefined && hidesUsage) this.#send(this.#shown(last))
+    this.#close(undefined, reader.failed ? 'upstream_error' : undefined)
+    if (!this.#sent) this.#opening.resolve()
+    this.#sink?.end()
+    return true
+  }
+
+  /** The end of an answer that is not whole. Before anything was sent, somebody else tells the client. */
+  #break(error: Error, aborted: Aborted): void {
+    const { errorEvent, hidesUsage } = this.#options
+    const cutInEvent = this.#splitter.partial && !hidesUsage
+    this.#close(error, aborted)
+    this.#body.cancel(error)
+    if (!this.#sent) return this.#opening.reject(error)
+    const event = errorEvent(error)
+    this.#send(cutInEvent ? Buffer.concat([blankLine, event]) : event)
+    this.#sink?.end()
+  }
+
+  #close(error: Error | undefined, aborted: Aborted | undefined): void {
+    this.#over = true
+    this.#options.over(error, aborted)
+  }
+}

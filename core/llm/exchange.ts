@@ -1,0 +1,79 @@
+// What everybody may know about a request's call to an LLM: the one slot that other plugins read; knows no provider.
+import { slot } from '../context.ts'
+import type { ProtocolName } from './protocols/protocol.ts'
+
+/** Tokens as the provider counted them (facts ai-plugins 1.9). What it did not say is 0. */
+export interface Usage {
+  prompt: number
+  completion: number
+  total: number
+  cacheRead: number
+  cacheCreation: number
+  reasoning: number
+}
+
+/** Why an answer that had begun did not come to its end. The first four are APISIX's words (facts ai-plugins 1.9). */
+export type Aborted =
+  | 'client_disconnect'
+  | 'read_error'
+  | 'max_stream_duration_ms'
+  | 'max_response_bytes'
+  /** The stream ended without saying that it was complete. */
+  | 'incomplete'
+  /** The provider reported an error within the stream. */
+  | 'upstream_error'
+
+export interface Exchange {
+  /** Of the client's request. */
+  readonly protocol: ProtocolName
+  /** What the client asked for. */
+  readonly requestType: 'ai_chat' | 'ai_stream'
+  /** The client's `model`, whatever it is; undefined when there is none. */
+  readonly requestModel: unknown
+  /** The model the provider is asked for; undefined before the first attempt. */
+  model: unknown
+  /** Who is asked: `ai-proxy-<provider>`. */
+  instance: string
+  /** The answer came as a stream of events, whatever was asked for. */
+  streaming: boolean
+  /** Undefined when the provider has said nothing (yet). */
+  usage: Usage | undefined
+  /** Whole milliseconds from the attempt's start to the first event with data, or to a whole answer; undefined without. */
+  timeToFirstTokenMs: number | undefined
+  /** Whole milliseconds from the attempt's start to the end of the answer or the failure. */
+  upstreamMs: number | undefined
+  hasToolCalls: boolean
+  /** Of the body as it went to the provider. */
+  toolCount: number
+  endUserId: string | undefined
+  /** The answer's text, collected only when `logging.payloads` asks; at most a MiB of a stream's. */
+  responseText: string | undefined
+  /** The answer is over, well or not. */
+  done: boolean
+  aborted: Aborted | undefined
+  /** What logs shall say of the call. */
+  readonly logging: { readonly summaries: boolean; readonly payloads: boolean }
+}
+
+/** Set in the access phase by the plugin that will make the call; undefined on requests that are no LLM call. */
+export const exchange = slot<Exchange>()
+
+/** An exchange at its beginning. */
+export function openExchange(
+  known: Pick<Exchange, 'protocol' | 'requestType' | 'requestModel' | 'instance' | 'logging'>,
+): Exchange {
+  return {
+    ...known,
+    model: undefined,
+    streaming: false,
+    usage: undefined,
+    timeToFirstTokenMs: undefined,
+    upstreamMs: undefined,
+    hasToolCalls: false,
+    toolCount: 0,
+    endUserId: undefined,
+    responseText: undefined,
+    done: false,
+    aborted: undefined,
+  }
+}

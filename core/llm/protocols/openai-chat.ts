@@ -1,0 +1,66 @@
+// OpenAI's chat completions: what its bodies and answers say (facts ai-plugins 2.3); knows no provider and no bytes but JSON's.
+import { isObject, type JsonObject } from '../json.ts'
+import { appendMember, memberSpan, withMember } from '../json-splice.ts'
+import { ChatReader, chatUsage, isNonEmptyList } from './openai-chat-reader.ts'
+import type { Addition, AnswerFacts, Message, Protocol } from './protocol.ts'
+
+export const openaiChat: Protocol = {
+  name: 'openai-chat',
+  isStreaming: body => body.stream === true,
+  usageRequest,
+  asksForUsage: body => isObject(body.stream_options) && body.stream_options.include_usage === true,
+  messages,
+  endUserId: body => [body.safety_identifier, body.user].find(id => typeof id === 'string'),
+  answerFacts,
+  openReader: (request, collectText) => new ChatReader(request, collectText),
+  errorBody: ({ code, message }) => ({ error: { message, type: 'api_error', param: null, code } }),
+  errorEvent: error => Buffer.from(`data: ${JSON.stringify(openaiChat.errorBody(error))}\n\n`),
+}
+
+function usageRequest(body: JsonObject): Addition | undefined {
+  const own = body.stream_options
+  if (body.stream !== true || openaiChat.asksForUsage(body)) return undefined
+  // Of anything but an object or null the provider says itself what is wrong with it.
+  if (own !== undefined && own !== null && !isObject(own)) return undefined
+  const key = 'stream_options'
+  const value = { ...own, include_usage: true }
+  return {
+    key,
+    value,
+    splice(bytes) {
+      if (own === undefined) return appendMember(bytes, key, JSON.stringify(value))
+      if (own === null) return withMember(bytes, key, JSON.stringify(value))
+      const { start, end } = memberSpan(bytes, key)!
+      return withMember(bytes, key, withMember(bytes.subarray(start, end), 'include_usage', 'true'))
+    },
+  }
+}
+
+/** Messages that carry text; other parts (images, audio) are not seen. */
+function messages(body: JsonObject): Message[] {
+  if (!Array.isArray(body.messages)) return []
+  return body.messages.filter(isObject).flatMap(({ role, content }) => {
+    const texts = Array.isArray(content)
+      ? content
+          .filter(isObject)
+          .flatMap(part => (part.type === 'text' && typeof part.text === 'string' ? part.text : []))
+      : typeof content === 'string'
+        ? [content]
+        : []
+    return texts.length === 0 ? [] : { role: typeof role === 'string' ? role : '', content: texts.join(' ') }
+  })
+}
+
+function answerFacts(answer: unknown): AnswerFacts {
+  if (!isObject(answer)) return { usage: undefined, text: undefined, hasToolCalls: false }
+  const choices = Array.isArray(answer.choices) ? answer.choices.filter(isObject) : []
+  const replies = choices.map(choice => choice.message).filter(isObject)
+  return {
+    usage: chatUsage(answer.usage),
+    text:
+      choices.length === 0
+        ? undefined
+        : replies.flatMap(({ content }) => (typeof content === 'string' ? content : [])).join(' '),
+    hasToolCalls: replies.some(message => isNonEmptyList(message.tool_calls)),
+  }
+}

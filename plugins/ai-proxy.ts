@@ -1,0 +1,223 @@
+// ai-proxy: the request is a call to an LLM, and one provider will answer it (facts ai-plugins 6); knows how to ask nobody.
+import type { Context } from '../core/context.ts'
+import { GatewayError } from '../core/errors.ts'
+import { activeConnectionLabels, activeConnections } from '../core/llm/active-connections.ts'
+import { type CallLimits, llmCall } from '../core/llm/call.ts'
+import { exchange, openExchange } from '../core/llm/exchange.ts'
+import type { JsonObject } from '../core/llm/json.ts'
+import { detectProtocol, protocolNamed } from '../core/llm/protocols/detect.ts'
+import { providers } from '../core/llm/providers/table.ts'
+import { openTarget } from '../core/llm/target.ts'
+import { type Infer, plugin, type Schema } from '../core/plugin.ts'
+import { type Reply, reply } from '../core/reply.ts'
+
+const patch = { type: 'object' } as const
+const milliseconds = { type: 'integer', minimum: 0 } as const
+
+const schema = {
+  type: 'object',
+  properties: {
+    provider: {
+      enum: [
+        'openai',
+        'deepseek',
+        'aimlapi',
+        'anthropic',
+        'openai-compatible',
+        'azure-openai',
+        'openrouter',
+        'gemini',
+        'vertex-ai',
+        'bedrock',
+      ],
+    },
+    provider_conf: {
+      type: 'object',
+      properties: { project_id: { type: 'string' }, region: { type: 'string', minLength: 1 } },
+    },
+    auth: {
+      type: 'object',
+      properties: {
+        header: {
+          type: 'object',
+          patternProperties: { '^[a-zA-Z0-9._-]+$': { type: 'string' } },
+          additionalProperties: false,
+        },
+        query: { type: 'object', additionalProperties: { type: 'string' } },
+        gcp: { type: 'object' },
+        aws: { type: 'object' },
+      },
+      additionalProperties: false,
+    },
+    options: { type: 'object', properties: { model: { type: 'string' } } },
+    override: {
+      type: 'object',
+      properties: {
+        endpoint: { type: 'string', minLength: 1 },
+        llm_options: {
+          type: 'object',
+          properties: { max_tokens: { type: 'integer', minimum: 1 } },
+          additionalProperties: false,
+        },
+        request_body: {
+          type: 'object',
+          properties: {
+            'openai-chat': patch,
+            'openai-responses': patch,
+            'openai-embeddings': patch,
+            'anthropic-messages': patch,
+            'bedrock-converse': patch,
+            passthrough: patch,
+          },
+          additionalProperties: false,
+        },
+        request_body_force_override: { type: 'boolean', default: false },
+      },
+    },
+    logging: {
+      type: 'object',
+      properties: {
+        summaries: { type: 'boolean', default: false },
+        payloads: { type: 'boolean', default: false },
+      },
+    },
+    timeout: { type: 'integer', minimum: 1, maximum: 600_000, default: 30_000 },
+    // Ours: each clock by itself, in milliseconds, 0 for none; what is not said is `timeout`, and for `total` no limit.
+    timeouts: {
+      type: 'object',
+      properties: {
+        connect: milliseconds,
+        headers: milliseconds,
+        first_content: milliseconds,
+        idle: milliseconds,
+        total: milliseconds,
+      },
+      additionalProperties: false,
+    },
+    max_req_body_size: { type: 'integer', minimum: 1, default: 67_108_864 },
+    max_stream_duration_ms: { type: 'integer', minimum: 1 },
+    max_response_bytes: { type: 'integer', minimum: 1 },
+    keepalive: { type: 'boolean', default: true },
+    keepalive_timeout: { type: 'integer', minimum: 1000, default: 60_000 },
+    keepalive_pool: { type: 'integer', minimum: 1, default: 30 },
+    streaming_flush_interval_ms: { type: 'integer', minimum: 0, default: 10 },
+    ssl_verify: { type: 'boolean', default: true },
+  },
+  required: ['provider', 'auth'],
+} as const satisfies Schema
+
+type Config = Infer<typeof schema>
+
+export default plugin({
+  name: 'ai-proxy',
+  priority: 1040,
+  version: 0.5,
+  schema,
+  encrypt: ['auth.header', 'auth.query'],
+  // The transport keeps its own pool, and every event is flushed as it comes.
+  inert: ['provider_conf', 'keepalive_timeout', 'keepalive_pool', 'streaming_flush_interval_ms'],
+  check({ provider, auth }) {
+    if (!providers.has(provider)) return `ai provider: ${provider} is not supported.`
+    for (const kind of ['gcp', 'aws'] as const) {
+      if (auth[kind] !== undefined) return `auth.${kind} is not supported: no provider here needs it`
+    }
+    for (const [name, value] of Object.entries(auth.header ?? {})) {
+      if (!isFieldValue(value as string)) return `auth.header.${name} has characters that no header field can carry`
+    }
+    return undefined
+  },
+  setup(config, env) {
+    const target = openTarget({
+      provider: providers.get(config.provider)!,
+      instance: `ai-proxy-${config.provider}`,
+      endpoint: config.override?.endpoint,
+      // Strings by the schema: every name matches its pattern.
+      headers: (config.auth.header ?? {}) as Record<string, string>,
+      query: config.auth.query ?? {},
+      options: config.options ?? {},
+      maxTokens: config.override?.llm_options?.max_tokens,
+      requestBody: config.override?.request_body ?? {},
+      force: config.override?.request_body_force_override ?? false,
+      verify: config.ssl_verify,
+      keepAlive: config.keepalive,
+    })
+    if (target.place === undefined) {
+      env.log.warn(
+        { plugin: 'ai-proxy', owner: env.owner },
+        `every request will fail: override.endpoint must say where provider ${config.provider} is, with http:// or https://`,
+      )
+    }
+    const { name, help, labels } = activeConnections
+    const active = env.metrics.liveGauge(name, help, labels)
+    const call = llmCall(target, callLimits(config), {
+      transport: env.transport,
+      enter: (ctx, current) => active.enter(activeConnectionLabels(ctx, current)),
+    })
+    const logging = { summaries: config.logging?.summaries ?? false, payloads: config.logging?.payloads ?? false }
+
+    return {
+      async access(ctx) {
+        const type = ctx.request.headers.get('content-type') ?? 'application/json'
+        if (!type.startsWith('application/json'))
+          return reply(400, `unsupported content-type: ${type}, only application/json is supported`)
+        const read = await readJson(ctx, config.max_req_body_size)
+        if ('refusal' in read) {
+          if (read.refusal.status === 413) env.log.error({ route: ctx.route?.id }, 'failed to read request body')
+          return read.refusal
+        }
+        const protocol = detectProtocol(read.json, ctx.request.path)
+        if (protocol === undefined) return reply(400, 'no matching AI protocol for the request')
+        // A protocol was found: it is an object or an array.
+        const body = read.json as JsonObject
+        const streaming = protocolNamed(protocol)?.isStreaming(body) ?? body.stream === true
+        exchange.set(
+          ctx,
+          openExchange({
+            protocol,
+            requestType: streaming ? 'ai_stream' : 'ai_chat',
+            requestModel: body.model,
+            instance: target.instance,
+            logging,
+          }),
+        )
+        ctx.upstream = call
+        return undefined
+      },
+    }
+  },
+})
+
+/** The parsed body, or what APISIX answers when there is none (facts ai-plugins 1.3, 6.2). */
+async function readJson(ctx: Context, max: number): Promise<{ json: unknown } | { refusal: Reply }> {
+  try {
+    const bytes = await ctx.body.bytes(max)
+    if (bytes.length === 0) return { refusal: reply(400, { message: 'could not get body: request body is empty' }) }
+    return { json: await ctx.body.json(max) }
+  } catch (error) {
+    if (!(error instanceof GatewayError)) throw error
+    if (error.code === 'body_too_large')
+      return { refusal: reply(413, { message: `could not get body: ${error.message}` }) }
+    if (error.code === 'body_not_json')
+      return { refusal: reply(400, { message: `could not parse JSON request body: ${error.message}` }) }
+    throw error
+  }
+}
+
+function callLimits({ timeout, timeouts, max_stream_duration_ms, max_response_bytes }: Config): CallLimits {
+  return {
+    clocks: {
+      connect: timeouts?.connect ?? timeout,
+      headers: timeouts?.headers ?? timeout,
+      firstContent: timeouts?.first_content ?? timeout,
+      idle: timeouts?.idle ?? timeout,
+      total: timeouts?.total ?? 0,
+    },
+    maxStreamMs: max_stream_duration_ms ?? 0,
+    maxResponseBytes: max_response_bytes,
+  }
+}
+
+/** RFC 9110 5.5, with the obsolete bytes above ASCII that clients send too. */
+function isFieldValue(value: string): boolean {
+  return /^[\t\x20-\x7e\x80-\xff]*$/.test(value)
+}

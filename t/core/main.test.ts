@@ -1,0 +1,204 @@
+// The gateway as a process: how it starts, what it says, how it ends.
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { configFolder, type GatewayProcess, run, startProcess } from '../helpers/process.ts'
+import { until } from '../helpers/until.ts'
+import { type ScriptedUpstream, startUpstream } from '../helpers/upstream.ts'
+
+describe('the gateway process', function () {
+  this.timeout(60_000)
+  let upstream: ScriptedUpstream
+  const started: GatewayProcess[] = []
+
+  beforeEach(async () => {
+    upstream = await startUpstream()
+  })
+  afterEach(async () => {
+    for (const gateway of started.splice(0)) await gateway.dispose()
+    await upstream.close()
+  })
+  async function start(...args: Parameters<typeof startProcess>): Promise<GatewayProcess> {
+    const gateway = await startProcess(...args)
+    started.push(gateway)
+    return gateway
+  }
+  const route = (more: object = {}) => ({
+    uri: '/*',
+    upstream: { type: 'roundrobin', nodes: { [`127.0.0.1:${upstream.port}`]: 1 } },
+    ...more,
+  })
+
+  it('says where it listens and where the admin key is, which only its owner can read', async () => {
+    const gateway = await start()
+    const { stdout } = gateway.output
+    for (const name of ['requests', 'admin', 'control', 'status', 'prometheus'])
+      assert.match(stdout, new RegExp(`${name} +127.0.0.1:\\d+`))
+    assert.ok(stdout.includes(join(gateway.folder, 'data/admin.key')))
+    assert.ok(!stdout.includes(gateway.adminKey))
+    for (const file of ['admin.key', 'keyring'])
+      assert.equal(statSync(join(gateway.folder, 'data', file)).mode & 0o777, 0o600)
+  })
+
+  it('serves a route at once when its PUT has answered, in every later version too, until it is deleted', async () => {
+    const gateway = await start()
+    upstream.script = received => received.json(200, { target: received.target })
+    for (let version = 0; version < 30; version++) {
+      const { status } = await gateway.admin(
+        'PUT',
+        '/routes/1',
+        route({ plugins: { 'proxy-rewrite': { uri: `/v${version}` } } }),
+      )
+      assert.equal(status, version === 0 ? 201 : 200)
+      const answer = await fetch(`${gateway.urls.requests}/x`)
+      assert.deepEqual(await answer.json(), { target: `/v${version}` })
+    }
+    assert.equal((await gateway.admin('DELETE', '/routes/1')).status, 200)
+    assert.equal((await fetch(`${gateway.urls.requests}/x`)).status, 404)
+  })
+
+  it('lets a stream in flight finish on the route it started with while the route changes', async () => {
+    const gateway = await start()
+    await gateway.admin('PUT', '/routes/1', route())
+    upstream.script = received => received.startStream()
+    const answer = await fetch(`${gateway.urls.requests}/stream`)
+    const reader = answer.body!.getReader()
+    const received = await upstream.request(0)
+    await received.event('one')
+    assert.match(Buffer.from((await reader.read()).value!).toString(), /one/)
+    await gateway.admin('DELETE', '/routes/1')
+    assert.equal((await fetch(`${gateway.urls.requests}/stream`)).status, 404)
+    await received.event('two')
+    assert.match(Buffer.from((await reader.read()).value!).toString(), /two/)
+    received.response.end()
+    assert.equal((await reader.read()).done, true)
+  })
+
+  it('keeps what was written over kill -9', async () => {
+    const gateway = await start()
+    await gateway.admin('PUT', '/routes/1', route())
+    await gateway.stop('SIGKILL')
+    const again = await start({ folder: gateway.folder, file: join(gateway.folder, 'config.yaml') })
+    assert.equal(again.adminKey, gateway.adminKey)
+    assert.equal((await fetch(`${again.urls.requests}/x`)).status, 200)
+  })
+
+  it('keeps credentials encrypted on disk', async () => {
+    const gateway = await start()
+    await gateway.admin('PUT', '/consumers', { username: 'jack', plugins: { 'key-auth': { key: 'a-secret-of-jack' } } })
+    await gateway.stop()
+    for (const file of ['sluice.db', 'sluice.db-wal']) {
+      const path = join(gateway.folder, 'data', file)
+      if (statSync(path, { throwIfNoEntry: false }))
+        assert.ok(!readFileSync(path, 'latin1').includes('a-secret-of-jack'))
+    }
+  })
+
+  it('is alive at /status and ready at /status/ready', async () => {
+    const gateway = await start()
+    for (const path of ['/status', '/status/ready']) {
+      const answer = await fetch(gateway.urls.status + path)
+      assert.equal(answer.status, 200)
+      assert.deepEqual(await answer.json(), { status: 'ok' })
+    }
+  })
+
+  it('shows its own and the data plane metrics at the Prometheus port', async () => {
+    const gateway = await start()
+    await gateway.admin('PUT', '/routes/1', route({ plugins: { prometheus: {} } }))
+    await fetch(`${gateway.urls.requests}/x`).then(answer => answer.text())
+    const page = () => fetch(`${gateway.urls.prometheus}/apisix/prometheus/metrics`).then(answer => answer.text())
+    await until(async () => /apisix_http_status\{code="200",route="1"/.test(await page()), 'the request is counted')
+    assert.match(await page(), /apisix_node_info\{hostname="[^"]+",version="[^"]+"\} 1/)
+  })
+
+  it('drains on SIGTERM to npm: streams finish, new connections are refused, npm exits 0', async () => {
+    const gateway = await start(configFolder(), ['npm', 'start', '--'])
+    await gateway.admin('PUT', '/routes/1', route())
+    upstream.script = received => received.startStream()
+    const answer = await fetch(`${gateway.urls.requests}/stream`)
+    const reader = answer.body!.getReader()
+    const received = await upstream.request(0)
+    await received.event('before')
+    await reader.read()
+    const exit = once(gateway.child, 'close')
+    gateway.child.kill('SIGTERM')
+    await until(
+      () =>
+        fetch(`${gateway.urls.requests}/new`).then(
+          () => false,
+          () => true,
+        ),
+      'new connections are refused',
+    )
+    await received.event('after')
+    assert.match(Buffer.from((await reader.read()).value!).toString(), /after/)
+    received.response.end()
+    assert.equal((await reader.read()).done, true)
+    assert.deepEqual(await exit, [0, null])
+  })
+
+  describe('when it cannot start', () => {
+    /** One line on stderr, and exit code 1. */
+    async function refuses(file: string, expected: RegExp): Promise<void> {
+      const { code, stderr, stdout } = await run(['--config', file])
+      assert.equal(code, 1)
+      assert.match(stderr, expected)
+      assert.equal(stderr.trim().split('\n').length, 1, stderr)
+      assert.equal(stdout, '')
+    }
+
+    it('names file, line and key of a port in use', async () => {
+      const other = createServer().listen(0, '127.0.0.1')
+      await once(other, 'listening')
+      const { port } = other.address() as AddressInfo
+      const { file } = configFolder()
+      const text = readFileSync(file, 'utf8')
+      writeFileSync(
+        file,
+        text.replace('node_listen: [{ip: 127.0.0.1, port: 0}]', `node_listen: [{ip: 127.0.0.1, port: ${port}}]`),
+      )
+      await refuses(file, new RegExp(`config.yaml:2: apisix.node_listen.*127.0.0.1:${port}: the port is in use`))
+      writeFileSync(
+        file,
+        text.replace('admin_listen: {ip: 127.0.0.1, port: 0}', `admin_listen: {ip: 127.0.0.1, port: ${port}}`),
+      )
+      await refuses(
+        file,
+        new RegExp(`config.yaml:9: deployment.admin.admin_listen: 127.0.0.1:${port}: the port is in use`),
+      )
+      other.close()
+    })
+
+    it('names a mistyped key and what it may have meant', async () => {
+      const { file } = configFolder('apisx: {}\n')
+      await refuses(file, /config.yaml:15: apisx: unknown key \(did you mean apisix\?\)/)
+    })
+
+    it('names a file that is not there', () => refuses('/nowhere/config.yaml', /\/nowhere\/config.yaml: /))
+
+    it('names a data folder that another process uses', async () => {
+      const gateway = await start()
+      await refuses(join(gateway.folder, 'config.yaml'), new RegExp(`${gateway.folder}/data`))
+    })
+
+    it('names a plugin that is enabled and does not exist', async () => {
+      const { file } = configFolder('plugins: [key-auth, key-oth]\n')
+      await refuses(file, /config.yaml:15: plugins.*key-oth/)
+    })
+  })
+
+  it('prints its version and its help, and validates a configuration without starting', async () => {
+    assert.match((await run(['--version'])).stdout, /^\d+\.\d+\.\d+\n$/)
+    assert.match((await run(['--help'])).stdout, /--config <file>/)
+    const { file } = configFolder('graphql: {max_size: 1}\n')
+    const valid = await run(['validate', '--config', file])
+    assert.equal(valid.code, 0)
+    assert.match(valid.stdout, /warning: .*graphql.*no effect/)
+    const wrong = await run(['validate', '--config', configFolder('nonsense: 1\n').file])
+    assert.equal(wrong.code, 1)
+  })
+})
