@@ -1,5 +1,5 @@
 // Answers of the admin, control and status servers: how one is sent, and the one place where what went wrong becomes one.
-import type { Context, Middleware } from 'koa'
+import Koa, { type Context, type Middleware } from 'koa'
 import { asError } from '../core/errors.ts'
 import type { Logger } from '../core/observe/log.ts'
 import { Conflict, StoreUnavailable } from '../core/store/store.ts'
@@ -59,4 +59,16 @@ function refusalOf(thrown: unknown): Refused {
   if (thrown instanceof Refused) return thrown
   if (thrown instanceof Conflict || thrown instanceof StoreUnavailable) return refuse(503, thrown.message)
   return refuse(500, 'internal error, see the error log')
+}
+
+/** A koa app that names itself, answers for everything and says nothing of connections that break. */
+export function openApp({ log, serverName }: { log: Logger; serverName: string }): Koa {
+  const app = new Koa()
+  app.on('error', err => log.debug({ err }, 'connection of an admin server broke'))
+  app.use((ctx, next) => {
+    ctx.set('Server', serverName)
+    return next()
+  })
+  app.use(answering(log))
+  return app
 }

@@ -1,6 +1,6 @@
 // The control API (facts core 5.6): what this node knows and serves, for operators of the machine; shows no secrets.
 import Router from '@koa/router'
-import Koa from 'koa'
+import type Koa from 'koa'
 import type { Keyring } from '../core/keyring.ts'
 import type { Logger } from '../core/observe/log.ts'
 import type { Plugin } from '../core/plugin.ts'
@@ -8,7 +8,7 @@ import { useOf } from '../core/resource/plugin-configs.ts'
 import { checkResource, fillPlugin, prepareResource, type ServedKind } from '../core/resource.ts'
 import { isObject } from '../core/schema.ts'
 import type { Item, Revision, Store } from '../core/store/store.ts'
-import { answering, refuse, send } from './answer.ts'
+import { openApp, refuse, send } from './answer.ts'
 import { schemaNames } from './kinds.ts'
 import { pluginEntries, resourceSchema } from './schemas.ts'
 
@@ -81,13 +81,7 @@ export function controlApi(deps: ControlDeps): Koa {
     return { ...prepared, plugins: Object.fromEntries(filled) }
   }
 
-  const app = new Koa()
-  app.on('error', err => log.debug({ err }, 'connection of the control API broke'))
-  app.use((ctx, next) => {
-    ctx.set('Server', serverName)
-    return next()
-  })
-  app.use(answering(log))
+  const app = openApp({ log, serverName })
   app.use(router.routes())
   return app
 }

@@ -1,10 +1,10 @@
 // The Prometheus page: what the workers counted, and what main knows of itself. Reading it touches no worker.
 import { hostname } from 'node:os'
-import Koa from 'koa'
+import type Koa from 'koa'
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { Logger } from '../core/observe/log.ts'
 import { type MetricsReader, PROMETHEUS_TEXT } from '../core/observe/metrics-reader.ts'
-import { answering, refuse } from './answer.ts'
+import { openApp, refuse } from './answer.ts'
 
 export interface MetricsExportDeps {
   reader: MetricsReader
@@ -22,13 +22,7 @@ export interface MetricsExportDeps {
 export function metricsExport(deps: MetricsExportDeps): Koa {
   const { reader, uri, log, serverName } = deps
   const own = ownMetrics(deps)
-  const app = new Koa()
-  app.on('error', err => log.debug({ err }, 'connection of the metrics server broke'))
-  app.use((ctx, next) => {
-    ctx.set('Server', serverName)
-    return next()
-  })
-  app.use(answering(log))
+  const app = openApp({ log, serverName })
   app.use(async ctx => {
     if (ctx.path !== uri) throw refuse(404, 'not found')
     if (ctx.method !== 'GET' && ctx.method !== 'HEAD') throw refuse(405, 'only GET is supported')

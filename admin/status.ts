@@ -1,8 +1,8 @@
 // The status server (facts core 5.5): whether the process is there, and whether it serves a configuration.
 import Router from '@koa/router'
-import Koa from 'koa'
+import type Koa from 'koa'
 import type { Logger } from '../core/observe/log.ts'
-import { answering, Refused, send } from './answer.ts'
+import { openApp, Refused, send } from './answer.ts'
 
 export interface StatusDeps {
   /** Why requests cannot be served yet, or nothing. */
@@ -20,13 +20,7 @@ export function statusApi({ ready, log, serverName }: StatusDeps): Koa {
     if (error !== undefined) throw new Refused(503, { status: 'error', error })
     send(ctx, 200, ok)
   })
-  const app = new Koa()
-  app.on('error', err => log.debug({ err }, 'connection of the status API broke'))
-  app.use((ctx, next) => {
-    ctx.set('Server', serverName)
-    return next()
-  })
-  app.use(answering(log))
+  const app = openApp({ log, serverName })
   app.use(router.routes())
   return app
 }

@@ -42,6 +42,7 @@ const gateway = new Gateway({
   showUpstreamStatus: settings.showUpstreamStatus,
 })
 const listeners: Listener[] = []
+const NO_IPV6 = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL'])
 
 process.on('unhandledRejection', error => log.error({ err: error }, 'unhandled rejection'))
 port.on('message', (message: ToWorker) => {
@@ -58,7 +59,10 @@ async function start(): Promise<void> {
     try {
       listeners.push(await listen({ address, gateway, limits: settings.limits, log, refused }))
     } catch (error) {
-      send({ type: 'cannot_listen', address, code: (error as NodeJS.ErrnoException).code ?? String(error) })
+      const code = (error as NodeJS.ErrnoException).code ?? String(error)
+      // A host without IPv6 loses nothing by it: IPv4 has its own listener.
+      if (address.host === '::' && NO_IPV6.has(code) && listeners.length > 0) continue
+      send({ type: 'cannot_listen', address, code })
       return
     }
   }

@@ -2,7 +2,7 @@
 import { asError } from '../errors.ts'
 import type { Schema } from '../plugin.ts'
 import { addressSet } from '../router/addresses.ts'
-import { checkExpr } from '../router/expr.ts'
+import { checkExpr, compileExpr } from '../router/expr.ts'
 import {
   address,
   type Described,
@@ -105,6 +105,10 @@ export function routeProblem(route: Record<string, unknown>): string | undefined
   } catch (error) {
     return asError(error).message
   }
-  const invalid = vars && checkExpr(vars)
-  return invalid && `failed to validate the 'vars' expression: ${invalid}`
+  if (vars === undefined) return undefined
+  const invalid = checkExpr(vars)
+  if (invalid !== undefined) return `failed to validate the 'vars' expression: ${invalid}`
+  // No body is read before a route is chosen.
+  const ofBody = [...compileExpr(vars).names].find(name => /^(post_arg|graphql_)/.test(name))
+  return ofBody && notServed(`${ofBody} in vars`)
 }

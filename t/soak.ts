@@ -1,0 +1,34 @@
+// The randomised suites at their full counts: `npm run soak -- SUITE [count] [seed]`.
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { killRounds } from './core/store/kill.ts'
+import { play, schedule } from './exactly-once.schedule.ts'
+
+const suites: Record<string, { count: number; run(count: number, seed: number): Promise<unknown> }> = {
+  'exactly-once': {
+    count: 2_000,
+    run: (numRuns, seed) => fc.assert(fc.asyncProperty(schedule, play), { numRuns, seed }),
+  },
+  kill: {
+    count: 50,
+    async run(rounds, seed) {
+      const report = await killRounds(rounds, seed)
+      process.stdout.write(`${JSON.stringify(report)}\n`)
+      for (const what of ['lost', 'torn', 'backwards', 'wrongLogs', 'damaged', 'failedOpens'] as const)
+        assert.equal(report[what], 0, what)
+    },
+  },
+}
+
+const [name = '', count, seed] = process.argv.slice(2)
+const suite = suites[name]
+if (suite === undefined) {
+  process.stderr.write(`usage: npm run soak -- ${Object.keys(suites).join('|')} [count] [seed]\n`)
+  process.exit(1)
+}
+const runs = Number(count ?? suite.count)
+const start = Number(seed ?? Date.now() % 1_000_000)
+const began = performance.now()
+process.stdout.write(`${name}: ${runs} with seed ${start}\n`)
+await suite.run(runs, start)
+process.stdout.write(`${name}: ${runs} passed in ${Math.round((performance.now() - began) / 1000)} s\n`)
