@@ -5,9 +5,12 @@ import type { AddressInfo } from 'node:net'
 import type Koa from 'koa'
 import { type Address, stop } from '../core/listener.ts'
 
+// Requests of operators take milliseconds; a connection that stalls must not hold up the end.
+const CLOSE_WITHIN_MS = 3_000
+
 export interface Served {
   readonly address: Address
-  /** Ends accepting and idle connections; resolves when the requests in hand are answered. */
+  /** Ends accepting and idle connections; resolves when the requests in hand are answered, within seconds. */
   close(): Promise<void>
 }
 
@@ -21,6 +24,6 @@ export async function serve(app: Koa, address: Address): Promise<Served> {
   const { address: host, port } = server.address() as AddressInfo
   return {
     address: { host, port },
-    close: () => stop(server),
+    close: () => stop(server, CLOSE_WITHIN_MS),
   }
 }

@@ -34,6 +34,8 @@ export class RequestBody {
   readonly #message: IncomingMessage
   /** Content-Length as the client declared it; undefined for a chunked body. */
   readonly declaredLength: number | undefined
+  /** Why a request with such a body cannot be served at all: larger than is accepted, or in an unknown transfer coding. */
+  readonly refused: GatewayError | undefined
   readonly #max: number
   readonly #timeout: number
   #bytes: Buffer | undefined
@@ -45,16 +47,15 @@ export class RequestBody {
   #replaced = false
   #received = 0
 
-  /** Throws BodyTooLarge when more is declared than is accepted. */
   constructor(message: IncomingMessage, headers: HeaderList, limits: BodyLimits) {
     this.#message = message
     this.#max = limits.maxBodySize || Number.POSITIVE_INFINITY
     this.#timeout = limits.bodyTimeout
     const declared = headers.get('content-length')
+    const coding = headers.get('transfer-encoding')
     this.declaredLength = declared === undefined ? undefined : Number(declared)
-    if (this.declaredLength === 0 || (declared === undefined && !headers.has('transfer-encoding'))) this.#bytes = none
-    else if (this.declaredLength !== undefined && this.declaredLength > this.#max)
-      throw new BodyTooLarge(this.declaredLength, this.#max)
+    if (this.declaredLength === 0 || (declared === undefined && coding === undefined)) this.#bytes = none
+    this.refused = refusal(this.declaredLength ?? 0, this.#max, coding)
   }
 
   /** Bytes of the client's body seen so far. */
@@ -159,6 +160,30 @@ export class RequestBody {
     const intake = new Intake(this.#message, this.#timeout, counted)
     return intake
   }
+}
+
+function refusal(declared: number, max: number, coding: string | undefined): GatewayError | undefined {
+  if (declared > max) return new BodyTooLarge(declared, max)
+  // RFC 9112 6.1: a coding that we do not undo must not be passed on without its name.
+  if (coding === undefined || coding.trim().toLowerCase() === 'chunked') return undefined
+  return new GatewayError(501, 'unsupported_transfer_encoding', 'the only transfer coding understood is chunked')
+}
+
+// What is still read of a body that nobody wants, so that its sender can hear the answer and use the connection again.
+const MAX_DROPPED = 1024 * 1024
+const DROP_WITHIN_MS = 5_000
+
+/** Reads the rest of a body after its request was answered, within bounds; past them the connection is closed. */
+export function dropRest(message: IncomingMessage): void {
+  if (message.complete || message.destroyed) return
+  let left = MAX_DROPPED
+  const timer = setTimeout(() => message.destroy(), DROP_WITHIN_MS)
+  message.once('close', () => clearTimeout(timer)).once('end', () => clearTimeout(timer))
+  message.on('data', (chunk: Buffer) => {
+    left -= chunk.length
+    if (left < 0) message.destroy()
+  })
+  message.resume()
 }
 
 interface Listener {

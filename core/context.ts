@@ -78,6 +78,9 @@ export function slot<T>(): Slot<T> {
   }
 }
 
+/** Tell the upstream who asks: username, credential, the consumer's own id (facts core 1.5). */
+export const IDENTITY_FIELDS = ['X-Consumer-Username', 'X-Credential-Identifier', 'X-Consumer-Custom-ID'] as const
+
 export class Context {
   /** Milliseconds since the epoch, and on the monotonic clock. */
   readonly start: number
@@ -104,6 +107,7 @@ export class Context {
 
   readonly #book: HoldBook
   readonly #holds: Hold[] = []
+  #over = false
   #id: string | undefined
   #abort: AbortController | undefined
   #aborted: Error | undefined
@@ -155,24 +159,35 @@ export class Context {
     return () => listeners.delete(listener)
   }
 
-  /** Gives the request up. The kernel calls this; the first reason stays. */
-  abort(reason: Error): void {
-    if (this.#aborted !== undefined) return
+  /** Gives the request up. The kernel calls this; the first reason stays. Errors of listeners are returned, not thrown. */
+  abort(reason: Error): unknown[] {
+    if (this.#aborted !== undefined) return []
     this.#aborted = reason
-    const listeners = this.#listeners
+    const listeners = this.#listeners ?? []
     this.#listeners = undefined
-    if (listeners !== undefined) for (const listener of listeners) listener(reason)
+    const errors: unknown[] = []
+    for (const listener of listeners) {
+      try {
+        listener(reason)
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+    return errors
   }
 
   /** Takes something that must be given back: `give` runs exactly once, at the latest when the response has closed. */
   hold(kind: string, give: (end: HoldEnd, actual: number | undefined) => void): Hold {
     const hold = this.#book.open(kind, give)
-    this.#holds.push(hold)
+    // A hook that comes back after the request has logged can take nothing along.
+    if (this.#over) hold.release()
+    else this.#holds.push(hold)
     return hold
   }
 
   /** Releases what is still open. The kernel calls this before the log phase. Errors of `give` are returned, not thrown. */
   releaseHolds(): unknown[] {
+    this.#over = true
     const errors: unknown[] = []
     for (const hold of this.#holds) {
       try {
@@ -192,14 +207,9 @@ export class Context {
   identify(consumer: Consumer, credentialId?: string): void {
     this.consumer = consumer
     const { headers } = this.request
-    const identity = {
-      'X-Consumer-Username': consumer.username,
-      'X-Credential-Identifier': credentialId,
-      'X-Consumer-Custom-ID': consumer.labels.custom_id,
-    }
-    for (const [name, value] of Object.entries(identity)) {
-      if (value === undefined) headers.delete(name)
-      else headers.set(name, value)
+    for (const [at, value] of [consumer.username, credentialId, consumer.labels.custom_id].entries()) {
+      if (value === undefined) headers.delete(IDENTITY_FIELDS[at]!)
+      else headers.set(IDENTITY_FIELDS[at]!, value)
     }
   }
 

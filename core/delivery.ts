@@ -11,6 +11,13 @@ export interface DeliveryLimits {
   sendTimeout: number
 }
 
+export interface Surroundings {
+  log: Logger
+  limits: DeliveryLimits
+  /** Told before a filter runs. */
+  enter(step: Step<unknown>): void
+}
+
 /** What can be paused: a source, or the filters before it. */
 interface Flow {
   pause(): void
@@ -24,13 +31,13 @@ export async function deliver(
   ctx: Context,
   response: ServerResponse,
   filters: Step<Filter>[],
-  surroundings: { log: Logger; limits: DeliveryLimits },
+  surroundings: Surroundings,
 ): Promise<void> {
   const answer = ctx.reply!
   const { headers, body } = answer
   if (body === null || Buffer.isBuffer(body)) {
     const bytes =
-      body === null && filters.length === 0 ? null : await filterWhole(ctx, body ?? nothing, filters, surroundings.log)
+      body === null && filters.length === 0 ? null : await filterWhole(ctx, body ?? nothing, filters, surroundings)
     if (bytes !== null && bytes.length > 0) headers.set('Content-Length', String(bytes.length))
     else if (!mayLackLength(ctx, answer)) headers.set('Content-Length', '0')
     response.writeHead(answer.status, headers.raw)
@@ -42,7 +49,7 @@ export async function deliver(
   response.writeHead(answer.status, headers.raw)
   const sink = new ResponseSink(ctx, response, surroundings.limits)
   if (filters.length > 0) {
-    const chain = new FilterSink(ctx, body, { filters, log: surroundings.log, next: sink })
+    const chain = new FilterSink(ctx, body, { filters, surroundings, next: sink })
     sink.flow = chain
     body.pipe(chain)
   } else {
@@ -67,10 +74,16 @@ function mayLackLength(ctx: Context, { status, headers }: Reply): boolean {
   return status === 204 || status === 304 || (ctx.request.method === 'HEAD' && headers.has('content-length'))
 }
 
-async function filterWhole(ctx: Context, body: Buffer, filters: Step<Filter>[], log: Logger): Promise<Buffer> {
+async function filterWhole(
+  ctx: Context,
+  body: Buffer,
+  filters: Step<Filter>[],
+  { log, enter }: Surroundings,
+): Promise<Buffer> {
   let bytes = body
   for (const step of filters) {
     try {
+      enter(step)
       bytes = (await step.hook(bytes, true)) ?? bytes
     } catch (error) {
       reportFilter(ctx, log, step.plugin, error)
@@ -101,6 +114,7 @@ class ResponseSink implements Sink {
     this.#ctx = ctx
     this.#response = response
     this.#limits = limits
+    response.once('close', () => clearTimeout(this.#waiting))
   }
 
   write(chunk: Buffer): void {
@@ -113,7 +127,6 @@ class ResponseSink implements Sink {
       this.#waiting = setTimeout(() => {
         this.fail(new GatewayError(408, 'send_timeout', 'the client did not read the response'))
       }, this.#limits.sendTimeout)
-      this.#response.once('close', () => clearTimeout(this.#waiting))
     }
     this.#response.once('drain', () => {
       clearTimeout(this.#waiting)
@@ -140,7 +153,7 @@ class FilterSink implements Sink, Flow {
   readonly #ctx: Context
   readonly #source: Source
   readonly #filters: Step<Filter>[]
-  readonly #log: Logger
+  readonly #surroundings: Surroundings
   readonly #next: Sink
   #queue: Buffer[] = []
   #endComes = false
@@ -148,11 +161,15 @@ class FilterSink implements Sink, Flow {
   #clientBlocked = false
   #over = false
 
-  constructor(ctx: Context, source: Source, chain: { filters: Step<Filter>[]; log: Logger; next: Sink }) {
+  constructor(
+    ctx: Context,
+    source: Source,
+    chain: { filters: Step<Filter>[]; surroundings: Surroundings; next: Sink },
+  ) {
     this.#ctx = ctx
     this.#source = source
     this.#filters = chain.filters
-    this.#log = chain.log
+    this.#surroundings = chain.surroundings
     this.#next = chain.next
   }
 
@@ -190,10 +207,11 @@ class FilterSink implements Sink, Flow {
     for (let at = 0; at < this.#filters.length; at++) {
       const step = this.#filters[at]!
       let out: ReturnType<Filter>
+      this.#surroundings.enter(step)
       try {
         out = step.hook(bytes, last)
       } catch (error) {
-        reportFilter(this.#ctx, this.#log, step.plugin, error)
+        reportFilter(this.#ctx, this.#surroundings.log, step.plugin, error)
         continue
       }
       if (out instanceof Promise) {
@@ -214,9 +232,10 @@ class FilterSink implements Sink, Flow {
       try {
         bytes = (await pending) ?? bytes
       } catch (error) {
-        reportFilter(this.#ctx, this.#log, this.#filters[at]!.plugin, error)
+        reportFilter(this.#ctx, this.#surroundings.log, this.#filters[at]!.plugin, error)
       }
       if (++at >= this.#filters.length) break
+      this.#surroundings.enter(this.#filters[at]!)
       try {
         pending = this.#filters[at]!.hook(bytes, from.last)
       } catch (error) {

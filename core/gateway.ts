@@ -1,16 +1,17 @@
 // One request, from first byte to log line. Knows the pipeline and the snapshot; knows no threads, no plugin, no provider.
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { type BodyLimits, RequestBody } from './body.ts'
-import { Context } from './context.ts'
+import { type BodyLimits, dropRest, RequestBody } from './body.ts'
+import { Context, IDENTITY_FIELDS } from './context.ts'
 import { breakOff, type DeliveryLimits, deliver } from './delivery.ts'
 import { ClientGone, errorReply, GatewayError, UpstreamError } from './errors.ts'
 import type { HoldBook } from './holds.ts'
 import type { Logger } from './observe/log.ts'
 import type { Plan, Step } from './pipeline.ts'
 import type { TurnHook } from './plugin.ts'
-import { discard, type Filter, HeaderList, type Reply, reply } from './reply.ts'
+import { discard, type Filter, HeaderList, isReply, type Reply, reply } from './reply.ts'
 import { Request } from './request.ts'
 import type { Snapshot } from './snapshot.ts'
+import type { Breadcrumb } from './workers/breadcrumb.ts'
 
 export interface GatewayOptions {
   /** The configuration as it is now; a request keeps the one it started with. */
@@ -24,6 +25,8 @@ export interface GatewayOptions {
     }
   /** The Server header of every response. */
   serverName: string
+  /** Told before every hook, so that somebody else can see where a worker stands still. */
+  breadcrumb: Pick<Breadcrumb, 'at'>
   /** Send X-APISIX-Upstream-Status always, not only when the upstream's status is 5xx. */
   showUpstreamStatus: boolean
 }
@@ -50,14 +53,19 @@ export class Gateway {
     return this.#turns.size
   }
 
-  /** From now on every response closes its connection. */
+  /** Every response closes its connection. */
   get draining(): boolean {
     return this.#draining
   }
 
-  /** Stops keep-alive and resolves when every request has logged; after `graceMs` the rest is given up. */
-  async drain(graceMs: number): Promise<void> {
+  /** From now on every response closes its connection. */
+  endKeepAlive(): void {
     this.#draining = true
+  }
+
+  /** Ends keep-alive and resolves when every request has logged; after `graceMs` the rest is given up. */
+  async drain(graceMs: number): Promise<void> {
+    this.endKeepAlive()
     if (this.#turns.size === 0) return
     const idle = new Promise<void>(resolve => this.#idle.push(resolve))
     const timer = setTimeout(() => {
@@ -67,6 +75,9 @@ export class Gateway {
     await idle
     clearTimeout(timer)
   }
+
+  /** The plugin whose hook ran last, on whatever request: what an unhandled rejection can be blamed on at best. */
+  plugin: string | undefined
 
   /** A turn is over; only turns call this. */
   done(turn: Turn): void {
@@ -93,6 +104,7 @@ function understand(message: IncomingMessage): { request: Request; refused: Gate
  */
 class Turn {
   readonly #gateway: Gateway
+  readonly #message: IncomingMessage
   readonly #response: ServerResponse
   readonly #snapshot: Snapshot
   readonly #ctx: Context
@@ -104,25 +116,22 @@ class Turn {
   #logged = false
   /** The plugin whose hook is running. */
   #plugin: string | undefined
+  #routeMark = 0
   #grace: NodeJS.Timeout | undefined
 
   constructor(gateway: Gateway, message: IncomingMessage, response: ServerResponse) {
     const { options } = gateway
     this.#gateway = gateway
+    this.#message = message
     this.#response = response
     this.#snapshot = options.snapshot()
     this.#snapshot.enter()
     this.#plan = this.#snapshot.globalOnly
     const { request, refused } = understand(message)
-    let body: RequestBody
-    let tooLarge: GatewayError | undefined
-    try {
-      body = new RequestBody(message, request.headers, options.limits)
-    } catch (error) {
-      tooLarge = error as GatewayError
-      body = new RequestBody(message, request.headers, { ...options.limits, maxBodySize: 0 })
-    }
-    this.#refused = refused ?? tooLarge
+    // Who asks is for authentication to say (facts metering 1): what a client claims goes nowhere.
+    for (const name of IDENTITY_FIELDS) request.headers.delete(name)
+    const body = new RequestBody(message, request.headers, options.limits)
+    this.#refused = refused ?? body.refused
     this.#ctx = new Context(request, body, {
       consumers: this.#snapshot,
       book: options.book,
@@ -135,23 +144,34 @@ class Turn {
     message.on('error', () => {})
   }
 
+  /** Never rejects. */
   async run(): Promise<void> {
-    let answer: Reply
     try {
-      answer = await this.#answer()
+      const answer = await this.#answer().catch((error: unknown) => this.#failed(error))
+      if (this.#closed) discard(answer, new ClientGone())
+      else await this.#send(answer)
     } catch (error) {
-      answer = this.#failed(error)
+      // Nothing of ours is left to be told; the client is, by the end of its connection.
+      this.#report(error, 'response could not be sent')
+      breakOff(this.#response)
     }
-    if (this.#closed) discard(answer, new ClientGone())
-    else await this.#send(answer)
     this.#turnOver = true
     this.#logWhenOver()
   }
 
   giveUp(reason: Error): void {
     this.#ctx.error ??= reason
-    this.#ctx.abort(reason)
+    this.#abort(reason)
     breakOff(this.#response)
+  }
+
+  #abort(reason: Error): void {
+    for (const error of this.#ctx.abort(reason)) this.#report(error, 'a listener of the abort failed')
+  }
+
+  #report(error: unknown, what: string): void {
+    const { log } = this.#gateway.options
+    log.error({ plugin: this.#plugin, route: this.#ctx.route?.id, request_id: this.#ctx.id, err: error }, what)
   }
 
   async #answer(): Promise<Reply> {
@@ -167,6 +187,7 @@ class Turn {
     }
     const { route } = match
     ctx.route = match.facts
+    this.#routeMark = route.mark
     const plan = route.plan
     let exit = await this.#walk(plan.globalRewrite)
     if (exit !== undefined) return exit
@@ -183,32 +204,34 @@ class Turn {
     ctx.upstream ??= route.upstream
     exit = await this.#walk(this.#plan.beforeProxy)
     if (exit !== undefined) return exit
-    return await (ctx.upstream ?? route.upstream).send(ctx)
+    this.#plugin = undefined
+    return checked(await (ctx.upstream ?? route.upstream).send(ctx))
   }
 
   /** Flat, and waits only for what is a promise. */
   async #walk(steps: readonly Step<TurnHook>[]): Promise<Reply | undefined> {
     for (const step of steps) {
-      this.#plugin = step.plugin
+      this.#enter(step)
       const exit = step.hook(this.#ctx)
       const answer = exit instanceof Promise ? await exit : exit
-      if (answer !== undefined) return answer
+      if (answer !== undefined) return checked(answer)
       if (this.#ctx.aborted !== undefined) throw this.#ctx.aborted
     }
     this.#plugin = undefined
     return undefined
   }
 
+  /** A hook of this plugin is about to run. */
+  #enter(step: Step<unknown>): void {
+    this.#plugin = step.plugin
+    this.#gateway.plugin = step.plugin
+    this.#gateway.options.breadcrumb.at(step, this.#routeMark)
+  }
+
   #failed(error: unknown): Reply {
     const ctx = this.#ctx
-    const { log } = this.#gateway.options
     ctx.error ??= error
-    if (error instanceof UpstreamError) {
-      const upstream = ctx.attempts.map(attempt => attempt.address).join(', ')
-      log.warn({ route: ctx.route?.id, request_id: ctx.id, upstream, code: error.code }, error.message)
-    } else if (!(error instanceof GatewayError)) {
-      log.error({ plugin: this.#plugin, route: ctx.route?.id, request_id: ctx.id, err: error }, 'request failed')
-    }
+    if (!(error instanceof GatewayError)) this.#report(error, 'request failed')
     return errorReply(error, ctx.request.headers.get('accept'))
   }
 
@@ -216,21 +239,20 @@ class Turn {
     const ctx = this.#ctx
     const { log, limits } = this.#gateway.options
     ctx.reply = answer
-    for (const { plugin, hook } of this.#plan.headerFilter)
-      this.#guard(plugin, 'header_filter', () => hook(ctx, answer))
+    for (const step of this.#plan.headerFilter) this.#guard(step, 'header_filter', () => step.hook(ctx, answer))
     this.#nameOurselves(answer)
     const filters: Step<Filter>[] = []
-    for (const { plugin, hook } of this.#plan.bodyFilter) {
-      this.#guard(plugin, 'body_filter', () => {
-        const filter = hook(ctx, answer)
-        if (filter !== undefined) filters.push({ plugin, hook: filter })
+    for (const step of this.#plan.bodyFilter) {
+      this.#guard(step, 'body_filter', () => {
+        const hook = step.hook(ctx, answer)
+        if (hook !== undefined) filters.push({ ...step, hook })
       })
     }
     try {
-      await deliver(ctx, this.#response, filters, { log, limits })
+      await deliver(ctx, this.#response, filters, { log, limits, enter: step => this.#enter(step) })
     } catch (error) {
       // A head that node:http refuses (an invalid field, a status out of range) is a bug of whoever made it.
-      log.error({ route: ctx.route?.id, request_id: ctx.id, err: error }, 'response could not be sent')
+      this.#report(error, 'response could not be sent')
       discard(answer, error as Error)
       ctx.error ??= error
       if (this.#response.headersSent) breakOff(this.#response)
@@ -259,10 +281,11 @@ class Turn {
     const whole = this.#response.writableFinished
     ctx.ending ??= whole ? 'complete' : 'client_gone'
     ctx.endTick = performance.now()
-    if (!whole) {
+    if (whole) dropRest(this.#message)
+    else {
       ctx.error ??= new ClientGone()
       if (ctx.reply !== undefined) discard(ctx.reply, new ClientGone())
-      ctx.abort(new ClientGone())
+      this.#abort(new ClientGone())
     }
     if (!this.#turnOver) {
       this.#grace = setTimeout(() => {
@@ -291,8 +314,11 @@ class Turn {
       log.error({ request_id: ctx.id, err: error }, 'a hold could not be released')
     // What a client that left early never got is still a status for the log, as nginx has it.
     ctx.reply ??= { status: 499, headers: new HeaderList(), body: null, source: 'gateway' }
+    if (ctx.error instanceof UpstreamError) this.#reportUpstream(ctx.error)
     const pending: Promise<void>[] = []
-    for (const { plugin, hook } of this.#plan.log) {
+    for (const step of this.#plan.log) {
+      const { plugin, hook } = step
+      this.#enter(step)
       const failed = (error: unknown) =>
         log.error({ plugin, phase: 'log', request_id: ctx.id, err: error }, 'log hook failed')
       try {
@@ -307,14 +333,33 @@ class Turn {
     this.#gateway.done(this)
   }
 
+  /** One line per request whose upstream failed, wherever that was: before the headers, in the body, in an LLM call. */
+  #reportUpstream(error: UpstreamError): void {
+    const { route, id, attempts, reply } = this.#ctx
+    const upstream = attempts.map(attempt => attempt.address).join(', ')
+    const cause = (error.cause as NodeJS.ErrnoException | undefined)?.code
+    this.#gateway.options.log.warn(
+      { route: route?.id, request_id: id, status: reply?.status, upstream, code: error.code, cause },
+      error.message,
+    )
+  }
+
   /** Runs a response hook: its failure is logged and changes nothing else (facts core 1.4). */
-  #guard(plugin: string, phase: string, run: () => void): void {
+  #guard(step: Step<unknown>, phase: string, run: () => void): void {
+    const { plugin } = step
     try {
+      this.#enter(step)
       run()
     } catch (error) {
       this.#gateway.options.log.error({ plugin, phase, request_id: this.#ctx.id, err: error }, 'response hook failed')
     }
   }
+}
+
+/** A plugin of somebody's may return anything. */
+function checked(answer: Reply): Reply {
+  if (!isReply(answer)) throw new Error('what was returned is no Reply')
+  return answer
 }
 
 /** Waits for `work`, but not for ever: a log hook that never returns must not keep its snapshot alive. */

@@ -1,7 +1,7 @@
 // The data plane's sockets: a node:http server per address in front of a gateway; also hears what never becomes a request.
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
 import type { Gateway } from './gateway.ts'
 import type { Logger } from './observe/log.ts'
 import type { Counter } from './observe/metrics.ts'
@@ -31,12 +31,19 @@ export interface ListenerOptions {
   log: Logger
   /** Counts requests that could not be parsed, by reason. */
   refused: Counter
+  /** Others of our threads listen there too. */
+  reusePort?: boolean
 }
 
 /** A listening server. `stop` ends accepting and idle connections; requests in flight are the gateway's to drain. */
 export interface Listener {
   readonly address: Address
-  stop(): Promise<void>
+  /**
+   * Accepts nothing more. Resolves when the last connection is gone; what lasts longer than `graceMs` is cut. Idle
+   * connections end at once; `gently` lets them stay until their next answer or their keep-alive time, because closing them
+   * loses the requests that are on their way.
+   */
+  stop(order: { graceMs: number; gently: boolean }): Promise<void>
 }
 
 /** Listens. Rejects with the system's error (EADDRINUSE, EACCES) when it cannot. */
@@ -51,27 +58,45 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       requestTimeout: limits.requestTimeout,
       keepAliveTimeout: limits.keepAliveTimeout,
       requireHostHeader: true,
+      // Upgrades are not served: such a request is one like any other, and what follows it on the connection too.
+      shouldUpgradeCallback: () => false,
     },
     gateway.handle,
   )
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(error, socket, options))
-  server.listen(options.address)
+  server.listen({ ...options.address, reusePort: options.reusePort ?? false })
   await once(server, 'listening')
   const { address, port } = server.address() as AddressInfo
-  return { address: { host: address, port }, stop: () => stop(server) }
+  return {
+    address: { host: address, port },
+    stop: ({ graceMs, gently }) => (gently ? stopGently(server, graceMs) : stop(server, graceMs)),
+  }
 }
 
 // How often connections that have turned idle are looked for while stopping.
 const SWEEP_MS = 50
 
-/** Ends accepting and idle connections; resolves when the requests in hand are answered. */
-export async function stop(server: Server): Promise<void> {
+/** Ends accepting and idle connections; resolves when the requests in hand are answered, or cuts them after `graceMs`. */
+export async function stop(server: Server, graceMs: number): Promise<void> {
   const closed = new Promise<void>(resolve => server.close(() => resolve()))
   server.closeIdleConnections()
   // A response whose head left before the drain kept its connection alive: that ends when it has turned idle.
   const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
+  // node:http watches for slow request heads no longer: a client that never ends its own would keep us for ever.
+  const cut = setTimeout(() => server.closeAllConnections(), graceMs)
   await closed
   clearInterval(sweep)
+  clearTimeout(cut)
+}
+
+/** The same for a server that others have taken over from: idle connections may bring one more request. */
+async function stopGently(server: Server, graceMs: number): Promise<void> {
+  // What the kernel has queued for us is accepted first.
+  await new Promise(resolve => setImmediate(resolve))
+  const cut = setTimeout(() => server.closeAllConnections(), graceMs)
+  // node:http's own close would close idle connections too.
+  await new Promise(resolve => NetServer.prototype.close.call(server, resolve))
+  clearTimeout(cut)
 }
 
 const STATUS: Record<string, [number, string]> = {
@@ -80,7 +105,7 @@ const STATUS: Record<string, [number, string]> = {
 }
 
 /** One log line, one count, one answer if the connection can still take it. */
-function refuse(error: NodeJS.ErrnoException, socket: Socket, { log, refused }: ListenerOptions): void {
+function refuse(error: NodeJS.ErrnoException, socket: Socket, { log, refused, gateway }: ListenerOptions): void {
   const [status, title] = STATUS[error.code ?? ''] ?? [400, 'Bad Request']
   refused.add([String(status)])
   // The error carries the raw bytes of the request, credentials included: only its code may be logged.
@@ -89,8 +114,9 @@ function refuse(error: NodeJS.ErrnoException, socket: Socket, { log, refused }: 
     socket.destroy()
     return
   }
+  const { serverName } = gateway.options
   const body = `{"error_msg":"${status} ${title}"}\n`
   socket.end(
-    `HTTP/1.1 ${status} ${title}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${status} ${title}\r\nServer: ${serverName}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
   )
 }

@@ -1,31 +1,32 @@
 #!/usr/bin/env node
-// Composition root of the process: config -> store -> worker -> servers -> drain. Sees everything.
+// Composition root of the process: config -> store -> workers -> servers -> drain. Sees everything.
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { adminApi } from '../admin/admin-api.ts'
 import { controlApi } from '../admin/control-api.ts'
-import { metricsExport } from '../admin/metrics-export.ts'
+import { metricsExport, ownMetrics } from '../admin/metrics-export.ts'
 import { type Served, serve } from '../admin/serve.ts'
 import { statusApi } from '../admin/status.ts'
 import { builtins } from '../plugins/index.ts'
 import { type Config, ConfigError, type LoadedConfig, listeners, loadConfig } from './config.ts'
+import { asError } from './errors.ts'
 import { ensureSecrets, type Secrets } from './first-start.ts'
 import { Keyring } from './keyring.ts'
+import type { Address } from './listener.ts'
 import { type Logger, openLog } from './observe/log.ts'
 import { MetricsReader } from './observe/metrics-reader.ts'
 import type { Plugin } from './plugin.ts'
 import { openEmbedded } from './store/embedded.ts'
 import { opened } from './store/opened.ts'
 import type { Store } from './store/store.ts'
-import type { WorkerSettings } from './workers/messages.ts'
-import { CannotListen, WorkerThread } from './workers/worker-thread.ts'
+import { logLevel, serverName, workerSettings } from './worker-settings.ts'
+import { CannotListen, freePorts } from './workers/ports.ts'
+import { WorkerPool } from './workers/worker-pool.ts'
 
 // An admin write answers when the workers serve it, or after this many milliseconds if they are held up.
 const APPLIED_WITHIN_MS = 1_000
-// The log phase waits this long for a hook that has not returned when its response is long closed.
-const TURN_GRACE_MS = 5_000
-// As in nginx: 4 buffers of 8 KiB for the head of a request.
-const MAX_HEADER_SIZE = 32 * 1024
+// npm passes a Ctrl-C on that the terminal has sent already: only a signal after this many milliseconds is a second one.
+const SECOND_SIGNAL_MS = 1_000
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -35,74 +36,77 @@ async function orExit(run: (loaded: LoadedConfig) => void | Promise<void>): Prom
     const { config: file } = program.opts<{ config?: string }>()
     await run(loadConfig(file === undefined ? {} : { file }))
   } catch (error) {
-    process.stderr.write(
-      `sluice: ${error instanceof ConfigError || error instanceof Unstartable ? error.message : describe(error)}\n`,
-    )
+    process.stderr.write(`sluice: ${asError(error).message}\n`)
     process.exit(1)
   }
 }
 
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
-}
-
-/** The machine does not let us start as configured. */
-class Unstartable extends Error {}
-
-function validate({ warnings }: LoadedConfig): void {
-  for (const warning of warnings) process.stdout.write(`warning: ${warning}\n`)
+function validate(loaded: LoadedConfig): void {
+  enabledPlugins(loaded)
+  for (const warning of loaded.warnings) process.stdout.write(`warning: ${warning}\n`)
   process.stdout.write('the configuration is valid\n')
 }
 
 async function start(loaded: LoadedConfig): Promise<void> {
-  const { config, where } = loaded
+  const { config } = loaded
   const plugins = enabledPlugins(loaded)
   const secrets = ensureSecrets(config)
-  const log = openLog(logLevel(config), logFile(config))
+  const log = at(loaded, 'nginx_config.error_log', () => openLog(logLevel(config), config.nginxConfig.errorLog))
   for (const warning of [...loaded.warnings, ...secrets.warnings]) say(log, warning)
-
   const keyring = new Keyring(config.apisix.dataEncryption.enableEncryptFields ? secrets.keyring : [], at =>
     log.error({ at }, 'no key of the keyring opens this value; it is used as it is'),
   )
-  const store = openEmbedded({ path: config.deployment.embedded.path, log })
+  const { path } = config.deployment.embedded
+  const store = at(loaded, 'deployment.embedded.path', () => openEmbedded({ path, log }))
   await store.ready()
+
   const reader = new MetricsReader({ prefix: config.pluginAttr.prometheus.metricPrefix })
-  const worker = new WorkerThread({
-    settings: workerSettings(config, plugins),
+  const own = ownMetrics({ prefix: config.pluginAttr.prometheus.metricPrefix, version })
+  const data = await dataAddresses(loaded)
+  const pool = new WorkerPool({
+    count: config.nginxConfig.workerProcesses,
+    settings: workerSettings(config, data, plugins.keys()),
     source: opened(store, ({ kind, value }) => keyring.openItem(kind, value, plugins)),
-    series: definition => reader.add(0, definition),
+    reader,
+    log,
+    stallMs: config.sluice.workerStallMs,
+    graceMs: config.nginxConfig.workerShutdownTimeout,
+    names: { plugins: [...plugins.keys()], routes: () => routeIds(store) },
+    replaced: (reason, plugin) => own.replaced(reason, plugin),
   })
-  const data = await worker.listening.catch((error: unknown) => {
-    if (!(error instanceof CannotListen)) throw error
-    const { key = '' } =
-      listeners(config).data.find(({ host, port }) => host === error.address.host && port === error.address.port) ?? {}
-    throw cannotListen(where(key), error.address, error.code)
-  })
-  const servers = await openServers(loaded, { plugins, secrets, log, keyring, store, reader, worker })
+  await pool.start()
+  const life = { stopping: false }
+  const servers = await openServers(loaded, { plugins, secrets, log, keyring, store, reader, own, pool, life })
   announce(config, secrets, [
-    ['requests', data.map(({ host, port }) => `${host}:${port}`)],
-    ...servers.map(
-      ({ name, served }) => [name, [`${served.address.host}:${served.address.port}`]] as [string, string[]],
-    ),
+    ['requests', data],
+    ...servers.map(({ name, served }): [string, Address[]] => [name, [served.address]]),
   ])
 
-  let stopping = false
+  let firstSignal = 0
   const stop = async (signal: string): Promise<void> => {
-    if (stopping) return
-    stopping = true
+    if (life.stopping) {
+      if (performance.now() - firstSignal > SECOND_SIGNAL_MS) process.exit(1)
+      return
+    }
+    life.stopping = true
+    firstSignal = performance.now()
     log.info({ signal }, 'draining')
-    await worker.drain(config.nginxConfig.workerShutdownTimeout)
+    process.stdout.write(`${signal}: draining; a second signal ends at once\n`)
+    await pool.drain(config.nginxConfig.workerShutdownTimeout)
     await Promise.all(servers.map(({ served }) => served.close()))
     await store.close()
     process.exit(0)
   }
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT']) process.on(signal, () => void stop(signal))
-  void worker.gone.then(({ code, error }) => {
-    if (stopping) return
-    log.error({ code, err: error }, 'the worker has ended; the gateway stops with it')
-    process.stderr.write(`sluice: the worker has ended: ${error?.message ?? `code ${code}`}\n`)
-    process.exit(1)
-  })
+}
+
+/** Runs what fails for a reason that stands in the configuration, and says where. */
+function at<T>({ where }: LoadedConfig, key: string, run: () => T): T {
+  try {
+    return run()
+  } catch (error) {
+    throw new ConfigError(`${where(key)}: ${asError(error).message}`)
+  }
 }
 
 /** The built-in plugins that `plugins` of the configuration names; all of them without it. */
@@ -118,31 +122,21 @@ function enabledPlugins({ config, where }: LoadedConfig): ReadonlyMap<string, Pl
   )
 }
 
-function workerSettings(config: Config, plugins: ReadonlyMap<string, Plugin>): WorkerSettings {
-  const { apisix, nginxConfig } = config
-  const { http } = nginxConfig
-  return {
-    listen: listeners(config).data.map(({ host, port, ipv6Only }) => ({ host, port, ipv6Only })),
-    limits: {
-      headerTimeout: http.clientHeaderTimeout,
-      requestTimeout: 0,
-      bodyTimeout: http.clientBodyTimeout,
-      keepAliveTimeout: http.keepaliveTimeout,
-      maxHeaderSize: MAX_HEADER_SIZE,
-      maxBodySize: http.clientMaxBodySize,
-      sendTimeout: http.sendTimeout,
-      turnGrace: TURN_GRACE_MS,
+async function dataAddresses({ config, where }: LoadedConfig): Promise<Address[]> {
+  const wanted = listeners(config).data
+  return await freePorts(wanted.map(({ host, port, ipv6Only }) => ({ host, port, ipv6Only }))).catch(
+    (error: unknown) => {
+      if (!(error instanceof CannotListen)) throw error
+      const { host, port } = error.address
+      const { key = '' } = wanted.find(each => each.host === host && each.port === port) ?? {}
+      throw cannotListen(where(key), error.address, error.code)
     },
-    serverName: serverName(config),
-    showUpstreamStatus: apisix.showUpstreamStatusInResponseHeader,
-    plugins: [...plugins.keys()],
-    log: { level: logLevel(config), file: logFile(config) },
-  }
+  )
 }
 
-/** The value by which APISIX's clients choose their dialect (facts clients). */
-function serverName(config: Config): string {
-  return config.apisix.enableServerTokens ? 'APISIX/3.18.0' : 'APISIX'
+async function routeIds(store: Store): Promise<string[]> {
+  const { items } = await store.list()
+  return items.filter(({ kind }) => kind === 'routes').map(({ id }) => id)
 }
 
 interface Parts {
@@ -152,12 +146,14 @@ interface Parts {
   keyring: Keyring
   store: Store
   reader: MetricsReader
-  worker: WorkerThread
+  own: ReturnType<typeof ownMetrics>
+  pool: WorkerPool
+  life: { stopping: boolean }
 }
 
 async function openServers(
   { config, where }: LoadedConfig,
-  { plugins, secrets, log, keyring, store, reader, worker }: Parts,
+  { plugins, secrets, log, keyring, store, reader, own, pool, life }: Parts,
 ): Promise<{ name: string; served: Served }[]> {
   const { admin } = config.deployment
   const addresses = listeners(config)
@@ -175,26 +171,16 @@ async function openServers(
       serverName: 'APISIX/3.18.0',
       version,
       now: Date.now,
-      applied: revision => worker.serves(revision, APPLIED_WITHIN_MS),
+      applied: revision => pool.serves(revision, APPLIED_WITHIN_MS),
     }),
-    control: controlApi({
-      ...common,
-      store,
-      plugins,
-      keyring,
-      workers: () => [{ id: 0, revision: worker.applied, rejected: worker.rejected }],
-    }),
-    status: statusApi({
-      ...common,
-      ready: () => (worker.applied === undefined ? 'worker id: 0 has not received configuration' : undefined),
-    }),
+    control: controlApi({ ...common, store, plugins, keyring, workers: () => pool.status() }),
+    status: statusApi({ ...common, ready: () => notReady(pool, life) }),
     prometheus: metricsExport({
       ...common,
       reader,
+      own,
       uri: config.pluginAttr.prometheus.exportUri,
-      prefix: config.pluginAttr.prometheus.metricPrefix,
-      version,
-      revision: () => worker.applied,
+      revision: () => pool.applied,
     }),
   }
   const opened: { name: string; served: Served }[] = []
@@ -209,20 +195,16 @@ async function openServers(
   return opened
 }
 
-function cannotListen(key: string, { host, port }: { host: string; port: number }, code: string): Unstartable {
+/** Why requests should not be sent here, in the words of facts core 5.5. */
+function notReady(pool: WorkerPool, { stopping }: { stopping: boolean }): string | undefined {
+  if (stopping) return 'the gateway is shutting down'
+  const waiting = pool.status().find(({ revision }) => revision === undefined)
+  return waiting && `worker id: ${waiting.id} has not received configuration`
+}
+
+function cannotListen(key: string, { host, port }: Address, code: string): ConfigError {
   const why = code === 'EADDRINUSE' ? 'the port is in use by another process' : `cannot listen (${code})`
-  return new Unstartable(`${key}: ${host}:${port}: ${why}`)
-}
-
-/** Where the error log goes; undefined is stderr. */
-function logFile(config: Config): string | undefined {
-  return config.nginxConfig.errorLog === 'stderr' ? undefined : config.nginxConfig.errorLog
-}
-
-function logLevel(config: Config): string {
-  const { errorLogLevel } = config.nginxConfig
-  const levels: Record<string, string> = { notice: 'info', crit: 'fatal', alert: 'fatal', emerg: 'fatal' }
-  return levels[errorLogLevel] ?? errorLogLevel
+  return new ConfigError(`${key}: ${host}:${port}: ${why}`)
 }
 
 function say(log: Logger, warning: string): void {
@@ -230,12 +212,17 @@ function say(log: Logger, warning: string): void {
   process.stderr.write(`sluice: warning: ${warning}\n`)
 }
 
-function announce(config: Config, secrets: Secrets, addresses: [string, string[]][]): void {
-  const lines = addresses.map(([name, where]) => `  ${name.padEnd(10)} ${where.join(', ')}`)
+function announce({ nginxConfig }: Config, secrets: Secrets, addresses: [string, readonly Address[]][]): void {
+  const lines = addresses.map(
+    ([name, where]) => `  ${name.padEnd(10)} ${where.map(({ host, port }) => `${host}:${port}`).join(', ')}`,
+  )
   for (const file of secrets.created) lines.push(`  made       ${file}`)
   if (secrets.adminKeyFile !== undefined) lines.push(`  admin key  in ${secrets.adminKeyFile}`)
-  lines.push(`  error log  ${logFile(config) ?? 'stderr'}`)
-  process.stdout.write(`Sluice ${version} is ready\n${lines.join('\n')}\n`)
+  lines.push(`  error log  ${nginxConfig.errorLog ?? 'stderr'}`)
+  const workers = nginxConfig.workerProcesses
+  process.stdout.write(
+    `Sluice ${version} is ready with ${workers} worker${workers === 1 ? '' : 's'}\n${lines.join('\n')}\n`,
+  )
 }
 
 const program = new Command('sluice')

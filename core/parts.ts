@@ -3,6 +3,8 @@
 interface Part {
   value: unknown
   close: (() => Promise<void>) | undefined
+  /** In how many snapshots it is. */
+  holders: number
 }
 
 /**
@@ -10,7 +12,7 @@ interface Part {
  * limiters, balancers and connections survive edits that do not concern them (design.md 8).
  */
 export class Parts {
-  private readonly made = new Map<string, Part>()
+  readonly #parts = new Map<unknown, Part>()
   #previous: Parts | undefined
 
   constructor(previous: Parts | undefined) {
@@ -18,26 +20,30 @@ export class Parts {
   }
 
   /** The thing of that key, from here, from the previous snapshot, or made now. */
-  carry<T>(key: string, make: () => T, close?: (value: T) => Promise<void>): T {
-    const known = this.made.get(key) ?? this.#previous?.made.get(key)
-    if (known !== undefined) {
-      this.made.set(key, known)
-      return known.value as T
+  carry<T>(key: unknown, make: () => T, close?: (value: T) => Promise<void>): T {
+    const here = this.#parts.get(key)
+    if (here !== undefined) return here.value as T
+    const before = this.#previous
+    let part = before === undefined ? undefined : before.#parts.get(key)
+    if (part === undefined) {
+      const value = make()
+      part = { value, close: close && (() => close(value)), holders: 0 }
     }
-    const value = make()
-    this.made.set(key, { value, close: close && (() => close(value)) })
-    return value
+    part.holders++
+    this.#parts.set(key, part)
+    return part.value as T
   }
 
-  /** Nothing is carried any more: lets go of the previous snapshot's things. */
+  /** Nothing is carried any more: lets go of the previous snapshot. */
   seal(): void {
     this.#previous = undefined
   }
 
-  /** Closes what is here and not in `next`. Returns the errors. */
-  async closeUnless(next: Parts | undefined): Promise<unknown[]> {
-    const unused = [...this.made].filter(([key, part]) => next?.made.get(key) !== part)
-    const results = await Promise.allSettled(unused.map(([, part]) => part.close?.()))
+  /** The snapshot is gone: closes what is in no other. Call it once. Returns the errors. */
+  async release(): Promise<unknown[]> {
+    const unused = [...this.#parts.values()].filter(part => --part.holders === 0)
+    this.#parts.clear()
+    const results = await Promise.allSettled(unused.map(part => part.close?.()))
     return results.filter(result => result.status === 'rejected').map(result => result.reason as unknown)
   }
 }

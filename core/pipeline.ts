@@ -1,9 +1,11 @@
 // Plugin instances -> one array per phase. Everything that depends on configuration is decided here, nothing per request.
 import { type Context, slot } from './context.ts'
+import { GatewayError } from './errors.ts'
 import type { Awaitable, Env, Hooks, Plugin, TurnHook } from './plugin.ts'
 import { type Filter, type Reply, reply } from './reply.ts'
 import { compileExpr } from './router/expr.ts'
 import { variable } from './router/vars.ts'
+import { markOf } from './workers/breadcrumb.ts'
 
 /** What `_meta` may say about one use of a plugin (facts core 1.2). */
 export interface Meta {
@@ -31,8 +33,18 @@ export class Instance {
     this.#env = env
   }
 
+  /** A plugin that cannot be set up refuses every request: it may have been there to guard them. */
   get hooks(): Hooks {
-    this.#hooks ??= withMeta(this.plugin.setup(this.#config, this.#env), this.#meta)
+    if (this.#hooks !== undefined) return this.#hooks
+    try {
+      this.#hooks = withMeta(this.plugin.setup(this.#config, this.#env), this.#meta)
+    } catch (error) {
+      const { log, owner } = this.#env
+      log.error({ plugin: this.plugin.name, owner, err: error }, 'plugin could not be set up; its requests are refused')
+      const refusal = new GatewayError(503, 'plugin_unavailable', `plugin ${this.plugin.name} is not available`)
+      const refuse = () => Promise.reject(refusal)
+      this.#hooks = { rewrite: refuse, access: refuse }
+    }
     return this.#hooks
   }
 
@@ -44,6 +56,8 @@ export class Instance {
 /** A hook with the name of its plugin, for the log. */
 export interface Step<H> {
   readonly plugin: string
+  /** The plugin's name as breadcrumbs have it. */
+  readonly mark: number
   readonly hook: H
 }
 
@@ -64,20 +78,21 @@ export interface Plan {
   readonly log: readonly Step<NonNullable<Hooks['log']>>[]
 }
 
+/** Plugins of a resource by name; undefined for one that is there and disabled, which still takes the place of another. */
+export type Attached = ReadonlyMap<string, Instance | undefined>
+
 /** The plan of `global` rules, a route's `own` plugins and, once somebody is known, their `consumer` plugins by name. */
-export function plan(
-  global: readonly Instance[],
-  own: ReadonlyMap<string, Instance>,
-  consumer: ReadonlyMap<string, Instance> = new Map(),
-): Plan {
+export function plan(global: readonly Instance[], own: Attached, consumer: Attached = new Map()): Plan {
   const merged = new Map([...own, ...consumer])
   const rules = ordered(
-    global.filter(rule => !(rule.plugin.runPolicy === 'prefer_route' && merged.has(rule.plugin.name))),
+    global.filter(rule => !(rule.plugin.runPolicy === 'prefer_route' && merged.get(rule.plugin.name) !== undefined)),
   )
   const attached = ordered(merged.values())
   const all = [...rules, ...attached]
   const newcomers = ordered(
-    [...consumer].filter(([name, { plugin }]) => !own.has(name) && plugin.type !== 'auth').map(([, joined]) => joined),
+    [...consumer]
+      .filter(([name, joined]) => !own.has(name) && joined?.plugin.type !== 'auth')
+      .map(([, joined]) => joined),
   )
   return {
     globalRewrite: steps(rules, 'rewrite'),
@@ -91,15 +106,15 @@ export function plan(
   }
 }
 
-function ordered(instances: Iterable<Instance>): Instance[] {
-  return [...instances].sort((a, b) => b.priority - a.priority)
+function ordered(instances: Iterable<Instance | undefined>): Instance[] {
+  return [...instances].filter(instance => instance !== undefined).sort((a, b) => b.priority - a.priority)
 }
 
 function steps<P extends keyof Hooks>(instances: readonly Instance[], phase: P): Step<NonNullable<Hooks[P]>>[] {
   const found: Step<NonNullable<Hooks[P]>>[] = []
   for (const { plugin, hooks } of instances) {
     const hook = hooks[phase]
-    if (hook !== undefined) found.push({ plugin: plugin.name, hook })
+    if (hook !== undefined) found.push({ plugin: plugin.name, mark: markOf(plugin.name), hook })
   }
   return found
 }

@@ -156,42 +156,12 @@ export function readAll(source: Source, max: number, tooLarge: () => Error): Pro
   })
 }
 
-/** An AsyncIterable as a Source, for those who prefer to write one. Costs more per chunk than pushing (facts performance 5). */
-export function fromIterable(chunks: AsyncIterable<Buffer>): Source {
-  const iterator = chunks[Symbol.asyncIterator]()
-  let cancelled = false
-  let wake: (() => void) | undefined
-  let paused = false
-  async function pump(sink: Sink): Promise<void> {
-    try {
-      while (!cancelled) {
-        const { value, done } = await iterator.next()
-        if (cancelled) return
-        if (done) return sink.end()
-        sink.write(value)
-        if (paused)
-          await new Promise<void>(resume => {
-            wake = resume
-          })
-      }
-    } catch (error) {
-      if (!cancelled) sink.fail(error instanceof Error ? error : new Error(String(error)))
-    }
-  }
-  return {
-    pipe: sink => void pump(sink),
-    pause: () => {
-      paused = true
-    },
-    resume: () => {
-      paused = false
-      wake?.()
-    },
-    cancel: () => {
-      if (cancelled) return
-      cancelled = true
-      wake?.()
-      void Promise.resolve(iterator.return?.()).catch(() => {})
-    },
-  }
+/** Whether a hook gave what a Reply is. */
+export function isReply(value: unknown): value is Reply {
+  const { status, headers, body } = (value ?? {}) as Partial<Reply>
+  return (
+    Number.isInteger(status) &&
+    headers instanceof HeaderList &&
+    (body === null || Buffer.isBuffer(body) || typeof body?.pipe === 'function')
+  )
 }

@@ -1,39 +1,43 @@
 // A route that is ready to serve: its conditions, its plans, its upstream.
 import type { Consumer, Context, RouteFacts, Upstream } from './context.ts'
-import type { Instance, Plan } from './pipeline.ts'
+import type { Attached, Instance, Plan } from './pipeline.ts'
 import { plan } from './pipeline.ts'
 import type { Route } from './resource.ts'
 import { addressSet } from './router/addresses.ts'
 import { compileExpr } from './router/expr.ts'
 import { variable } from './router/vars.ts'
+import { markOf } from './workers/breadcrumb.ts'
 
 /** What a route needs of the snapshot it is in. */
 export interface Surroundings {
   readonly globalRules: readonly Instance[]
   /** The plugins a consumer brings along, by name. */
-  pluginsOf(consumer: Consumer): ReadonlyMap<string, Instance>
+  pluginsOf(consumer: Consumer): Attached
   /** Plans of (route, consumer) pairs, bounded. */
   readonly consumerPlans: { get(key: string): Plan | undefined; set(key: string, merged: Plan): unknown }
 }
 
 export class ServedRoute {
   readonly id: string
+  /** The id as breadcrumbs have it. */
+  readonly mark: number
   readonly name: string | undefined
   readonly service: RouteFacts['service']
   readonly upstream: Upstream
   /** Whether a request that matches host and path also fulfils the route's other conditions (facts core 2.5). */
   readonly accepts: (ctx: Context) => boolean
-  readonly #plugins: ReadonlyMap<string, Instance>
+  readonly #plugins: Attached
   readonly #surroundings: Surroundings
   #plan: Plan | undefined
 
   constructor(
     surroundings: Surroundings,
     identity: { id: string; name: string | undefined; service: RouteFacts['service'] },
-    made: { plugins: ReadonlyMap<string, Instance>; upstream: Upstream; accepts: (ctx: Context) => boolean },
+    made: { plugins: Attached; upstream: Upstream; accepts: (ctx: Context) => boolean },
   ) {
     this.#surroundings = surroundings
     this.id = identity.id
+    this.mark = markOf(identity.id)
     this.name = identity.name
     this.service = identity.service
     this.#plugins = made.plugins

@@ -4,10 +4,19 @@ import { LRUCache } from 'lru-cache'
 import type { Consumer, ConsumerIndex, Context, RouteFacts, Upstream } from './context.ts'
 import { UpstreamError } from './errors.ts'
 import { Parts } from './parts.ts'
-import { Instance, type Meta, type Plan, plan } from './pipeline.ts'
+import { type Attached, Instance, type Meta, type Plan, plan } from './pipeline.ts'
 import type { Env, Owner, Plugin } from './plugin.ts'
+import type { Cursor } from './proxy/balancer/cursor.ts'
 import { HttpUpstream } from './proxy/http-upstream.ts'
-import { fillPlugin, prepareResource, type Route, type Service, type Upstream as UpstreamResource } from './resource.ts'
+import {
+  fillPlugin,
+  prepareResource,
+  type Resources,
+  type Route,
+  type ServedKind,
+  type Service,
+  type Upstream as UpstreamResource,
+} from './resource.ts'
 import { HostRouter } from './router/host-router.ts'
 import { conditions, ServedRoute, type Surroundings } from './served-route.ts'
 import type { Item, Revision } from './store/store.ts'
@@ -15,6 +24,8 @@ import type { Item, Revision } from './store/store.ts'
 /** What the snapshots of a worker are built with. */
 export interface SnapshotEnv extends Omit<Env, 'owner'> {
   plugins: ReadonlyMap<string, Plugin>
+  /** The position of a round robin, by name. */
+  cursor(name: string): Cursor
 }
 
 /** A route together with what led to it. */
@@ -31,7 +42,7 @@ interface Use {
 
 // Plans of (route, consumer) pairs that are kept; a pair that fell out is merged again.
 const MAX_CONSUMER_PLANS = 10_000
-const noPlugins: ReadonlyMap<string, Instance> = new Map()
+const noPlugins: Attached = new Map()
 
 /** One configuration, whole. A request that began on it ends on it. */
 export class Snapshot implements ConsumerIndex, Surroundings {
@@ -41,28 +52,28 @@ export class Snapshot implements ConsumerIndex, Surroundings {
   readonly globalOnly: Plan
   readonly consumerPlans = new LRUCache<string, Plan>({ max: MAX_CONSUMER_PLANS })
   readonly #env: SnapshotEnv
-  private readonly parts: Parts
+  readonly #parts: Parts
   readonly #router = new HostRouter<ServedRoute>()
-  readonly #consumers = new Map<string, { consumer: Consumer; plugins: ReadonlyMap<string, Instance> }>()
+  readonly #consumers = new Map<string, { consumer: Consumer; plugins: Attached }>()
   /** By plugin and digest of the credential: a look-up by digest tells nothing of a secret by the time it takes. */
   readonly #credentials = new Map<string, Consumer>()
   #users = 0
-  #drained: (() => void) | undefined
+  #retired: (() => void) | undefined
 
   /** `items` have passed `checkResource`. What `previous` made from equal configuration is carried over. */
   constructor(items: Iterable<Item>, revision: Revision, env: SnapshotEnv, previous?: Snapshot) {
     this.revision = revision
     this.#env = env
-    this.parts = new Parts(previous?.parts)
+    this.#parts = new Parts(previous === undefined ? undefined : previous.#parts)
     const byKind = Map.groupBy(items, item => item.kind)
-    const byId = (kind: 'services' | 'upstreams') =>
-      new Map((byKind.get(kind) ?? []).map(item => [item.id, item.value]))
+    const byId = (kind: 'services' | 'upstreams') => new Map((byKind.get(kind) ?? []).map(item => [item.id, item]))
     for (const item of byKind.get('consumers') ?? []) this.#addConsumer(item)
-    this.globalRules = [...this.#instances(this.#globalUses(byKind.get('global_rules') ?? [])).values()]
+    const rules = this.#instances(this.#globalUses(byKind.get('global_rules') ?? []))
+    this.globalRules = [...rules.values()].filter(rule => rule !== undefined)
     this.globalOnly = plan(this.globalRules, noPlugins)
     const named = { services: byId('services'), upstreams: byId('upstreams') }
     for (const item of byKind.get('routes') ?? []) this.#addRoute(item, named)
-    this.parts.seal()
+    this.#parts.seal()
   }
 
   match(ctx: Context): Match | undefined {
@@ -81,7 +92,7 @@ export class Snapshot implements ConsumerIndex, Surroundings {
     return this.#consumers.get(username)?.consumer
   }
 
-  pluginsOf(consumer: Consumer): ReadonlyMap<string, Instance> {
+  pluginsOf(consumer: Consumer): Attached {
     return this.#consumers.get(consumer.username)?.plugins ?? noPlugins
   }
 
@@ -93,25 +104,25 @@ export class Snapshot implements ConsumerIndex, Surroundings {
   /** It has logged. */
   leave(): void {
     this.#users--
-    if (this.#users === 0) this.#drained?.()
+    if (this.#users === 0) this.#retired?.()
   }
 
-  get inUse(): boolean {
-    return this.#users > 0
+  /**
+   * Another snapshot has taken its place: when the last request has left, what no other snapshot has is closed. Call it
+   * once. Resolves with the errors of that.
+   */
+  async retire(): Promise<unknown[]> {
+    if (this.#users > 0) {
+      await new Promise<void>(resolve => {
+        this.#retired = resolve
+      })
+    }
+    return this.#parts.release()
   }
 
-  /** `drained` is called each time the last request leaves. */
-  onDrained(drained: () => void): void {
-    this.#drained = drained
-  }
-
-  /** Closes what this snapshot has and `next` has not; without `next`, everything. Returns the errors. */
-  closeUnless(next: Snapshot | undefined): Promise<unknown[]> {
-    return this.parts.closeUnless(next?.parts)
-  }
-
-  #addConsumer({ id, value }: Item): void {
-    const { username, labels = {}, plugins = {} } = prepareResource('consumers', value)
+  #addConsumer(item: Item): void {
+    const { id } = item
+    const { username, labels = {}, plugins = {} } = this.#prepared('consumers', item)
     const uses = new Map<string, Use>()
     for (const [name, config] of Object.entries(plugins)) {
       const known = this.#env.plugins.get(name)
@@ -131,8 +142,9 @@ export class Snapshot implements ConsumerIndex, Surroundings {
   #globalUses(rules: readonly Item[]): Map<string, Use> {
     const uses = new Map<string, Use>()
     const repeated = new Set<string>()
-    for (const { id, value } of rules) {
-      for (const [name, config] of Object.entries(prepareResource('global_rules', value).plugins)) {
+    for (const rule of rules) {
+      const { id } = rule
+      for (const [name, config] of Object.entries(this.#prepared('global_rules', rule).plugins)) {
         if (uses.has(name)) repeated.add(name)
         uses.set(name, { owner: { kind: 'global_rule', id }, config })
       }
@@ -144,15 +156,13 @@ export class Snapshot implements ConsumerIndex, Surroundings {
     return uses
   }
 
-  #addRoute(
-    { id, value }: Item,
-    named: { services: ReadonlyMap<string, Item['value']>; upstreams: ReadonlyMap<string, Item['value']> },
-  ): void {
-    const route = prepareResource('routes', value)
+  #addRoute(item: Item, named: { services: ReadonlyMap<string, Item>; upstreams: ReadonlyMap<string, Item> }): void {
+    const { id } = item
+    const route = this.#prepared('routes', item)
     if (route.status === 0) return
     const serviceId = route.service_id === undefined ? undefined : String(route.service_id)
-    const serviceValue = serviceId === undefined ? undefined : named.services.get(serviceId)
-    const service = serviceValue && prepareResource('services', serviceValue)
+    const serviceItem = serviceId === undefined ? undefined : named.services.get(serviceId)
+    const service = serviceItem && this.#prepared('services', serviceItem)
     const orphan = serviceId !== undefined && service === undefined
     const uses = new Map<string, Use>()
     // A route whose service is missing answers 404 and runs none of its plugins: the service's may have guarded it.
@@ -184,18 +194,23 @@ export class Snapshot implements ConsumerIndex, Surroundings {
     routeId: string,
     route: Route,
     { id: serviceId, service }: { id: string; service: Service | undefined },
-    upstreams: ReadonlyMap<string, Item['value']>,
+    upstreams: ReadonlyMap<string, Item>,
   ): Upstream {
     const of = route.upstream_id !== undefined || route.upstream !== undefined ? route : service
     if (of?.upstream_id !== undefined) {
       const id = String(of.upstream_id)
-      const value = upstreams.get(id)
-      if (value === undefined) return refuse(502, `upstream ${id} does not exist`)
-      return this.#httpUpstream(`upstreams/${id}`, prepareResource('upstreams', value), route.timeout)
+      const item = upstreams.get(id)
+      if (item === undefined) return refuse(502, `upstream ${id} does not exist`)
+      return this.#httpUpstream(`upstreams/${id}`, this.#prepared('upstreams', item), route.timeout)
     }
     if (of?.upstream === undefined) return refuse(503, 'missing upstream configuration in Route or Service')
     const owner = of === route ? `routes/${routeId}` : `services/${serviceId}`
     return this.#httpUpstream(owner, of.upstream, route.timeout)
+  }
+
+  /** An item that has not changed is not completed and copied again. */
+  #prepared<K extends ServedKind>(kind: K, item: Item): Resources[K] {
+    return this.#parts.carry(item, () => prepareResource(kind, item.value))
   }
 
   #httpUpstream(owner: string, upstream: UpstreamResource, routeTimeout: Route['timeout']): Upstream {
@@ -208,22 +223,26 @@ export class Snapshot implements ConsumerIndex, Surroundings {
       passHost: upstream.pass_host,
       upstreamHost: upstream.upstream_host,
     }
-    return this.parts.carry(
+    return this.#parts.carry(
       `upstream ${owner} ${JSON.stringify(config)}`,
-      () => new HttpUpstream(config, this.#env.transport, this.#env.random),
+      () => new HttpUpstream(config, this.#env.transport, priority => this.#env.cursor(`${owner} ${priority}`)),
     )
   }
 
-  #instances(uses: ReadonlyMap<string, Use>): ReadonlyMap<string, Instance> {
+  #instances(uses: ReadonlyMap<string, Use>): Attached {
     if (uses.size === 0) return noPlugins
-    const instances = new Map<string, Instance>()
+    const instances = new Map<string, Instance | undefined>()
     for (const [name, { owner, config }] of uses) {
       const known = this.#env.plugins.get(name)
       const { _meta: meta = {} } = config as { _meta?: Meta }
-      if (known === undefined || meta.disable === true) continue
+      if (known === undefined) continue
+      if (meta.disable === true) {
+        instances.set(name, undefined)
+        continue
+      }
       instances.set(
         name,
-        this.parts.carry(
+        this.#parts.carry(
           `plugin ${owner.kind}/${owner.id} ${name} ${JSON.stringify(config)}`,
           () => {
             const { _meta: _, ...own } = fillPlugin(known, config)

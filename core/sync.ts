@@ -38,8 +38,6 @@ export class Sync {
   #retry: NodeJS.Timeout | undefined
   #unwatch: (() => void) | undefined
   #closed = false
-  /** Snapshots that were replaced, oldest first, each waiting for its last request and those of all before it. */
-  readonly #retired: Snapshot[] = []
 
   constructor(options: SyncOptions) {
     this.#options = options
@@ -79,8 +77,7 @@ export class Sync {
     this.#unwatch?.()
     clearTimeout(this.#retry)
     clearImmediate(this.#building)
-    this.#retired.push(this.#current)
-    await this.#closeRetired(undefined)
+    await this.#retire(this.#current)
   }
 
   #replaceAll(items: readonly Item[], revision: Revision): void {
@@ -135,20 +132,12 @@ export class Sync {
       )
       return
     }
-    this.#retired.push(previous)
-    previous.onDrained(() => void this.#closeRetired(this.#current))
-    void this.#closeRetired(this.#current)
+    void this.#retire(previous)
     this.#options.applied(this.#latest, [...this.#rejected.values()])
   }
 
-  /** A part may be in use by any older snapshot, so they are closed strictly in order. */
-  async #closeRetired(current: Snapshot | undefined): Promise<void> {
-    while (this.#retired.length > 0 && (!this.#retired[0]!.inUse || this.#closed)) {
-      const snapshot = this.#retired.shift()!
-      const next = this.#retired[0] ?? current
-      for (const error of await snapshot.closeUnless(next))
-        this.#log.error({ err: error }, 'plugin could not be closed')
-    }
+  async #retire(snapshot: Snapshot): Promise<void> {
+    for (const error of await snapshot.retire()) this.#log.error({ err: error }, 'plugin could not be closed')
   }
 
   #lost(error: Error): void {

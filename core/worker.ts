@@ -1,17 +1,25 @@
 // Composition root of a worker thread: plugins, snapshot, gateway, listeners. Sees everything but admin and store.
 import { parentPort, workerData } from 'node:worker_threads'
 import { builtins } from '../plugins/index.ts'
+import { asError } from './errors.ts'
 import { Gateway } from './gateway.ts'
 import { HoldBook } from './holds.ts'
 import { type Listener, listen } from './listener.ts'
 import { openLog } from './observe/log.ts'
 import { MetricsWriter } from './observe/metrics-writer.ts'
+import { localCursor } from './proxy/balancer/cursor.ts'
 import { Transport } from './proxy/transport.ts'
 import { Sync } from './sync.ts'
+import { Breadcrumb } from './workers/breadcrumb.ts'
 import { Feed } from './workers/feed.ts'
-import type { ToMain, ToWorker, WorkerSettings } from './workers/messages.ts'
+import type { Birth, DrainOrder, ToMain, ToWorker } from './workers/messages.ts'
+import { SharedCursors } from './workers/shared-cursors.ts'
 
-const settings = workerData as WorkerSettings
+// How often the loop shows that it turns.
+const BEAT_MS = 50
+
+const birth = workerData as Birth
+const { settings } = birth
 const port = parentPort!
 const send = (message: ToMain) => port.postMessage(message)
 
@@ -19,8 +27,10 @@ const log = openLog(settings.log.level, settings.log.file)
 const metrics = new MetricsWriter({ publish: series => send({ type: 'series', series }) })
 const transport = new Transport()
 const book = new HoldBook(metrics)
-const enabled = new Set(settings.plugins)
+const breadcrumb = new Breadcrumb(birth.breadcrumb)
+const cursors = new SharedCursors(birth.cursors, birth.id, { now: Date.now, random: Math.random })
 const feed = new Feed(send)
+const enabled = new Set(settings.plugins)
 const sync = new Sync({
   source: feed,
   env: {
@@ -29,6 +39,11 @@ const sync = new Sync({
     log,
     metrics,
     transport,
+    cursor(name) {
+      const shared = cursors.named(name)
+      if (shared === undefined) log.warn({ upstream: name }, 'too many upstreams: this one is balanced per worker')
+      return shared ?? localCursor(Math.random)
+    },
     plugins: new Map(builtins.filter(({ name }) => enabled.has(name)).map(builtin => [builtin.name, builtin])),
   },
   applied: (revision, rejected) => send({ type: 'applied', revision, rejected }),
@@ -40,15 +55,20 @@ const gateway = new Gateway({
   limits: settings.limits,
   serverName: settings.serverName,
   showUpstreamStatus: settings.showUpstreamStatus,
+  breadcrumb,
 })
 const listeners: Listener[] = []
-const NO_IPV6 = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL'])
 
-process.on('unhandledRejection', error => log.error({ err: error }, 'unhandled rejection'))
+process.on('unhandledRejection', error => log.error({ plugin: gateway.plugin, err: error }, 'unhandled rejection'))
+process.on('uncaughtException', error => {
+  const { message, stack } = asError(error)
+  send({ type: 'failing', message, stack })
+})
 port.on('message', (message: ToWorker) => {
-  if (message.type === 'drain') void drain(message.graceMs)
+  if (message.type === 'drain') void drain(message)
   else feed.receive(message)
 })
+setInterval(() => breadcrumb.beat(), BEAT_MS).unref()
 await start()
 
 /** The configuration first, so that no connection is accepted before there is something to serve it by. */
@@ -56,23 +76,17 @@ async function start(): Promise<void> {
   await sync.start()
   const refused = metrics.counter('sluice_requests_refused_total', 'Requests that could not be parsed', ['status'])
   for (const address of settings.listen) {
-    try {
-      listeners.push(await listen({ address, gateway, limits: settings.limits, log, refused }))
-    } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code ?? String(error)
-      // A host without IPv6 loses nothing by it: IPv4 has its own listener.
-      if (address.host === '::' && NO_IPV6.has(code) && listeners.length > 0) continue
-      send({ type: 'cannot_listen', address, code })
-      return
-    }
+    listeners.push(await listen({ address, gateway, limits: settings.limits, log, refused, reusePort: true }))
   }
-  send({ type: 'listening', addresses: listeners.map(({ address }) => address) })
+  send({ type: 'listening' })
 }
 
-async function drain(graceMs: number): Promise<void> {
-  const stopped = Promise.all(listeners.map(listener => listener.stop()))
-  await gateway.drain(graceMs)
-  await stopped
+async function drain(order: DrainOrder): Promise<void> {
+  gateway.endKeepAlive()
+  const last = setTimeout(() => void gateway.drain(0), order.graceMs)
+  await Promise.all(listeners.map(listener => listener.stop(order)))
+  clearTimeout(last)
+  await gateway.drain(0)
   await sync.close()
   await transport.close()
   send({ type: 'drained' })

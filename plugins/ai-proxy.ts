@@ -82,7 +82,8 @@ const schema = {
       },
     },
     timeout: { type: 'integer', minimum: 1, maximum: 600_000, default: 30_000 },
-    // Ours: each clock by itself, in milliseconds, 0 for none; what is not said is `timeout`, and for `total` no limit.
+    // Ours: each clock by itself, in milliseconds, 0 for none. What is not said is `timeout`; for `first_content` ten minutes,
+    // for `total` no limit.
     timeouts: {
       type: 'object',
       properties: {
@@ -151,7 +152,7 @@ export default plugin({
     const active = env.metrics.liveGauge(name, help, labels)
     const call = llmCall(target, callLimits(config), {
       transport: env.transport,
-      enter: (ctx, current) => active.enter(activeConnectionLabels(ctx, current)),
+      enter: (ctx, current) => active.enter(activeConnectionLabels(ctx, current, env.metrics)),
     })
     const logging = { summaries: config.logging?.summaries ?? false, payloads: config.logging?.payloads ?? false }
 
@@ -203,12 +204,16 @@ async function readJson(ctx: Context, max: number): Promise<{ json: unknown } | 
   }
 }
 
+/** As long as `timeout` may be at most. */
+const FIRST_CONTENT_MS = 600_000
+
 function callLimits({ timeout, timeouts, max_stream_duration_ms, max_response_bytes }: Config): CallLimits {
   return {
     clocks: {
       connect: timeouts?.connect ?? timeout,
       headers: timeouts?.headers ?? timeout,
-      firstContent: timeouts?.first_content ?? timeout,
+      // A model may think for long while it pings; what sends nothing at all is ended by `idle`.
+      firstContent: timeouts?.first_content ?? FIRST_CONTENT_MS,
       idle: timeouts?.idle ?? timeout,
       total: timeouts?.total ?? 0,
     },

@@ -60,8 +60,8 @@ export default plugin({
           consumer?.username ?? '',
           call?.instance ?? lastNode(ctx)?.host ?? '',
           call?.requestType ?? 'traditional_http',
-          modelLabel(call?.requestModel),
-          modelLabel(call?.model),
+          modelLabel(call?.requestModel, metrics),
+          modelLabel(call?.model, metrics),
         ]
         const where = [routeLabel, route?.matchedUri ?? '', route?.matchedHost ?? '']
         // A call to an LLM has no nginx between: what is not its answer is ours (facts ai-plugins 19.2).

@@ -1,10 +1,12 @@
 // Every key of conf/config.yaml that has a meaning in this version, with its default; what APISIX has besides is in foreign.ts.
 // The tree is the file's; `Config` in config.ts is the same tree in camelCase. conf/config.example.yaml explains each key.
+import { availableParallelism } from 'node:os'
 import {
   checked,
   duration,
   flag,
   group,
+  integer,
   ip,
   isGroup,
   type Key,
@@ -77,18 +79,18 @@ const adminKeys = checked(list(adminKey, [{ name: 'admin', key: '', role: 'admin
   return empty.some(key => key.role !== 'admin') ? 'only a key of role admin can be left empty' : undefined
 })
 
-/** Always 1, until several workers are served. */
-const workerProcesses: Key<1> = {
+/** How many threads serve requests; `auto` is one per core. */
+const workerProcesses: Key<number> = {
   fallback: 'auto',
   read(raw, at) {
     const value = unwrap(raw)
-    if (value === 'auto' || value === 1) return 1
-    if (typeof value === 'number' && Number.isInteger(value) && value > 1) {
-      return at.fail(`several workers are not served in this version, use 1 or auto (got ${shown(raw)})`)
-    }
-    return at.fail(`expected auto or 1, got ${shown(raw)}`)
+    if (value === 'auto') return availableParallelism()
+    if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= MAX_WORKERS) return value
+    return at.fail(`expected auto or a number from 1 to ${MAX_WORKERS}, got ${shown(raw)}`)
   },
 }
+
+const MAX_WORKERS = 256
 
 /** Undefined is stderr. */
 const errorLog: Key<string | undefined> = {
@@ -158,6 +160,11 @@ export const schema = group({
       export_addr: group({ ip: ip('127.0.0.1'), port: port(9091) }),
       metric_prefix: text('apisix_', 'letters, digits and _', /^([a-zA-Z_:][\w:]*)?$/),
     }),
+  }),
+  /** Ours, where APISIX has nothing of the kind. */
+  sluice: group({
+    /** A worker whose loop stands still for so long is ended and replaced. */
+    worker_stall_ms: integer(2_000, 200, 3_600_000),
   }),
   /** Absent: every plugin that Sluice has. */
   plugins: optional(list(text(undefined, 'the name of a plugin', /./), [])),

@@ -1,5 +1,6 @@
 // The gauge of calls to LLMs that are under way: its name and labels (facts ai-plugins 19.2); knows no registry.
 import type { Context } from '../context.ts'
+import type { Metrics } from '../observe/metrics.ts'
 import type { Exchange } from './exchange.ts'
 
 export const activeConnections = {
@@ -21,7 +22,7 @@ export const activeConnections = {
 } as const
 
 /** Values in the order of the labels; what is not known is the empty string. */
-export function activeConnectionLabels(ctx: Context, call: Exchange): string[] {
+export function activeConnectionLabels(ctx: Context, call: Exchange, metrics: Pick<Metrics, 'bounded'>): string[] {
   const { route, consumer } = ctx
   return [
     route?.name ?? '',
@@ -33,21 +34,24 @@ export function activeConnectionLabels(ctx: Context, call: Exchange): string[] {
     consumer?.username ?? '',
     call.instance,
     call.requestType,
-    modelLabel(call.requestModel),
-    modelLabel(call.model),
+    modelLabel(call.requestModel, metrics),
+    modelLabel(call.model, metrics),
   ]
 }
 
 const longestLabel = 128
 
-/** A model as a label: clients choose it, so it is cut to 128 bytes, at a character's end. */
-export function modelLabel(model: unknown): string {
+/** A model as a label: clients choose it, so it is cut to 128 bytes, at a character's end, and one of a hundred. */
+export function modelLabel(model: unknown, metrics: Pick<Metrics, 'bounded'>): string {
   if (model === undefined || model === null) return ''
   if (typeof model === 'object') return '<non-scalar>'
   const text = String(model)
   // Three bytes is the most that a UTF-16 unit takes in UTF-8.
-  if (text.length * 3 <= longestLabel) return text
-  return text.slice(0, encoder.encodeInto(text, new Uint8Array(longestLabel)).read)
+  const fits = text.length * 3 <= longestLabel
+  return metrics.bounded(
+    'llm_model',
+    fits ? text : text.slice(0, encoder.encodeInto(text, new Uint8Array(longestLabel)).read),
+  )
 }
 
 const encoder = new TextEncoder()

@@ -109,6 +109,8 @@ class Attempt {
       this.#over(error, call.aborted ?? (answer === undefined ? undefined : 'read_error'))
       if (!(error instanceof UpstreamError)) throw error
       const failure = failureOf(error, call.aborted)
+      const attempt = ctx.attempts.at(-1)
+      if (attempt !== undefined && answer === undefined) attempt.status = failure.status
       return isLimit(call.aborted) ? reply(failure.status, failure.message) : errorReply(protocol, failure)
     }
   }

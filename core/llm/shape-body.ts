@@ -1,4 +1,5 @@
 // The client's body as it goes to the provider (facts ai-plugins 3.2); changes neither the client's object nor its bytes.
+import { GatewayError } from '../errors.ts'
 import { deepMerge, type JsonObject, sortedJson } from './json.ts'
 import type { Protocol } from './protocols/protocol.ts'
 import type { Target } from './target.ts'
@@ -36,10 +37,20 @@ export function shapeBody(client: ShapedBody, protocol: Protocol, target: Target
       ? { ...json, [usage.key]: client.json[usage.key] }
       : without(json, usage.key)
   }
-  return { bytes: Buffer.from(sortedJson(json)), json }
+  return { bytes: Buffer.from(written(json)), json }
 }
 
 function without(json: JsonObject, key: string): JsonObject {
   const { [key]: _, ...rest } = json
   return rest
+}
+
+/** What JSON.parse can read may still be nested too deep to be written by a function that calls itself. */
+function written(json: JsonObject): string {
+  try {
+    return sortedJson(json)
+  } catch (error) {
+    if (error instanceof RangeError) throw new GatewayError(400, 'body_too_deep', 'the request body is nested too deep')
+    throw error
+  }
 }

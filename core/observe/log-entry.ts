@@ -4,6 +4,7 @@ import type { Context } from '../context.ts'
 import { exchange } from '../llm/exchange.ts'
 import type { Awaitable } from '../plugin.ts'
 import { type Variable, variable } from '../router/vars.ts'
+import { isObject } from '../schema/json.ts'
 import { redacted, redactedSearch } from './credentials.ts'
 import { gatewayMs, latencyMs, requestSize, responseSize, upstreamMs } from './measures.ts'
 
@@ -164,8 +165,4 @@ function bodyOf(body: LoggedBody | undefined): { body?: string; body_truncated?:
 /** Arguments by name; repeated ones as a list. */
 function* queryArguments(ctx: Context): Iterable<[string, string | readonly string[]]> {
   for (const [name, values] of ctx.request.queryAll()) yield [name, values.length === 1 ? values[0]! : values]
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

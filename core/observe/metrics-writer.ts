@@ -10,6 +10,8 @@ export interface MetricsWriterOptions {
 
 const CHUNK = 8_192
 const OTHER = 'other'
+// Each combination of label values is a series of up to 20 numbers in every family: what clients choose must stay few.
+const MAX_CHOSEN = 100
 
 // Eleven labels: 0.1 us through nested maps, whose keys have their hash already, 0.25 us by a joined key.
 type Branch<T> = Map<string, Branch<T> | T>
@@ -43,6 +45,7 @@ export class MetricsWriter implements Metrics {
   readonly #maxSeries: number
   readonly #families = new Map<string, Family<Cells>>()
   readonly #overflow: Counter
+  readonly #chosen = new Map<string, Set<string>>()
   #chunk: Float64Array = new Float64Array(0)
   #used = 0
 
@@ -54,6 +57,15 @@ export class MetricsWriter implements Metrics {
       'Updates counted as "other" because their metric has too many series',
       ['family'],
     )
+  }
+
+  bounded(kind: string, value: string): string {
+    const known = this.#chosen.get(kind) ?? new Set<string>()
+    this.#chosen.set(kind, known)
+    if (value === '' || known.has(value)) return value
+    if (known.size >= MAX_CHOSEN) return OTHER
+    known.add(value)
+    return value
   }
 
   /** `add` throws RangeError for a negative number or none: a sum that has swallowed one is lost for ever. */

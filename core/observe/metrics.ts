@@ -32,4 +32,6 @@ export interface Metrics {
   counter(name: string, help: string, labels: readonly string[]): Counter
   histogram(name: string, help: string, labels: readonly string[], buckets: readonly number[]): Histogram
   liveGauge(name: string, help: string, labels: readonly string[]): LiveGauge
+  /** A label value that clients choose: itself for the first hundred different ones of its kind, then `other`. */
+  bounded(kind: string, value: string): string
 }

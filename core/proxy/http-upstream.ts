@@ -1,9 +1,11 @@
 // A plain HTTP upstream: picks a node, sends the request there, tries the next one where that is safe (facts core 6).
 
+import { isIP } from 'node:net'
 import type { Context, Upstream } from '../context.ts'
 import { UpstreamError } from '../errors.ts'
 import type { Reply } from '../reply.ts'
-import { addressOf, type Node } from './balancer/node.ts'
+import type { Cursor } from './balancer/cursor.ts'
+import { addressOf, hostOf, type Node } from './balancer/node.ts'
 import { RoundRobin } from './balancer/round-robin.ts'
 import { endToEnd, upstreamHeaders } from './headers.ts'
 import type { Answer, Call, Clocks, Transport } from './transport.ts'
@@ -31,7 +33,8 @@ export class HttpUpstream implements Upstream {
   readonly #tiers: readonly RoundRobin[]
   readonly #clocks: Clocks
 
-  constructor(config: HttpUpstreamConfig, transport: Transport, random: () => number) {
+  /** `cursor` gives the position of the round robin over the nodes of one priority. */
+  constructor(config: HttpUpstreamConfig, transport: Transport, cursor: (priority: number) => Cursor) {
     this.#config = config
     this.#transport = transport
     const priorities = [...new Set(config.nodes.map(node => node.priority))].sort((a, b) => b - a)
@@ -39,7 +42,7 @@ export class HttpUpstream implements Upstream {
       priority =>
         new RoundRobin(
           config.nodes.filter(node => node.priority === priority),
-          random,
+          cursor(priority),
         ),
     )
     const read = config.timeout.read * 1000
@@ -55,21 +58,21 @@ export class HttpUpstream implements Upstream {
     const tried = new Set<Node>()
     let failure: unknown
     for (let attempt = 0; attempt < attempts; attempt++) {
+      if (attempt > 0 && performance.now() > deadline)
+        throw new UpstreamError('refused', 'no upstream answered within retry_timeout', { cause: failure })
       // A node is not tried twice within a request, except the only one (facts core 6.1).
       if (nodes.length === 1) tried.clear()
       const node = this.#pick(tried)
-      if (node === undefined) break
+      if (node === undefined) throw new UpstreamError('no_node', 'no upstream node is left to try', { cause: failure })
       tried.add(node)
       try {
         return this.#reply(await this.#transport.exchange(ctx, this.#call(ctx, node)))
       } catch (error) {
-        failure = error
         if (!this.#mayRepeat(ctx, error)) throw error
-        if (performance.now() > deadline)
-          throw new UpstreamError('refused', 'no upstream answered within retry_timeout', { cause: error })
+        failure = error
       }
     }
-    throw failure ?? new UpstreamError('no_node', 'no upstream node could be picked')
+    throw failure
   }
 
   #pick(tried: ReadonlySet<Node>): Node | undefined {
@@ -96,14 +99,14 @@ export class HttpUpstream implements Upstream {
     const outgoing = body.outgoing()
     const declared = outgoing !== null && !Buffer.isBuffer(outgoing) ? body.declaredLength : undefined
     return {
-      origin: `${scheme}://${node.host}:${node.port}`,
+      origin: `${scheme}://${addressOf(node)}`,
       address: addressOf(node),
       method: outbound.method ?? request.method,
       target: outbound.target ?? request.target,
       headers: upstreamHeaders(request, host, declared),
       body: outgoing,
       clocks: this.#clocks,
-      ...(scheme === 'https' ? { serverName: host.replace(/:\d+$/, ''), verify: false } : {}),
+      ...(scheme === 'https' ? { verify: false, ...serverName(host) } : {}),
     }
   }
 
@@ -111,11 +114,17 @@ export class HttpUpstream implements Upstream {
   #host(ctx: Context, node: Node): string {
     const { passHost, upstreamHost, scheme } = this.#config
     if (passHost === 'rewrite') return upstreamHost!
-    if (passHost === 'node') return node.port === (scheme === 'https' ? 443 : 80) ? node.host : addressOf(node)
+    if (passHost === 'node') return node.port === (scheme === 'https' ? 443 : 80) ? hostOf(node) : addressOf(node)
     return ctx.outbound.host ?? ctx.request.headers.get('host') ?? addressOf(node)
   }
 
   #reply({ status, headers, body }: Answer): Reply {
     return { status, headers: endToEnd(headers), body, source: 'upstream' }
   }
+}
+
+/** The name for SNI, which an IP cannot be (RFC 6066 3). */
+function serverName(host: string): { serverName?: string } {
+  const name = host.replace(/:\d+$/, '')
+  return name.startsWith('[') || isIP(name) !== 0 ? {} : { serverName: name }
 }

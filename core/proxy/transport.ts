@@ -2,7 +2,7 @@
 import type { Readable } from 'node:stream'
 import { type Dispatcher, Pool } from 'undici'
 import type { Attempt, Context } from '../context.ts'
-import { ClientGone, GatewayError, UpstreamError } from '../errors.ts'
+import { ClientGone, GatewayError, UpstreamError, type UpstreamFault } from '../errors.ts'
 import { HeaderList, type Sink, type Source } from '../reply.ts'
 
 /** Limits in milliseconds; 0 means none. Each ends an exchange with an error of its own (design.md 6). */
@@ -13,7 +13,7 @@ export interface Clocks {
   headers: number
   /** From there to the first content (`contentSeen`); a provider's ping is none. */
   firstContent: number
-  /** Between two reads of the body, whatever they bring. */
+  /** Between two reads of the body, whatever they bring, from the headers on. */
   idle: number
   /** The whole exchange. */
   total: number
@@ -158,10 +158,12 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
   readonly #attempt: Attempt
   readonly #outcome: { resolve: (answer: Answer) => void; reject: (error: Error) => void }
   readonly #started = performance.now()
-  readonly #stopListening: () => void
+  #stopListening: () => void = () => {}
   #controller: Dispatcher.DispatchController | null = null
   #phase: Phase = 'connect'
   #phaseSince = this.#started
+  /** Of the upstream, or of our sending to it. */
+  #activeAt = this.#started
   #timer: NodeJS.Timeout | undefined
   #timerAt = Number.POSITIVE_INFINITY
   #answered = false
@@ -203,7 +205,7 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
   }
 
   onBodySent(): void {
-    if (this.#phase === 'headers') this.#phaseSince = performance.now()
+    this.#activeAt = performance.now()
   }
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
@@ -216,15 +218,15 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
     this.#outcome.resolve({ status, headers: headerList(controller.rawHeaders), body: this, attempt })
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#ended) return
     this.#attempt.bytesReceived += chunk.length
-    if (this.#phase === 'idle') this.#phaseSince = performance.now()
-    else if (!this.#call.marksContent) this.#enter('idle')
+    if (this.#phase === 'idle' || this.#call.marksContent) this.#activeAt = performance.now()
+    else this.#enter('idle')
     if (this.#sink !== undefined) this.#sink.write(chunk)
     else {
       this.#queue.push(chunk)
-      controller.pause()
+      this.pause()
     }
   }
 
@@ -244,10 +246,11 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
     this.#sink = sink
     const queued = this.#queue
     this.#queue = []
+    this.#paused = false
     for (const chunk of queued) sink.write(chunk)
     if (this.#queueDone) sink.end()
     else if (this.#error !== undefined) sink.fail(this.#error)
-    else if (!this.#paused) this.#controller?.resume()
+    else if (!this.#paused && queued.length > 0) this.resume()
   }
 
   #paused = false
@@ -261,6 +264,7 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
     this.#paused = false
     // The upstream was not allowed to send meanwhile: its clocks start anew.
     this.#phaseSince = performance.now()
+    this.#activeAt = this.#phaseSince
     this.#controller?.resume()
   }
 
@@ -301,13 +305,17 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
     // The client's upload broke, or was too large: that is not the upstream's fault.
     if (error instanceof GatewayError) return error
     const code = (error as NodeJS.ErrnoException).code ?? ''
+    // undici sends no such request: the fault is with whoever made it, and no other upstream would take it either.
+    if (code === 'UND_ERR_INVALID_ARG') return error
     if (this.#phase === 'connect') {
       if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT')
         return new UpstreamError('connect_timeout', 'timeout while connecting to the upstream', { cause: error })
       return new UpstreamError('refused', 'could not connect to the upstream', { cause: error })
     }
-    const unparsable = error.name === 'HTTPParserError'
-    if (unparsable || code.includes('HEADERS_OVERFLOW') || code.includes('CONTENT_LENGTH_MISMATCH'))
+    // A connection that closes within a response is undici's parse error too, unless it was to be kept alive.
+    const unparsable = error.name === 'HTTPParserError' && !error.message.includes('EOF')
+    const misframed = code.includes('CONTENT_LENGTH_MISMATCH') && !this.#answered
+    if (unparsable || misframed || code.includes('HEADERS_OVERFLOW'))
       return new UpstreamError('malformed', 'the upstream sent a malformed response', { cause: error })
     return new UpstreamError('reset', 'the upstream closed the connection', { cause: error })
   }
@@ -317,15 +325,30 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
   #enter(phase: Phase): void {
     this.#phase = phase
     this.#phaseSince = performance.now()
+    this.#activeAt = this.#phaseSince
     this.#arm()
   }
 
+  /** When the given clock runs out; Infinity when it has no limit or is not running in this phase. */
+  #endOf(clock: keyof Clocks): number {
+    const limit = this.#call.clocks[clock]
+    if (limit === 0) return Number.POSITIVE_INFINITY
+    const phase = this.#phase
+    switch (clock) {
+      case 'total':
+        return this.#started + limit
+      case 'idle':
+        return phase === 'idle' || phase === 'firstContent' ? this.#activeAt + limit : Number.POSITIVE_INFINITY
+      case 'headers':
+        return phase === clock ? this.#activeAt + limit : Number.POSITIVE_INFINITY
+      default:
+        return phase === clock ? this.#phaseSince + limit : Number.POSITIVE_INFINITY
+    }
+  }
+
   #arm(): void {
-    const { clocks } = this.#call
-    const limit = clocks[this.#phase]
-    const phaseAt = limit === 0 ? Number.POSITIVE_INFINITY : this.#phaseSince + limit
-    const totalAt = clocks.total === 0 ? Number.POSITIVE_INFINITY : this.#started + clocks.total
-    const at = Math.min(phaseAt, totalAt)
+    let at = Math.min(this.#endOf('total'), this.#endOf(this.#phase))
+    if (this.#phase === 'firstContent') at = Math.min(at, this.#endOf('idle'))
     if (at >= this.#timerAt || at === Number.POSITIVE_INFINITY) return
     clearTimeout(this.#timer)
     this.#timerAt = at
@@ -335,31 +358,31 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
   readonly #ring = (): void => {
     this.#timerAt = Number.POSITIVE_INFINITY
     if (this.#ended) return
-    const { clocks } = this.#call
     const now = performance.now()
-    if (clocks.total !== 0 && now >= this.#started + clocks.total) {
-      return this.#fail(new UpstreamError('total_timeout', `the upstream took longer than ${clocks.total} ms`))
-    }
-    const limit = clocks[this.#phase]
-    if (limit !== 0 && now >= this.#phaseSince + limit) {
-      if (!this.#paused) return this.#fail(this.#timeout(limit))
+    // It is we who do not let the upstream send: only the whole is still limited.
+    if (this.#paused) {
       this.#phaseSince = now
+      this.#activeAt = now
+    }
+    for (const clock of CLOCKS) {
+      if (now < this.#endOf(clock)) continue
+      const { fault, said } = RUN_OUT[clock]
+      this.#fail(new UpstreamError(fault, `the upstream ${said} within ${this.#call.clocks[clock]} ms`))
+      return
     }
     this.#arm()
   }
+}
 
-  #timeout(limit: number): UpstreamError {
-    switch (this.#phase) {
-      case 'connect':
-        return new UpstreamError('connect_timeout', `timeout while connecting to the upstream (${limit} ms)`)
-      case 'headers':
-        return new UpstreamError('headers_timeout', `the upstream sent no response within ${limit} ms`)
-      case 'firstContent':
-        return new UpstreamError('first_content_timeout', `the upstream sent no content within ${limit} ms`)
-      case 'idle':
-        return new UpstreamError('idle_timeout', `the upstream sent nothing for ${limit} ms`)
-    }
-  }
+const CLOCKS = ['total', 'connect', 'headers', 'firstContent', 'idle'] as const
+
+/** What it means that a clock has run out. */
+const RUN_OUT: Readonly<Record<keyof Clocks, { fault: UpstreamFault; said: string }>> = {
+  total: { fault: 'total_timeout', said: 'did not finish' },
+  connect: { fault: 'connect_timeout', said: 'could not be connected to' },
+  headers: { fault: 'headers_timeout', said: 'did not answer' },
+  firstContent: { fault: 'first_content_timeout', said: 'sent no content' },
+  idle: { fault: 'idle_timeout', said: 'sent nothing more' },
 }
 
 function headerList(raw: Dispatcher.DispatchController['rawHeaders']): HeaderList {

@@ -16,18 +16,36 @@ export interface WorkerSettings {
   log: { level: string; file: string | undefined }
 }
 
+/** What a worker is born with. */
+export interface Birth {
+  /** Never given twice. */
+  id: number
+  settings: WorkerSettings
+  /** Shared by all workers. */
+  cursors: SharedArrayBuffer
+  /** This worker's own, read by main. */
+  breadcrumb: SharedArrayBuffer
+}
+
+export interface DrainOrder {
+  /** Milliseconds that requests may take to end. */
+  graceMs: number
+  /** Another worker has taken over: connections that are idle may bring one more request, whose answer closes them. */
+  gently: boolean
+}
+
 export type ToWorker =
   | { type: 'listed'; items: readonly Item[]; revision: Revision }
   | { type: 'list_failed'; message: string }
   | { type: 'changed'; changes: readonly Change[] }
   | { type: 'lost'; message: string }
-  | { type: 'drain'; graceMs: number }
+  | ({ type: 'drain' } & DrainOrder)
 
 export type ToMain =
   | { type: 'list' }
   | { type: 'watch'; since: Revision }
-  | { type: 'listening'; addresses: readonly Address[] }
-  | { type: 'cannot_listen'; address: Address; code: string }
+  | { type: 'listening' }
   | { type: 'applied'; revision: Revision; rejected: readonly Rejected[] }
   | { type: 'series'; series: SeriesDefinition }
+  | { type: 'failing'; message: string; stack: string | undefined }
   | { type: 'drained' }

@@ -1,59 +1,72 @@
 // A worker thread as main sees it: its configuration feed, what it has applied, its metrics, its end.
-import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
-import type { Address } from '../listener.ts'
 import type { SeriesDefinition } from '../observe/metrics.ts'
 import type { ConfigSource, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
-import type { ToMain, ToWorker, WorkerSettings } from './messages.ts'
-
-/** A worker could not listen on one of its addresses. */
-export class CannotListen extends Error {
-  readonly address: Address
-  readonly code: string
-  constructor(address: Address, code: string) {
-    super(`cannot listen on ${address.host}:${address.port}: ${code}`)
-    this.address = address
-    this.code = code
-  }
-}
+import { breadcrumbMemory } from './breadcrumb.ts'
+import type { Birth, DrainOrder, ToMain, ToWorker, WorkerSettings } from './messages.ts'
 
 export interface WorkerThreadOptions {
+  id: number
   settings: WorkerSettings
+  cursors: SharedArrayBuffer
   source: ConfigSource
   series(definition: SeriesDefinition): void
 }
 
+/** How a thread ended. */
+export interface Ending {
+  code: number
+  error: Error | undefined
+  /** It was ended because it stood still. */
+  stalled: boolean
+}
+
 export class WorkerThread {
+  readonly id: number
+  /** Where it is, see breadcrumb.ts. */
+  readonly breadcrumb = breadcrumbMemory()
   /** The revision whose configuration this worker serves; undefined before the first. */
   applied: Revision | undefined
   rejected: readonly Rejected[] = []
-  /** Where it listens. Rejects with CannotListen. */
-  readonly listening: Promise<readonly Address[]>
-  /** Resolves with the exit code when the thread is gone, and why if it failed. */
-  readonly gone: Promise<{ code: number; error: Error | undefined }>
+  /** Resolves when it listens; rejects with why it never will. */
+  readonly listening: Promise<void>
+  /** Resolves when it has caught an exception that nobody handled: it still serves, and should be replaced. */
+  readonly failing: Promise<Error>
+  /** Resolves when the thread is gone. */
+  readonly gone: Promise<Ending>
   readonly #worker: Worker
   readonly #options: WorkerThreadOptions
   readonly #waiting = new Set<{ revision: Revision; resolve: () => void }>()
   #unwatch: (() => void) | undefined
   #drained: (() => void) | undefined
+  #failed: (error: Error) => void = () => {}
+  #stalled = false
 
   constructor(options: WorkerThreadOptions) {
+    const { id, settings, cursors } = options
     this.#options = options
-    this.#worker = new Worker(new URL('../worker.ts', import.meta.url), { workerData: options.settings })
+    this.id = id
+    const birth: Birth = { id, settings, cursors, breadcrumb: this.breadcrumb }
+    this.#worker = new Worker(new URL('../worker.ts', import.meta.url), { workerData: birth, name: `worker ${id}` })
+    this.failing = new Promise(resolve => {
+      this.#failed = resolve
+    })
     let error: Error | undefined
     this.#worker.on('error', (thrown: Error) => {
       error = thrown
     })
-    this.gone = once(this.#worker, 'exit').then(([code]) => {
-      this.#unwatch?.()
-      for (const { resolve } of this.#waiting) resolve()
-      return { code: code as number, error }
+    // `once` of node:events would reject at the thread's error.
+    this.gone = new Promise(resolve => {
+      this.#worker.once('exit', code => {
+        this.#unwatch?.()
+        for (const waiter of this.#waiting) waiter.resolve()
+        resolve({ code, error, stalled: this.#stalled })
+      })
     })
     this.listening = new Promise((resolve, reject) => {
       this.#worker.on('message', (message: ToMain) => {
-        if (message.type === 'listening') resolve(message.addresses)
-        else if (message.type === 'cannot_listen') reject(new CannotListen(message.address, message.code))
+        if (message.type === 'listening') resolve()
         else this.#receive(message)
       })
       void this.gone.then(({ code }) => reject(error ?? new Error(`worker ended with code ${code}`)))
@@ -78,12 +91,18 @@ export class WorkerThread {
     })
   }
 
-  /** Stops accepting, lets requests end for at most `graceMs`, and ends the thread. */
-  async drain(graceMs: number): Promise<void> {
+  /** Ends the thread wherever it is. */
+  async terminate(reason: 'stalled'): Promise<void> {
+    this.#stalled = reason === 'stalled'
+    await this.#worker.terminate()
+  }
+
+  /** Stops accepting, lets requests end, and ends the thread. */
+  async drain(order: DrainOrder): Promise<void> {
     const drained = new Promise<void>(resolve => {
       this.#drained = resolve
     })
-    this.#send({ type: 'drain', graceMs })
+    this.#send({ type: 'drain', ...order })
     await Promise.race([drained, this.gone])
     await this.#worker.terminate()
   }
@@ -110,6 +129,12 @@ export class WorkerThread {
         this.rejected = message.rejected
         for (const waiter of this.#waiting) if (waiter.revision <= message.revision) waiter.resolve()
         return
+      case 'failing': {
+        const error = new Error(message.message)
+        if (message.stack !== undefined) error.stack = message.stack
+        this.#failed(error)
+        return
+      }
       case 'series':
         this.#options.series(message.series)
         return

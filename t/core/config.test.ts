@@ -244,10 +244,11 @@ describe('the configuration', () => {
     })
 
     it('lets APISIX_WORKER_PROCESSES stand above the file', () => {
-      load('nginx_config: {worker_processes: 4}', { APISIX_WORKER_PROCESSES: '1' })
+      const { config } = load('nginx_config: {worker_processes: 4}', { APISIX_WORKER_PROCESSES: '3' })
+      assert.equal(config.nginxConfig.workerProcesses, 3)
       assert.equal(
-        refusal('', { APISIX_WORKER_PROCESSES: '4' }),
-        'config.yaml: nginx_config.worker_processes: several workers are not served in this version, use 1 or auto (got the value of APISIX_WORKER_PROCESSES)',
+        refusal('', { APISIX_WORKER_PROCESSES: 'many' }),
+        'config.yaml: nginx_config.worker_processes: expected auto or a number from 1 to 256, got the value of APISIX_WORKER_PROCESSES',
       )
     })
 

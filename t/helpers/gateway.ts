@@ -7,6 +7,7 @@ import { type Logger, silent } from '../../core/observe/log.ts'
 import { MetricsReader } from '../../core/observe/metrics-reader.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
 import type { Plugin } from '../../core/plugin.ts'
+import { localCursor } from '../../core/proxy/balancer/cursor.ts'
 import { Transport } from '../../core/proxy/transport.ts'
 import type { Change, Item, Kind } from '../../core/store/store.ts'
 import { type Rejected, Sync } from '../../core/sync.ts'
@@ -73,6 +74,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
     env: {
       now: options.now ?? Date.now,
       random: Math.random,
+      cursor: () => localCursor(Math.random),
       log,
       metrics,
       transport,
@@ -93,6 +95,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
     log,
     limits: { maxBodySize: 0, bodyTimeout: 60_000, sendTimeout: 60_000, turnGrace: 2_000, ...options.limits },
     serverName: 'APISIX/3.18.0',
+    breadcrumb: { at() {} },
     showUpstreamStatus: options.showUpstreamStatus ?? false,
   })
   const listener = await listen({
@@ -128,9 +131,9 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
     },
     scrape: () => reader.print(),
     async close() {
-      const stopped = listener.stop()
+      gateway.endKeepAlive()
       await gateway.drain(0)
-      await stopped
+      await listener.stop({ graceMs: 0, gently: false })
       await sync.close()
       await transport.close()
     },

@@ -17,7 +17,8 @@ export const NO_LINE = -1
 export const SOME_LINES = -2
 
 /** An event that grows beyond this is no event (facts ai-plugins 5.3). */
-const MAX_EVENT = 1024 * 1024
+// Images come as base64 in one event.
+const MAX_EVENT = 16 * 1024 * 1024
 
 const LF = 0x0a
 const none = Buffer.alloc(0)

@@ -1,6 +1,7 @@
 // One address of an upstream.
 
 export interface Node {
+  /** A name or an IP; IPv6 without brackets. */
   readonly host: string
   readonly port: number
   readonly weight: number
@@ -8,7 +9,12 @@ export interface Node {
   readonly priority: number
 }
 
-/** `host:port`, as it stands in logs. */
+/** `host:port` as in URLs, IPv6 in brackets. */
 export function addressOf(node: Node): string {
-  return `${node.host}:${node.port}`
+  return `${hostOf(node)}:${node.port}`
+}
+
+/** The host as in URLs. */
+export function hostOf({ host }: Node): string {
+  return host.includes(':') ? `[${host}]` : host
 }

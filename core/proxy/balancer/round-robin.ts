@@ -1,4 +1,5 @@
 // Weighted round robin: a schedule made once per node list; knows no health and no sockets.
+import type { Cursor } from './cursor.ts'
 import type { Node } from './node.ts'
 
 // Longer schedules are scaled down to this many turns; the shares are then right to 1 in 2,048.
@@ -7,20 +8,21 @@ const MAX_TURNS = 2_048
 /** Picks nodes in proportion to their weights, evenly spread. A node of weight 0 is never picked. */
 export class RoundRobin {
   readonly #schedule: readonly Node[]
-  #turn: number
+  readonly #cursor: Cursor
 
-  /** `random` is uniform in [0, 1) and chooses where the schedule begins, so that gateways do not march in step. */
-  constructor(nodes: readonly Node[], random: () => number) {
+  /** `cursor` says whose turn it is; shared by all workers, it makes their picks one sequence. */
+  constructor(nodes: readonly Node[], cursor: Cursor) {
     this.#schedule = schedule(nodes)
-    this.#turn = Math.floor(random() * this.#schedule.length)
+    this.#cursor = cursor
   }
 
   /** The next node that has not been tried; undefined when none is left. */
   pick(tried: ReadonlySet<Node>): Node | undefined {
     const { length } = this.#schedule
+    if (length === 0) return undefined
+    const turn = this.#cursor.next()
     for (let step = 0; step < length; step++) {
-      const node = this.#schedule[this.#turn]!
-      this.#turn = (this.#turn + 1) % length
+      const node = this.#schedule[(turn + step) % length]!
       if (!tried.has(node)) return node
     }
     return undefined

@@ -264,7 +264,7 @@ describe('a stream that breaks', () => {
   })
 
   it('with an endless event breaks only where events are held back', () => {
-    const endless = Buffer.alloc(1024 * 1024 + 1, 'x')
+    const endless = Buffer.alloc(16 * 1024 * 1024 + 1, 'x')
     const held = open({ hidesUsage: true })
     held.stream.pipe(held.sink)
     held.read(chunk('a'))

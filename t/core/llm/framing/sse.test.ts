@@ -95,7 +95,7 @@ describe('an event stream', () => {
 
   it('forgets an event that is too large and finds the next one', () => {
     const splitter = new SseSplitter()
-    const part = Buffer.alloc(600 * 1024, 'x')
+    const part = Buffer.alloc(9 * 1024 * 1024, 'x')
     assert.equal(splitter.feed(Buffer.concat([Buffer.from('data: '), part])), undefined)
     assert.equal(splitter.feed(part), undefined)
     assert.equal(splitter.overflowed, true)

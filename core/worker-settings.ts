@@ -1,0 +1,44 @@
+// What of the configuration concerns the workers, as they are told it.
+import type { Config } from './config.ts'
+import type { Address } from './listener.ts'
+import type { WorkerSettings } from './workers/messages.ts'
+
+// The log phase waits this long for a hook that has not returned when its response is long closed.
+const TURN_GRACE_MS = 5_000
+// As in nginx: 4 buffers of 8 KiB for the head of a request.
+const MAX_HEADER_SIZE = 32 * 1024
+
+/** `listen` are the data plane's addresses with real ports; `plugins` the names of those that are enabled. */
+export function workerSettings(config: Config, listen: readonly Address[], plugins: Iterable<string>): WorkerSettings {
+  const { apisix, nginxConfig } = config
+  const { http } = nginxConfig
+  return {
+    listen,
+    limits: {
+      headerTimeout: http.clientHeaderTimeout,
+      // A body is limited by the time between two pieces of it, not as a whole.
+      requestTimeout: 0,
+      bodyTimeout: http.clientBodyTimeout,
+      keepAliveTimeout: http.keepaliveTimeout,
+      maxHeaderSize: MAX_HEADER_SIZE,
+      maxBodySize: http.clientMaxBodySize,
+      sendTimeout: http.sendTimeout,
+      turnGrace: TURN_GRACE_MS,
+    },
+    serverName: serverName(config),
+    showUpstreamStatus: apisix.showUpstreamStatusInResponseHeader,
+    plugins: [...plugins],
+    log: { level: logLevel(config), file: nginxConfig.errorLog },
+  }
+}
+
+/** The value by which APISIX's clients choose their dialect (facts clients). */
+export function serverName(config: Config): string {
+  return config.apisix.enableServerTokens ? 'APISIX/3.18.0' : 'APISIX'
+}
+
+/** nginx's level as the log's. */
+export function logLevel({ nginxConfig }: Config): string {
+  const ours: Partial<Record<string, string>> = { notice: 'info', crit: 'fatal', alert: 'fatal', emerg: 'fatal' }
+  return ours[nginxConfig.errorLogLevel] ?? nginxConfig.errorLogLevel
+}

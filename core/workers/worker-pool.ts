@@ -1,0 +1,223 @@
+// The workers as one: started, replaced when they die or stand still, drained. Knows threads, not what they serve.
+import type { Logger } from '../observe/log.ts'
+import type { MetricsReader } from '../observe/metrics-reader.ts'
+import type { ConfigSource, Revision } from '../store/store.ts'
+import { Footprint } from './breadcrumb.ts'
+import type { WorkerSettings } from './messages.ts'
+import { cursorMemory, SharedCursors } from './shared-cursors.ts'
+import { type Ending, WorkerThread } from './worker-thread.ts'
+
+export interface WorkerPoolOptions {
+  count: number
+  settings: WorkerSettings
+  source: ConfigSource
+  reader: MetricsReader
+  log: Logger
+  /** Milliseconds a worker's loop may stand still before it is ended. */
+  stallMs: number
+  /** Milliseconds that requests of a worker which is being replaced may take to end. */
+  graceMs: number
+  /** What a breadcrumb may name: plugins, and the ids of the routes there are now. */
+  names: { plugins: Iterable<string>; routes(): Promise<Iterable<string>> }
+  /** Counts replacements by reason, and by the plugin that held a worker up where that is known. */
+  replaced(reason: Reason, plugin: string | undefined): void
+}
+
+/** Why a worker was replaced. */
+export type Reason = 'stalled' | 'uncaught_exception' | 'out_of_memory' | 'exited' | 'planned'
+
+const WATCH_MS = 100
+// A worker that dies sooner than this after it began is started again more and more slowly.
+const SHORT_LIFE_MS = 1_000
+const MAX_BACKOFF_MS = 5_000
+
+interface Seat {
+  readonly number: number
+  worker: WorkerThread
+  watch: { footprint: Footprint; beat: number; since: number }
+  deaths: number
+}
+
+export class WorkerPool {
+  readonly #options: WorkerPoolOptions
+  readonly #cursors = cursorMemory()
+  readonly #seats: Seat[] = []
+  #settings: WorkerSettings
+  #made = 0
+  #stopping = false
+  #watchdog: NodeJS.Timeout | undefined
+  #lastWatch = 0
+  #replacing: Promise<void> = Promise.resolve()
+  /** Whose hook a worker of that seat stood still in. */
+  readonly #blamed = new Map<Seat, string>()
+
+  constructor(options: WorkerPoolOptions) {
+    this.#options = options
+    this.#settings = options.settings
+  }
+
+  /** Starts every worker; resolves when all listen. Rejects with CannotListen, or with why a worker could not begin. */
+  async start(): Promise<void> {
+    for (let number = 0; number < this.#options.count; number++) {
+      const worker = this.#make()
+      this.#seats.push({ number, worker, watch: watchOf(worker), deaths: 0 })
+    }
+    await Promise.all(this.#seats.map(({ worker }) => worker.listening))
+    for (const seat of this.#seats) this.#guard(seat, seat.worker)
+    this.#lastWatch = performance.now()
+    this.#watchdog = setInterval(() => this.#watch(), WATCH_MS)
+  }
+
+  /** Per worker: what it serves and what it does not. */
+  status(): { id: number; revision: Revision | undefined; rejected: WorkerThread['rejected'] }[] {
+    return this.#seats.map(({ number, worker }) => ({
+      id: number,
+      revision: worker.applied,
+      rejected: worker.rejected,
+    }))
+  }
+
+  /** The revision that every worker serves; undefined while one has none. */
+  get applied(): Revision | undefined {
+    let lowest: Revision | undefined
+    for (const { worker } of this.#seats) {
+      if (worker.applied === undefined) return undefined
+      lowest = Math.min(lowest ?? worker.applied, worker.applied)
+    }
+    return lowest
+  }
+
+  /** Resolves when every worker serves `revision` or a later one, or after `withinMs`. */
+  async serves(revision: Revision, withinMs: number): Promise<void> {
+    await Promise.all(this.#seats.map(({ worker }) => worker.serves(revision, withinMs)))
+  }
+
+  /**
+   * Replaces every worker, one after the other: the new one listens before the old one is told to end. Requests in flight
+   * end on the old ones. `settings` are those of the new ones.
+   */
+  replaceAll(settings: WorkerSettings): Promise<void> {
+    this.#settings = settings
+    this.#replacing = this.#replacing.then(async () => {
+      for (const seat of this.#seats) {
+        if (this.#stopping) return
+        const old = seat.worker
+        await this.#seat(seat, 'planned')
+        void old.drain({ graceMs: this.#options.graceMs, gently: true })
+      }
+    })
+    return this.#replacing
+  }
+
+  /** Ends every worker: nothing new is accepted, requests may end within `graceMs`. */
+  async drain(graceMs: number): Promise<void> {
+    this.#stopping = true
+    clearInterval(this.#watchdog)
+    await Promise.all(this.#seats.map(({ worker }) => worker.drain({ graceMs, gently: false })))
+  }
+
+  #make(): WorkerThread {
+    const { source, reader, log } = this.#options
+    const id = this.#made++
+    return new WorkerThread({
+      id,
+      settings: this.#settings,
+      cursors: this.#cursors,
+      source,
+      series: definition => {
+        try {
+          reader.add(id, definition)
+        } catch (error) {
+          log.error(
+            { err: error, family: definition.name },
+            'a worker counts what contradicts another; it is not shown',
+          )
+        }
+      },
+    })
+  }
+
+  /** Puts a new worker into a seat once it listens. Throws when it does not come to that. */
+  async #seat(seat: Seat, reason: Reason): Promise<void> {
+    const worker = this.#make()
+    await worker.listening
+    seat.worker = worker
+    seat.watch = watchOf(worker)
+    this.#guard(seat, worker)
+    this.#options.replaced(reason, this.#blamed.get(seat))
+    this.#blamed.delete(seat)
+  }
+
+  /** When this worker fails or ends, another takes its seat. */
+  #guard(seat: Seat, worker: WorkerThread): void {
+    const began = performance.now()
+    void worker.failing.then(error => {
+      if (seat.worker !== worker || this.#stopping) return
+      this.#options.log.error({ worker: worker.id, err: error }, 'uncaught exception in a worker; it is being replaced')
+      void this.#restore(seat, 'uncaught_exception', 0).then(() =>
+        worker.drain({ graceMs: this.#options.graceMs, gently: true }),
+      )
+    })
+    void worker.gone.then(ending => {
+      SharedCursors.release(this.#cursors, worker.id)
+      this.#options.reader.removeWorker(worker.id)
+      if (seat.worker !== worker || this.#stopping) return
+      const reason = reasonOf(ending)
+      this.#options.log.error(
+        { worker: worker.id, reason, code: ending.code, err: ending.error },
+        'a worker has ended; it is being replaced',
+      )
+      seat.deaths = performance.now() - began < SHORT_LIFE_MS ? seat.deaths + 1 : 0
+      void this.#restore(seat, reason, seat.deaths)
+    })
+  }
+
+  async #restore(seat: Seat, reason: Reason, failures: number): Promise<void> {
+    for (let failed = failures; !this.#stopping; failed++) {
+      if (failed > 0) await new Promise(resolve => setTimeout(resolve, Math.min(MAX_BACKOFF_MS, 50 * 2 ** failed)))
+      try {
+        return await this.#seat(seat, reason)
+      } catch (error) {
+        this.#options.log.error({ err: error }, 'a worker could not be replaced; trying again')
+      }
+    }
+  }
+
+  #watch(): void {
+    const now = performance.now()
+    // We stood still ourselves (a suspended machine): nobody's beat says anything.
+    const slept = now - this.#lastWatch > 5 * WATCH_MS
+    this.#lastWatch = now
+    for (const seat of this.#seats) {
+      const { watch, worker } = seat
+      const { beat } = watch.footprint
+      if (slept || beat !== watch.beat) {
+        watch.beat = beat
+        watch.since = now
+      } else if (now - watch.since > this.#options.stallMs) {
+        watch.since = Number.POSITIVE_INFINITY
+        void this.#endStalled(seat, worker, watch.footprint)
+      }
+    }
+  }
+
+  async #endStalled(seat: Seat, worker: WorkerThread, footprint: Footprint): Promise<void> {
+    const { log, names } = this.#options
+    const plugin = footprint.plugin(names.plugins)
+    if (plugin !== undefined) this.#blamed.set(seat, plugin)
+    await worker.terminate('stalled')
+    const route = footprint.route(await names.routes().catch(() => []))
+    log.error({ worker: worker.id, plugin, route }, 'a worker stood still and was ended')
+  }
+}
+
+function watchOf(worker: WorkerThread): Seat['watch'] {
+  const footprint = new Footprint(worker.breadcrumb)
+  return { footprint, beat: footprint.beat, since: performance.now() }
+}
+
+function reasonOf({ stalled, error }: Ending): Reason {
+  if (stalled) return 'stalled'
+  if ((error as NodeJS.ErrnoException | undefined)?.code === 'ERR_WORKER_OUT_OF_MEMORY') return 'out_of_memory'
+  return error === undefined ? 'exited' : 'uncaught_exception'
+}
