@@ -34,21 +34,25 @@ export class Request {
     this.serverPort = socket.localPort ?? 0
 
     let target = message.url ?? '/'
-    let authority = this.headers.get('host') ?? ''
+    const hosts = this.headers.all('host')
+    if (hosts.length > 1) throw new GatewayError(400, 'bad_host', '400 Bad Request: more than one Host')
+    let authority = hosts[0]
     if (!target.startsWith('/')) {
       const absolute = /^https?:\/\/([^/?#]*)(.*)$/i.exec(target)
       if (absolute === null) throw new GatewayError(400, 'bad_target', '400 Bad Request: unsupported request target')
-      // RFC 9112 3.2.2: the target's host wins over the Host field.
+      // RFC 9112 3.2.2: the target's host takes the place of the Host field, for whoever comes after us too.
       authority = absolute[1]!
+      this.headers.set('Host', authority)
       target = absolute[2]!.startsWith('/') ? absolute[2]! : `/${absolute[2]}`
     }
-    if (this.headers.all('host').length > 1)
-      throw new GatewayError(400, 'bad_host', '400 Bad Request: more than one Host')
+    dropNamed(this.headers)
     this.target = target
-    this.host = hostOf(authority)
-    const question = target.indexOf('?')
-    this.search = question < 0 ? '' : target.slice(question + 1)
-    this.path = normalisePath(question < 0 ? target : target.slice(0, question))
+    this.host = authority === undefined ? '' : hostOf(authority)
+    const fragment = target.indexOf('#')
+    const seen = fragment < 0 ? target : target.slice(0, fragment)
+    const question = seen.indexOf('?')
+    this.search = question < 0 ? '' : seen.slice(question + 1)
+    this.path = normalisePath(question < 0 ? seen : seen.slice(0, question))
   }
 
   /** First value of a query argument, decoded; undefined when absent. */
@@ -70,11 +74,29 @@ export class Request {
   }
 }
 
+// Stricter than nginx in what may follow the host, which is a port or nothing.
+const AUTHORITY = /^(?!.*\.\.)(\[[\da-f:.]+\]|[^\s/:@[\]]+?)\.?(?::\d*)?$/
+
+/** nginx's `$host`: lower-case, without port and without the dot at the end that stands for the root of all names. */
 function hostOf(authority: string): string {
-  const lower = authority.toLowerCase()
-  if (lower.startsWith('[')) return lower.slice(0, lower.indexOf(']') + 1) || lower
-  const colon = lower.indexOf(':')
-  return colon < 0 ? lower : lower.slice(0, colon)
+  const host = AUTHORITY.exec(authority.toLowerCase())?.[1]
+  if (host === undefined) throw new GatewayError(400, 'bad_host', '400 Bad Request: Host is no host')
+  return host
+}
+
+const KEPT_OPTIONS = new Set(['close', 'keep-alive', 'upgrade', 'host', 'content-length', 'transfer-encoding'])
+
+/**
+ * Fields that Connection names are meant for us alone (RFC 9110 7.6.1) and go on arrival: if they went on departure, a
+ * client could name, and so take away, what a plugin tells the upstream. What frames and routes the message stays.
+ */
+function dropNamed(headers: HeaderList): void {
+  const values = headers.all('connection')
+  if (values.length === 0 || (values.length === 1 && /^(?:keep-alive|close)$/i.test(values[0]!))) return
+  const options = values.flatMap(value => value.toLowerCase().split(',')).map(option => option.trim())
+  const kept = options.filter(option => KEPT_OPTIONS.has(option))
+  for (const option of options) if (!KEPT_OPTIONS.has(option)) headers.delete(option)
+  headers.set('Connection', kept.join(', '))
 }
 
 /**

@@ -3,7 +3,7 @@ import { Ajv, type SchemaObject, type ValidateFunction } from 'ajv'
 import addFormats from 'ajv-formats'
 import type { Schema } from './plugin.ts'
 import { filler } from './schema/defaults.ts'
-import { isList } from './schema/json.ts'
+import { copied, isList } from './schema/json.ts'
 import type { Branch, Keywords } from './schema/keywords.ts'
 import { boundedPattern } from './schema/pattern.ts'
 import { uniqueItems } from './schema/unique-items.ts'
@@ -41,7 +41,7 @@ export function validator<T = unknown>(schema: Schema, options: ValidatorOptions
   const accept = compiled(root)
   const fill = filler(root, compiled)
   const filled = (value: unknown): unknown => {
-    const copy: unknown = structuredClone(value)
+    const copy = copied(value)
     return fill === undefined ? copy : fill(copy)
   }
   return {

@@ -93,11 +93,19 @@ class Ledger {
   readonly seen = new Set<Context>()
   readonly logged = new Map<Context, number>()
   readonly given = new Map<object, number>()
+  /** What the gateway said of hooks that did not come back; no hook here stays away by itself. */
+  readonly stuck: string[] = []
 
+  debug(): void {}
+  info(): void {}
+  warn(): void {}
+  error(_fields: object, message: string): void {
+    if (message.includes('has not returned')) this.stuck.push(message)
+  }
   rewrite(ctx: Context): void {
     this.seen.add(ctx)
   }
-  log(ctx: Context): void {
+  logs(ctx: Context): void {
     this.logged.set(ctx, (this.logged.get(ctx) ?? 0) + 1)
   }
   hold(ctx: Context, how: Hooks['hold']): void {
@@ -120,6 +128,7 @@ export async function play(plan: Schedule): Promise<void> {
     : undefined
   const gateway = await startGateway({
     plugins: [chaos('chaos-global', ledger), chaos('chaos-route', ledger)],
+    log: ledger,
     limits: { turnGrace: 200 },
     resources: {
       global_rules: { g: { plugins: { 'chaos-global': plan.global, prometheus: {} } } },
@@ -132,10 +141,19 @@ export async function play(plan: Schedule): Promise<void> {
   })
   try {
     assert.deepEqual(gateway.rejected, [])
-    const clients = Promise.all(plan.connections.map(connection => client(gateway, upstream, connection)))
-    if (plan.shutdown) {
-      await until(() => ledger.seen.size > 0, 'a request has begun')
+    let left = plan.connections.length
+    const clients = Promise.all(
+      plan.connections.map(async connection => {
+        await client(gateway, upstream, { ...connection, shutdown: plan.shutdown })
+        left--
+      }),
+    )
+    clients.catch(() => {})
+    while (plan.shutdown && left > 0) {
+      const begun = [...ledger.seen]
       await gateway.gateway.drain(CLOCK_MS)
+      for (const ctx of begun) assert.ok(ledger.logged.has(ctx), 'a drain waits for what is in flight')
+      await pause()
     }
     await clients
     await until(() => gateway.gateway.inFlight === 0, 'every request has logged')
@@ -149,6 +167,7 @@ export async function play(plan: Schedule): Promise<void> {
 }
 
 function balance(ledger: Ledger, gateway: TestGateway): void {
+  assert.deepEqual(ledger.stuck, [], 'every turn comes to its end')
   assert.equal(ledger.logged.size, ledger.seen.size, 'every request that began has logged')
   for (const times of ledger.logged.values()) assert.equal(times, 1, 'log runs once')
   for (const times of ledger.given.values()) assert.equal(times, 1, 'what was taken is given back once')
@@ -271,15 +290,16 @@ function message(step: Play): string {
   const { route, upstream, stream } = step
   const prefix = upstream === 'refuses' ? '/refused' : upstream === 'does not accept' ? '/deaf' : ''
   const body = stream ? STREAMED : BODY
-  const length = manner(step) === 'leaves while uploading' ? body.length + 1_000 : body.length
+  const length = step.client === 'leaves while uploading' ? body.length + 1_000 : body.length
   return `POST ${prefix}/${route} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Upstream: ${upstream}\r\nX-Stream: ${stream}\r\nContent-Length: ${length}\r\n\r\n${body}`
 }
 
 async function client(
   gateway: TestGateway,
   upstream: ScriptedUpstream,
-  { pipelined, requests }: Schedule['connections'][number],
+  { pipelined, requests, shutdown }: Schedule['connections'][number] & { shutdown: boolean },
 ): Promise<void> {
+  const manner = (step: Play) => (shutdown ? step.client : patience(step))
   const raw = await connectRaw(gateway.port)
   try {
     if (pipelined) raw.write(requests.map(message).join(''))
@@ -318,7 +338,7 @@ async function client(
 }
 
 /** A plain upstream may send for ever, bytes being content there and nothing limiting the whole: the client ends that. */
-function manner({ route, upstream, client: wanted }: Play): Play['client'] {
+function patience({ route, upstream, client: wanted }: Play): Play['client'] {
   const endless = upstream === 'drips for ever' || upstream === 'pings before content'
   return endless && route === 'plain' && wanted === 'waits' ? 'leaves in the body' : wanted
 }
@@ -393,7 +413,7 @@ function chaos(name: string, ledger: Ledger) {
           }
         },
         log(ctx) {
-          if (name === 'chaos-global') ledger.log(ctx)
+          if (name === 'chaos-global') ledger.logs(ctx)
           switch (how.log) {
             case 'later':
               return new Promise<void>(resolve => setImmediate(resolve))

@@ -25,6 +25,7 @@ export class HostRouter<T> {
   readonly #exact = new Map<string, Level<T>>()
   /** By what must stand at the end of the host. */
   readonly #suffixes = new Map<string, Level<T>>()
+  #longestSuffix = 0
   readonly #any: Level<T> = { pattern: '', tree: new PathTree() }
 
   add(pattern: Pattern, value: T): void {
@@ -39,7 +40,8 @@ export class HostRouter<T> {
     const found = exact && search(exact, path, accept)
     if (found !== undefined) return found
     if (this.#suffixes.size > 0) {
-      for (let at = 0; at <= host.length; at++) {
+      // No further left than any suffix reaches: a host may be as long as a request head.
+      for (let at = Math.max(0, host.length - this.#longestSuffix); at <= host.length; at++) {
         const level = this.#suffixes.get(host.slice(at))
         // `*.foo.com` is any depth below foo.com, so something must stand before the dot.
         if (level === undefined || (at === 0 && host.startsWith('.'))) continue
@@ -53,6 +55,7 @@ export class HostRouter<T> {
   #level(host: string): Level<T> {
     const lower = host.toLowerCase()
     const [levels, key] = lower.startsWith('*') ? [this.#suffixes, lower.slice(1)] : [this.#exact, lower]
+    if (levels === this.#suffixes) this.#longestSuffix = Math.max(this.#longestSuffix, key.length)
     const level = levels.get(key) ?? { pattern: host, tree: new PathTree<T>() }
     levels.set(key, level)
     return level

@@ -96,17 +96,19 @@ function comesBefore<T>(a: Candidate<T>, b: Candidate<T>): boolean {
 
 /**
  * The check of a wildcard pattern: a segment that begins with `*` is anything, one that begins with `:` is one segment.
- * None when no segment begins so, or when only the last one does, where the literal prefix has said everything.
+ * None when no segment begins so, or when the first `*` is the last segment, where the literal prefix has said everything.
  */
 function segmentCheck(pattern: string): RegExp | undefined {
-  const segments = pattern.split('/')
-  const wild = segments.findIndex(segment => segment.startsWith('*') || segment.startsWith(':'))
-  if (wild < 0) return undefined
-  if (wild === segments.length - 1 && segments[wild]!.startsWith('*')) return undefined
-  const source = segments.map(segment => {
-    if (segment.startsWith('*')) return '.*'
-    if (segment.startsWith(':')) return '[^/]+'
-    return segment.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
-  })
-  return new RegExp(`^${source.join('/')}$`, 's')
+  if (!/\/[*:]/.test(pattern) || /^[^*]*\/\*[^/]*$/.test(pattern)) return undefined
+  const [head, ...pieces] = pattern.split(/(?<=\/)\*[^/]*/).map(pieceSource)
+  const tail = pieces.pop()
+  // What stands between two wildcards is taken where it first occurs and never given back, which is what a lookahead does:
+  // with a plain `.*` a made-up path of n segments costs n to the power of the wildcards.
+  const between = pieces.map((piece, at) => `(?=(.*?${piece}))\\${at + 1}`)
+  return new RegExp(`^${head}${between.join('')}${tail === undefined ? '' : `.*${tail}`}$`, 's')
+}
+
+function pieceSource(piece: string): string {
+  const segments = piece.split('/')
+  return segments.map(each => (each.startsWith(':') ? '[^/]+' : each.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'))).join('/')
 }

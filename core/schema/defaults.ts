@@ -1,5 +1,5 @@
 // Defaults of a schema, as a function that puts them into a value; knows no validation but what it is handed.
-import { isList, isObject } from './json.ts'
+import { copied, isList, isObject } from './json.ts'
 import type { Branch, Keywords } from './keywords.ts'
 import { boundedPattern } from './pattern.ts'
 
@@ -61,7 +61,7 @@ function members(schema: Keywords, into: Into): Fill | undefined {
   return object => {
     if (!isObject(object)) return object
     for (const { name, fill, fallback } of known) {
-      if (!Object.hasOwn(object, name) && fallback !== undefined) object[name] = structuredClone(fallback)
+      if (!Object.hasOwn(object, name) && fallback !== undefined) object[name] = copied(fallback)
       if (fill !== undefined && Object.hasOwn(object, name)) object[name] = fill(object[name])
     }
     if (!open) return object
@@ -95,6 +95,6 @@ function matcher(part: Branch, into: Into, accepts: Accepts): (value: unknown) =
   let test: ((value: unknown) => boolean) | undefined
   return value => {
     test ??= accepts(part)
-    return test(fill(structuredClone(value)))
+    return test(fill(copied(value)))
   }
 }

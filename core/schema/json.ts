@@ -9,6 +9,13 @@ export function isList<T>(value: unknown): value is readonly T[] {
   return Array.isArray(value)
 }
 
+/** A deep copy of a parsed JSON value; every snapshot copies every item, and structuredClone took half of its time. */
+export function copied<T>(value: T): T {
+  if (Array.isArray(value)) return value.map(copied) as T
+  if (!isObject(value)) return value
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, copied(inner)])) as T
+}
+
 const deepest = 100
 
 /** Why a value is not worked with: so deep that recursion ends in a crash, or a trap for prototypes. */

@@ -1,0 +1,112 @@
+// Which route a host and a path are served by: facts core 2.3 and 2.4, and a slow model that is obviously right.
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { HostRouter } from '../../../core/router/host-router.ts'
+
+const everyone = () => true
+
+/** What a host is served by, of routes for `/*` named by their host pattern. */
+function serving(hosts: readonly string[], host: string): string | undefined {
+  const router = new HostRouter<string>()
+  for (const each of hosts) router.add({ uris: ['/*'], hosts: each === '' ? [] : [each], priority: 0 }, each)
+  return router.find(host, '/', everyone)?.value
+}
+
+describe('the host router', () => {
+  const table: { pattern: string; yes: string[]; no: string[] }[] = [
+    { pattern: 'foo.com', yes: ['foo.com'], no: ['a.foo.com', 'xfoo.com', 'com', ''] },
+    { pattern: 'Foo.COM', yes: ['foo.com'], no: [] },
+    { pattern: '*.foo.com', yes: ['a.foo.com', 'a.b.foo.com'], no: ['foo.com', 'xfoo.com', '.foo.com'] },
+    { pattern: '*.FOO.com', yes: ['a.foo.com'], no: [] },
+    { pattern: '*foo.com', yes: ['foo.com', 'xfoo.com', 'a.foo.com'], no: ['foo.com.x'] },
+    { pattern: '*', yes: ['foo.com', 'x', ''], no: [] },
+    { pattern: '', yes: ['foo.com', 'x', ''], no: [] },
+    { pattern: 'foo.com:8080', yes: [], no: ['foo.com'] },
+    { pattern: '[::1]', yes: ['[::1]'], no: ['::1'] },
+  ]
+  for (const { pattern, yes, no } of table) {
+    it(`serves ${yes.join(' ') || 'nothing'}${no.length === 0 ? '' : `, not ${no.join(' ')},`} by host "${pattern}"`, () => {
+      for (const host of yes) assert.equal(serving([pattern], host), pattern, host)
+      for (const host of no) assert.equal(serving([pattern], host), undefined, host)
+    })
+  }
+
+  it('prefers the exact host, then the longest wildcard, then a lone star, then routes without host', () => {
+    const all = ['', '*', '*.com', '*.b.com', '*.a.b.com', 'x.a.b.com']
+    for (let known = all.length; known > 0; known--) {
+      assert.equal(serving(all.slice(0, known), 'x.a.b.com'), all[known - 1])
+    }
+  })
+
+  it('prefers a route with a host and a wild path to one with an exact path and no host', () => {
+    const router = new HostRouter<string>()
+    router.add({ uris: ['/exact'], hosts: [], priority: 100 }, 'exact')
+    router.add({ uris: ['/*'], hosts: ['a.com'], priority: 0 }, 'host')
+    assert.equal(router.find('a.com', '/exact', everyone)?.value, 'host')
+    assert.equal(router.find('b.com', '/exact', everyone)?.value, 'exact')
+  })
+
+  it('falls through from host to host when no route of a level takes the request', () => {
+    const router = new HostRouter<string>()
+    router.add({ uris: ['/one'], hosts: ['x.b.com'], priority: 0 }, 'exact')
+    router.add({ uris: ['/*'], hosts: ['*.b.com'], priority: 0 }, 'wild')
+    router.add({ uris: ['/*'], hosts: ['*.com'], priority: 0 }, 'wilder')
+    router.add({ uris: ['/*'], hosts: [], priority: 0 }, 'any')
+    assert.equal(router.find('x.b.com', '/one', everyone)?.value, 'exact')
+    assert.equal(router.find('x.b.com', '/two', everyone)?.value, 'wild')
+    const order: string[] = []
+    router.find('x.b.com', '/one', value => {
+      order.push(value)
+      return false
+    })
+    assert.deepEqual(order, ['exact', 'wild', 'wilder', 'any'])
+  })
+
+  it('serves every combination of the hosts and paths of a route, and says which patterns matched', () => {
+    const router = new HostRouter<string>()
+    router.add({ uris: ['/a', '/b/*'], hosts: ['One.com', '*.two.com'], priority: 0 }, 'route')
+    router.add({ uris: ['/c'], hosts: [], priority: 0 }, 'any')
+    assert.deepEqual(router.find('one.com', '/a', everyone), { value: 'route', uri: '/a', host: 'One.com' })
+    assert.deepEqual(router.find('x.two.com', '/b/c', everyone), { value: 'route', uri: '/b/*', host: '*.two.com' })
+    assert.deepEqual(router.find('x.two.com', '/c', everyone), { value: 'any', uri: '/c', host: '' })
+  })
+
+  it('agrees with the model on every set of hosts', () => {
+    const label = fc.constantFrom('a', 'b', 'ab')
+    const name = fc.array(label, { minLength: 1, maxLength: 4 }).map(labels => labels.join('.'))
+    const pattern = fc.oneof(
+      name,
+      name.map(each => `*.${each}`),
+      name.map(each => `*${each}`),
+      fc.constant('*'),
+      fc.constant(''),
+    )
+    fc.assert(
+      fc.property(fc.uniqueArray(pattern, { maxLength: 8 }), fc.array(name, { minLength: 1 }), (patterns, hosts) => {
+        for (const host of hosts) assert.equal(serving(patterns, host), model(patterns, host), host)
+      }),
+      { numRuns: 300, seed: 20_261_120 },
+    )
+  })
+
+  it('takes no longer for a host that fills the request head', () => {
+    const router = new HostRouter<string>()
+    router.add({ uris: ['/*'], hosts: ['*.foo.com'], priority: 0 }, 'wild')
+    const host = 'a.'.repeat(30_000)
+    const started = process.cpuUsage()
+    for (let times = 0; times < 100; times++) assert.equal(router.find(host, '/', everyone), undefined)
+    assert.equal(router.find(`${host}foo.com`, '/', everyone)?.value, 'wild')
+    assert.ok(process.cpuUsage(started).user < 500_000)
+  })
+})
+
+/** The most specific pattern that fits. */
+function model(patterns: readonly string[], host: string): string | undefined {
+  const fitting = patterns.filter(pattern => {
+    if (pattern === '') return true
+    if (!pattern.startsWith('*')) return pattern === host
+    return host.endsWith(pattern.slice(1)) && (!pattern.startsWith('*.') || host.length >= pattern.length)
+  })
+  const rank = (pattern: string) => (pattern === '' ? -1 : pattern.startsWith('*') ? pattern.length : 1_000)
+  return fitting.sort((a, b) => rank(b) - rank(a))[0]
+}

@@ -1,0 +1,164 @@
+// Which pattern a path is served by: the tables of facts core 2.3 and 2.4, and a slow model that is obviously right.
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { PathTree } from '../../../core/router/path-tree.ts'
+
+const everyone = () => true
+
+/** The pattern that serves the path, of patterns of equal priority. */
+function serving(patterns: readonly string[], path: string): string | undefined {
+  const tree = new PathTree<string>()
+  for (const pattern of patterns) tree.add(pattern, 0, pattern)
+  return tree.find(path, everyone)?.pattern
+}
+
+describe('the path tree', () => {
+  const table: { pattern: string; yes: string[]; no: string[] }[] = [
+    { pattern: '/a/b', yes: ['/a/b'], no: ['/a', '/a/', '/a/b/', '/a/bc', '/A/B', '/'] },
+    { pattern: '/', yes: ['/'], no: ['/a'] },
+    { pattern: '/a/*', yes: ['/a/', '/a/b', '/a/b/c'], no: ['/a', '/ab', '/'] },
+    { pattern: '/a*', yes: ['/a', '/ab', '/a/b'], no: ['/', '/b'] },
+    { pattern: '/*', yes: ['/', '/a', '/a/b/'], no: [] },
+    { pattern: '/a/*/b', yes: ['/a/x/b', '/a/x/y/b', '/a/b/b'], no: ['/a/b', '/a/x/b/c', '/a/x/bb', '/a/xb'] },
+    { pattern: '/a/*rest', yes: ['/a/', '/a/x/y'], no: ['/a'] },
+    { pattern: '/foo*bar', yes: ['/foo', '/foobar', '/foo/x'], no: ['/fo'] },
+    { pattern: '/a/:x/*/b', yes: ['/a/:x/y/b'], no: ['/a/1/y/b', '/a/:x/b'] },
+    { pattern: '/a/*/:id', yes: ['/a/x/1', '/a/x/y/1'], no: ['/a/x/', '/a/1', '/a/'] },
+    { pattern: '/a/*/:id/c', yes: ['/a/x/1/c', '/a/x/y/z/c'], no: ['/a/1/c', '/a/x/1/d'] },
+    { pattern: '/a/*/b/*', yes: ['/a/x/b/', '/a/x/b/y/z', '/a/b/b/b'], no: ['/a/x/b', '/a/b/x'] },
+    { pattern: '/v1/ns:verb', yes: ['/v1/ns:verb'], no: ['/v1/ns', '/v1/nsx'] },
+    { pattern: '/v1/:x', yes: ['/v1/:x'], no: ['/v1/1'] },
+    { pattern: '/a.b/*/c+', yes: ['/a.b/x/c+'], no: ['/aXb/x/c+', '/a.b/x/cc'] },
+    { pattern: '/a*/*', yes: ['/a*/', '/a*/x'], no: ['/a', '/ax', '/ax/y'] },
+  ]
+  for (const { pattern, yes, no } of table) {
+    it(`serves ${yes.join(' ')}${no.length === 0 ? '' : `, not ${no.join(' ')},`} by ${pattern}`, () => {
+      for (const path of yes) assert.equal(serving([pattern], path), pattern, path)
+      for (const path of no) assert.equal(serving([pattern], path), undefined, path)
+    })
+  }
+
+  it('takes the exact path first, whatever the priority of a prefix', () => {
+    const tree = new PathTree<string>()
+    tree.add('/*', 100, 'all')
+    tree.add('/hello', 0, 'hello')
+    assert.equal(tree.find('/hello', everyone)?.value, 'hello')
+  })
+
+  it('takes the longest literal prefix first, whatever the priority, and falls back to shorter ones', () => {
+    const tree = new PathTree<string>()
+    tree.add('/a/*', 100, 'short')
+    tree.add('/a/b/*', 0, 'long')
+    tree.add('/*', 1000, 'all')
+    assert.equal(tree.find('/a/b/c', everyone)?.value, 'long')
+    assert.equal(tree.find('/a/b/c', value => value !== 'long')?.value, 'short')
+    assert.equal(tree.find('/a/b/c', value => value === 'all')?.value, 'all')
+    assert.equal(
+      tree.find('/a/b/c', () => false),
+      undefined,
+    )
+  })
+
+  it('orders one bucket by priority, then by length of the pattern, then by arrival', () => {
+    const tree = new PathTree<string>()
+    tree.add('/a/*', 0, 'first')
+    tree.add('/a/*/x', 0, 'longer')
+    tree.add('/a/*', 1, 'important')
+    tree.add('/a/*', 0, 'last')
+    const order: string[] = []
+    tree.find('/a/b/x', value => {
+      order.push(value)
+      return false
+    })
+    assert.deepEqual(order, ['important', 'longer', 'first', 'last'])
+  })
+
+  it('orders routes of the same exact path by priority, then by arrival, and goes on to prefixes', () => {
+    const tree = new PathTree<string>()
+    tree.add('/x', 0, 'first')
+    tree.add('/x', 0, 'second')
+    tree.add('/x', 5, 'important')
+    tree.add('/*', 9, 'all')
+    const order: string[] = []
+    tree.find('/x', value => {
+      order.push(value)
+      return false
+    })
+    assert.deepEqual(order, ['important', 'first', 'second', 'all'])
+  })
+
+  it('agrees with the model on every set of routes', () => {
+    const segment = fc.constantFrom('', 'a', 'b', 'ab', 'aa', '*', '*r', ':p', 'a*', 'a*b')
+    const pattern = fc.array(segment, { minLength: 1, maxLength: 5 }).map(segments => `/${segments.join('/')}`)
+    const literal = fc.constantFrom('', 'a', 'b', 'ab', 'aa', 'aab', ':p', 'a*')
+    const path = fc.array(literal, { minLength: 1, maxLength: 6 }).map(segments => `/${segments.join('/')}`)
+    const route = fc.record({ pattern, priority: fc.integer({ min: -1, max: 1 }), accepted: fc.boolean() })
+    fc.assert(
+      fc.property(
+        fc.array(route, { maxLength: 12 }),
+        fc.array(path, { minLength: 1, maxLength: 8 }),
+        (routes, paths) => {
+          const tree = new PathTree<Route>()
+          for (const each of routes) tree.add(each.pattern, each.priority, each)
+          for (const each of paths) {
+            assert.equal(tree.find(each, ({ accepted }) => accepted)?.value, model(routes, each), each)
+          }
+        },
+      ),
+      { numRuns: 300, seed: 20_261_120 },
+    )
+  })
+
+  it('takes no longer for a path that was made to try every wildcard everywhere', () => {
+    const tree = new PathTree<number>()
+    tree.add('/a/*/b/*/c/*/d/*/e', 0, 1)
+    const started = process.cpuUsage()
+    // 60 KB are what a request head can hold; trying all four wildcards everywhere would take years.
+    assert.equal(tree.find(`/a${'/b/c/d'.repeat(10_000)}`, everyone), undefined)
+    assert.ok(process.cpuUsage(started).user < 500_000)
+  })
+})
+
+interface Route {
+  pattern: string
+  priority: number
+  accepted: boolean
+}
+
+/** All candidates, sorted as the facts say; the first accepted one serves. */
+function model(routes: readonly Route[], path: string): Route | undefined {
+  const prefixOf = ({ pattern }: Route) => pattern.split('*')[0]!
+  const wild = ({ pattern }: Route) => pattern.includes('*')
+  return routes
+    .filter(route =>
+      wild(route) ? path.startsWith(prefixOf(route)) && fits(route.pattern, path) : route.pattern === path,
+    )
+    .sort(
+      (a, b) =>
+        Number(wild(a)) - Number(wild(b)) ||
+        prefixOf(b).length - prefixOf(a).length ||
+        b.priority - a.priority ||
+        b.pattern.length - a.pattern.length,
+    )
+    .find(({ accepted }) => accepted)
+}
+
+/** The segment check: only patterns with a segment that begins with a wildcard have one. */
+function fits(pattern: string, path: string): boolean {
+  const segments = pattern.split('/')
+  if (!segments.some(segment => /^[*:]/.test(segment))) return true
+  return fitsFrom(segments, 0, path)
+}
+
+function fitsFrom(segments: readonly string[], at: number, rest: string): boolean {
+  const segment = segments[at]!
+  const last = at === segments.length - 1
+  // Every way to let this segment take some of the rest.
+  for (let end = 0; end <= rest.length; end++) {
+    const taken = rest.slice(0, end)
+    const takes = segment.startsWith('*') || (segment.startsWith(':') ? /^[^/]+$/.test(taken) : taken === segment)
+    if (!takes) continue
+    if (last ? end === rest.length : rest[end] === '/' && fitsFrom(segments, at + 1, rest.slice(end + 1))) return true
+  }
+  return false
+}
