@@ -27,6 +27,7 @@ export function workerSettings(config: Config, listen: readonly Address[], plugi
     },
     serverName: serverName(config),
     showUpstreamStatus: apisix.showUpstreamStatusInResponseHeader,
+    heapMb: config.sluice.workerHeapMb,
     plugins: [...plugins],
     log: { level: logLevel(config), file: nginxConfig.errorLog },
   }

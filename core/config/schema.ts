@@ -165,6 +165,8 @@ export const schema = group({
   sluice: group({
     /** A worker whose loop stands still for so long is ended and replaced. */
     worker_stall_ms: integer(2_000, 200, 3_600_000),
+    /** MiB of JavaScript heap of each worker. */
+    worker_heap_mb: integer(2_048, 64, 1_048_576),
   }),
   /** Absent: every plugin that Sluice has. */
   plugins: optional(list(text(undefined, 'the name of a plugin', /./), [])),

@@ -11,6 +11,8 @@ export interface WorkerSettings {
   limits: ListenerLimits & GatewayOptions['limits']
   serverName: string
   showUpstreamStatus: boolean
+  /** MiB of JavaScript heap; a worker that needs more is ended and replaced. */
+  heapMb: number
   /** Names of the plugins that are enabled. */
   plugins: readonly string[]
   log: { level: string; file: string | undefined }

@@ -9,6 +9,8 @@ import { type Ending, WorkerThread } from './worker-thread.ts'
 
 export interface WorkerPoolOptions {
   count: number
+  /** What a thread runs; core/worker.ts by default. */
+  entry?: URL
   settings: WorkerSettings
   source: ConfigSource
   reader: MetricsReader
@@ -117,10 +119,11 @@ export class WorkerPool {
   }
 
   #make(): WorkerThread {
-    const { source, reader, log } = this.#options
+    const { source, reader, log, entry } = this.#options
     const id = this.#made++
     return new WorkerThread({
       id,
+      ...(entry && { entry }),
       settings: this.#settings,
       cursors: this.#cursors,
       source,
@@ -144,7 +147,7 @@ export class WorkerPool {
     seat.worker = worker
     seat.watch = watchOf(worker)
     this.#guard(seat, worker)
-    this.#options.replaced(reason, this.#blamed.get(seat))
+    this.#options.replaced(reason, reason === 'stalled' ? this.#blamed.get(seat) : undefined)
     this.#blamed.delete(seat)
   }
 

@@ -8,6 +8,7 @@ import type { Birth, DrainOrder, ToMain, ToWorker, WorkerSettings } from './mess
 
 export interface WorkerThreadOptions {
   id: number
+  entry?: URL
   settings: WorkerSettings
   cursors: SharedArrayBuffer
   source: ConfigSource
@@ -44,11 +45,15 @@ export class WorkerThread {
   #stalled = false
 
   constructor(options: WorkerThreadOptions) {
-    const { id, settings, cursors } = options
+    const { id, settings, cursors, entry = new URL('../worker.ts', import.meta.url) } = options
     this.#options = options
     this.id = id
     const birth: Birth = { id, settings, cursors, breadcrumb: this.breadcrumb }
-    this.#worker = new Worker(new URL('../worker.ts', import.meta.url), { workerData: birth, name: `worker ${id}` })
+    this.#worker = new Worker(entry, {
+      workerData: birth,
+      name: `worker ${id}`,
+      resourceLimits: { maxOldGenerationSizeMb: settings.heapMb },
+    })
     this.failing = new Promise(resolve => {
       this.#failed = resolve
     })

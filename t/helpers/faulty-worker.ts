@@ -1,0 +1,38 @@
+// A worker that fails when a request tells it to, by the end of its path.
+import { plugin } from '../../core/plugin.ts'
+import { reply } from '../../core/reply.ts'
+import { builtins } from '../../plugins/index.ts'
+
+const fault = plugin({
+  name: 'fault',
+  priority: 1,
+  version: 0.1,
+  schema: { type: 'object' },
+  setup: () => ({
+    access(ctx) {
+      switch (ctx.request.path.split('/').at(-1)) {
+        case 'throw':
+          setImmediate(() => {
+            throw new Error('thrown outside any request')
+          })
+          return reply(200, 'about to throw')
+        case 'reject':
+          void Promise.reject(new Error('rejected outside any request'))
+          return reply(200, 'rejected')
+        case 'spin':
+          for (;;) Math.random()
+        case 'exit':
+          return process.exit(3)
+        case 'eat': {
+          const eaten: unknown[] = []
+          setInterval(() => eaten.push(new Array(1_000_000).fill(Math.random())), 1)
+          return reply(200, 'about to eat')
+        }
+        default:
+          return undefined
+      }
+    },
+  }),
+})
+;(builtins as unknown[]).push(fault)
+await import('../../core/worker.ts')
