@@ -38,6 +38,8 @@ export class RequestBody {
   readonly refused: GatewayError | undefined
   readonly #max: number
   readonly #timeout: number
+  /** Asks for room for bytes that are to be held; throws when there is none. */
+  readonly #room: (bytes: number) => void
   #bytes: Buffer | undefined
   /** Why what the client sent cannot be had whole any more. */
   #broken: Error | undefined
@@ -47,10 +49,12 @@ export class RequestBody {
   #replaced = false
   #received = 0
 
-  constructor(message: IncomingMessage, headers: HeaderList, limits: BodyLimits) {
+  /** `room` is asked before bytes are held in memory; it throws when there is none. */
+  constructor(message: IncomingMessage, headers: HeaderList, limits: BodyLimits, room: (bytes: number) => void) {
     this.#message = message
     this.#max = limits.maxBodySize || Number.POSITIVE_INFINITY
     this.#timeout = limits.bodyTimeout
+    this.#room = room
     const declared = headers.get('content-length')
     const coding = headers.get('transfer-encoding')
     this.declaredLength = declared === undefined ? undefined : Number(declared)
@@ -136,8 +140,15 @@ export class RequestBody {
   #read(max: number): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       const chunks: Buffer[] = []
-      this.#intake(max, {
-        chunk: chunk => void chunks.push(chunk),
+      const intake = this.#intake(max, {
+        chunk: chunk => {
+          try {
+            this.#room(chunk.length)
+            chunks.push(chunk)
+          } catch (error) {
+            intake.fail(error as Error)
+          }
+        },
         end: () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, this.#received)),
         fail: error => {
           this.#broken = error

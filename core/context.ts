@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { RequestBody } from './body.ts'
 import type { Hold, HoldBook, HoldEnd } from './holds.ts'
+import type { Overload } from './overload.ts'
 import type { Awaitable } from './plugin.ts'
 import type { Reply } from './reply.ts'
 import type { Request } from './request.ts'
@@ -106,6 +107,8 @@ export class Context {
   bodyBytesSent = 0
 
   readonly #book: HoldBook
+  readonly #overload: Overload
+  #buffered = 0
   readonly #holds: Hold[] = []
   #over = false
   #id: string | undefined
@@ -116,12 +119,13 @@ export class Context {
   constructor(
     request: Request,
     body: RequestBody,
-    shared: { consumers: ConsumerIndex; book: HoldBook; now: number; tick: number },
+    shared: { consumers: ConsumerIndex; book: HoldBook; overload: Overload; now: number; tick: number },
   ) {
     this.request = request
     this.body = body
     this.consumers = shared.consumers
     this.#book = shared.book
+    this.#overload = shared.overload
     this.start = shared.now
     this.startTick = shared.tick
   }
@@ -185,9 +189,20 @@ export class Context {
     return hold
   }
 
+  /**
+   * Takes room for bytes that are held in memory until the request has logged. Throws GatewayError 503 when the worker holds
+   * too many already. Whoever buffers a body asks first.
+   */
+  buffer(bytes: number): void {
+    if (this.#over) return
+    this.#overload.take(bytes)
+    this.#buffered += bytes
+  }
+
   /** Releases what is still open. The kernel calls this before the log phase. Errors of `give` are returned, not thrown. */
   releaseHolds(): unknown[] {
     this.#over = true
+    this.#overload.give(this.#buffered)
     const errors: unknown[] = []
     for (const hold of this.#holds) {
       try {

@@ -6,6 +6,7 @@ import { breakOff, type DeliveryLimits, deliver } from './delivery.ts'
 import { ClientGone, errorReply, GatewayError, UpstreamError } from './errors.ts'
 import type { HoldBook } from './holds.ts'
 import type { Logger } from './observe/log.ts'
+import type { Overload } from './overload.ts'
 import type { Plan, Step } from './pipeline.ts'
 import type { TurnHook } from './plugin.ts'
 import { discard, type Filter, HeaderList, isReply, type Reply, reply } from './reply.ts'
@@ -17,6 +18,7 @@ export interface GatewayOptions {
   /** The configuration as it is now; a request keeps the one it started with. */
   snapshot(): Snapshot
   book: HoldBook
+  overload: Overload
   log: Logger
   limits: DeliveryLimits &
     BodyLimits & {
@@ -130,11 +132,12 @@ class Turn {
     const { request, refused } = understand(message)
     // Who asks is for authentication to say (facts metering 1): what a client claims goes nowhere.
     for (const name of IDENTITY_FIELDS) request.headers.delete(name)
-    const body = new RequestBody(message, request.headers, options.limits)
-    this.#refused = refused ?? body.refused
+    const body = new RequestBody(message, request.headers, options.limits, bytes => this.#ctx.buffer(bytes))
+    this.#refused = refused ?? body.refused ?? options.overload.refusal(gateway.inFlight)
     this.#ctx = new Context(request, body, {
       consumers: this.#snapshot,
       book: options.book,
+      overload: options.overload,
       now: Date.now(),
       tick: performance.now(),
     })

@@ -1,6 +1,6 @@
 // The data plane's sockets: a node:http server per address in front of a gateway; also hears what never becomes a request.
 import { once } from 'node:events'
-import { createServer, type Server } from 'node:http'
+import { createServer, type Server, type ServerResponse } from 'node:http'
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
 import type { Gateway } from './gateway.ts'
 import type { Logger } from './observe/log.ts'
@@ -15,6 +15,8 @@ export interface ListenerLimits {
   keepAliveTimeout: number
   /** Bytes of the request head; 431 above. */
   maxHeaderSize: number
+  /** Open connections; one more is answered 503 and closed. */
+  maxConnections: number
 }
 
 export interface Address {
@@ -46,6 +48,9 @@ export interface Listener {
   stop(order: { graceMs: number; gently: boolean }): Promise<void>
 }
 
+// How often node:http looks for heads that take too long; 30 s if it is not told.
+const CHECK_HEADS_MS = 1_000
+
 /** Listens. Rejects with the system's error (EADDRINUSE, EACCES) when it cannot. */
 export async function listen(options: ListenerOptions): Promise<Listener> {
   const { gateway, limits } = options
@@ -55,6 +60,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       keepAlive: true,
       maxHeaderSize: limits.maxHeaderSize,
       headersTimeout: limits.headerTimeout,
+      connectionsCheckingInterval: CHECK_HEADS_MS,
       requestTimeout: limits.requestTimeout,
       keepAliveTimeout: limits.keepAliveTimeout,
       requireHostHeader: true,
@@ -63,7 +69,16 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     },
     gateway.handle,
   )
+  let open = 0
+  server.on('connection', (socket: Socket) => {
+    open++
+    socket.once('close', () => open--)
+    if (open > limits.maxConnections) turnAway(socket, options)
+  })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(error, socket, options))
+  server.on('connect', (_message, socket) => refuse({ code: 'CONNECT' }, socket as Socket, options))
+  // Other than 100-continue there is none; as in nginx the request is served all the same.
+  server.on('checkExpectation', gateway.handle)
   server.listen({ ...options.address, reusePort: options.reusePort ?? false })
   await once(server, 'listening')
   const { address, port } = server.address() as AddressInfo
@@ -99,24 +114,53 @@ async function stopGently(server: Server, graceMs: number): Promise<void> {
   clearTimeout(cut)
 }
 
+/** More connections than we take: told so, and closed. */
+function turnAway(socket: Socket, { gateway }: ListenerOptions): void {
+  gateway.options.overload.count('connections')
+  socket.on('error', () => {})
+  tell(socket, gateway, '503 Service Unavailable', 'Retry-After: 1\r\n')
+}
+
 const STATUS: Record<string, [number, string]> = {
+  CONNECT: [405, 'Method Not Allowed'],
   HPE_HEADER_OVERFLOW: [431, 'Request Header Fields Too Large'],
   ERR_HTTP_REQUEST_TIMEOUT: [408, 'Request Timeout'],
 }
 
+// How long a client that was refused may take to read why, and to close its side.
+const LINGER_MS = 1_000
+
 /** One log line, one count, one answer if the connection can still take it. */
-function refuse(error: NodeJS.ErrnoException, socket: Socket, { log, refused, gateway }: ListenerOptions): void {
-  const [status, title] = STATUS[error.code ?? ''] ?? [400, 'Bad Request']
-  refused.add([String(status)])
-  // The error carries the raw bytes of the request, credentials included: only its code may be logged.
-  log.info({ code: error.code, status, client: socket.remoteAddress }, 'client sent something that is no request')
-  if (error.code === 'ECONNRESET' || !socket.writable) {
+function refuse(error: Partial<NodeJS.ErrnoException>, socket: Socket, options: ListenerOptions): void {
+  // It was refused before, and what it goes on to send is still listened to.
+  if (!socket.writable) return
+  // It left. If a request of its was under way, that logs itself.
+  if (error.syscall !== undefined || error.code === 'HPE_INVALID_EOF_STATE') {
     socket.destroy()
     return
   }
-  const { serverName } = gateway.options
-  const body = `{"error_msg":"${status} ${title}"}\n`
-  socket.end(
-    `HTTP/1.1 ${status} ${title}\r\nServer: ${serverName}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+  const [status, title] = STATUS[error.code ?? ''] ?? [400, 'Bad Request']
+  options.refused.add([String(status)])
+  // The error carries the raw bytes of the request, credentials included: only its code may be logged.
+  options.log.info(
+    { code: error.code, status, client: socket.remoteAddress },
+    'client sent something that is no request',
   )
+  // Nothing of this may get into an answer to an earlier request. node:http's own handler asks the same private field.
+  if ((socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage?.headersSent) {
+    socket.destroy()
+    return
+  }
+  tell(socket, options.gateway, `${status} ${title}`)
+}
+
+/** An answer on a socket that has no request, and the end of it. `headers` are whole lines. */
+function tell(socket: Socket, gateway: Gateway, status: string, headers = ''): void {
+  const body = `{"error_msg":"${status}"}\n`
+  const { serverName } = gateway.options
+  socket.end(
+    `HTTP/1.1 ${status}\r\nServer: ${serverName}\r\n${headers}Content-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+  )
+  const cut = setTimeout(() => socket.destroy(), LINGER_MS)
+  socket.once('close', () => clearTimeout(cut))
 }

@@ -7,6 +7,7 @@ import { HoldBook } from './holds.ts'
 import { type Listener, listen } from './listener.ts'
 import { openLog } from './observe/log.ts'
 import { MetricsWriter } from './observe/metrics-writer.ts'
+import { Overload } from './overload.ts'
 import { localCursor } from './proxy/balancer/cursor.ts'
 import { Transport } from './proxy/transport.ts'
 import { Sync } from './sync.ts'
@@ -27,6 +28,7 @@ const log = openLog(settings.log.level, settings.log.file)
 const metrics = new MetricsWriter({ publish: series => send({ type: 'series', series }) })
 const transport = new Transport()
 const book = new HoldBook(metrics)
+const overload = new Overload(settings.overload, metrics)
 const breadcrumb = new Breadcrumb(birth.breadcrumb)
 const cursors = new SharedCursors(birth.cursors, birth.id, { now: Date.now, random: Math.random })
 const feed = new Feed(send)
@@ -51,6 +53,7 @@ const sync = new Sync({
 const gateway = new Gateway({
   snapshot: () => sync.current,
   book,
+  overload,
   log,
   limits: settings.limits,
   serverName: settings.serverName,
@@ -68,7 +71,13 @@ port.on('message', (message: ToWorker) => {
   if (message.type === 'drain') void drain(message)
   else feed.receive(message)
 })
-setInterval(() => breadcrumb.beat(), BEAT_MS).unref()
+let lastBeat = performance.now()
+setInterval(() => {
+  breadcrumb.beat()
+  const now = performance.now()
+  overload.late(now - lastBeat - BEAT_MS)
+  lastBeat = now
+}, BEAT_MS).unref()
 await start()
 
 /** The configuration first, so that no connection is accepted before there is something to serve it by. */

@@ -31,7 +31,6 @@ const ineffective: Readonly<Record<string, Foreign>> = {
   'nginx_config.envs': ['the environment needs no list here', []],
   'nginx_config.worker_rlimit_nofile': 'raise the limit where the process is started (ulimit -n)',
   'nginx_config.enable_cpu_affinity': ['nginx does not run here', false],
-  'nginx_config.event': 'nginx does not run here',
   'nginx_config.meta': 'there are no shared dictionaries here',
   'nginx_config.stream': 'there is no stream proxy in this version',
   'nginx_config.http.lua_shared_dict': 'there are no shared dictionaries here',

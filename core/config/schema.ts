@@ -127,6 +127,7 @@ export const schema = group({
   nginx_config: group({
     worker_processes: workerProcesses,
     worker_shutdown_timeout: duration('240s', 1),
+    event: group({ worker_connections: integer(10_620, 1, 10_000_000) }),
     error_log: errorLog,
     error_log_level: oneOf(levels, 'warn'),
     http: group({
@@ -165,6 +166,11 @@ export const schema = group({
   sluice: group({
     /** A worker whose loop stands still for so long is ended and replaced. */
     worker_stall_ms: integer(2_000, 200, 3_600_000),
+    /** What each worker takes on; more is refused with 503 and Retry-After. */
+    max_requests_in_flight: integer(10_000, 1, 10_000_000),
+    max_buffered_bytes: size(512 * 1024 * 1024),
+    /** Milliseconds that a worker's loop may be late on average. */
+    max_loop_lag_ms: integer(500, 10, 3_600_000),
     /** MiB of JavaScript heap of each worker. */
     worker_heap_mb: integer(2_048, 64, 1_048_576),
   }),

@@ -149,6 +149,7 @@ class Attempt {
       throw error
     }
     const raw = await readAll(body, max, tooLarge)
+    this.#ctx.buffer(raw.length)
     const bytes = await decodeContent(raw, headers.get('content-encoding'), max).catch(cause => {
       if ((cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge()
       throw new UpstreamError('malformed', 'the answer could not be decompressed', { cause })

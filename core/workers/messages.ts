@@ -2,6 +2,7 @@
 import type { GatewayOptions } from '../gateway.ts'
 import type { Address, ListenerLimits } from '../listener.ts'
 import type { SeriesDefinition } from '../observe/metrics.ts'
+import type { OverloadLimits } from '../overload.ts'
 import type { Change, Item, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
 
@@ -9,6 +10,7 @@ import type { Rejected } from '../sync.ts'
 export interface WorkerSettings {
   listen: readonly Address[]
   limits: ListenerLimits & GatewayOptions['limits']
+  overload: OverloadLimits
   serverName: string
   showUpstreamStatus: boolean
   /** MiB of JavaScript heap; a worker that needs more is ended and replaced. */

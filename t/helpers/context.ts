@@ -5,6 +5,7 @@ import { RequestBody } from '../../core/body.ts'
 import { type Attempt, type ConsumerIndex, Context } from '../../core/context.ts'
 import { HoldBook } from '../../core/holds.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
+import { Overload } from '../../core/overload.ts'
 import { Request } from '../../core/request.ts'
 
 const nobody: ConsumerIndex = { find: () => undefined, named: () => undefined }
@@ -28,15 +29,17 @@ export async function makeContext(
   if (given.body !== undefined) Object.assign(headers, { 'Content-Length': String(Buffer.byteLength(given.body)) })
   message.rawHeaders = Object.entries(headers).flat()
   const request = new Request(message)
-  const body = new RequestBody(message, request.headers, { maxBodySize: 0, bodyTimeout: 0 })
+  const body = new RequestBody(message, request.headers, { maxBodySize: 0, bodyTimeout: 0 }, () => {})
   if (given.body !== undefined) {
     message.push(given.body)
     message.push(null)
     await body.bytes(1 << 20)
   }
+  const metrics = new MetricsWriter({ publish: () => {} })
   return new Context(request, body, {
     consumers: given.consumers ?? nobody,
-    book: new HoldBook(new MetricsWriter({ publish: () => {} })),
+    book: new HoldBook(metrics),
+    overload: new Overload({ maxRequestsInFlight: 1, maxBufferedBytes: 2 ** 30, maxLoopLag: 1 }, metrics),
     now: given.now ?? 1_700_000_000_123,
     tick: performance.now(),
   })

@@ -6,6 +6,7 @@ import { listen } from '../../core/listener.ts'
 import { type Logger, silent } from '../../core/observe/log.ts'
 import { MetricsReader } from '../../core/observe/metrics-reader.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
+import { Overload, type OverloadLimits } from '../../core/overload.ts'
 import type { Plugin } from '../../core/plugin.ts'
 import { localCursor } from '../../core/proxy/balancer/cursor.ts'
 import { Transport } from '../../core/proxy/transport.ts'
@@ -24,6 +25,8 @@ export interface GatewayOptionsForTest {
   now?: () => number
   limits?: Partial<GatewayOptions['limits']>
   showUpstreamStatus?: boolean
+  overload?: Partial<OverloadLimits>
+  maxConnections?: number
 }
 
 export interface TestGateway {
@@ -92,6 +95,10 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
   const gateway = new Gateway({
     snapshot: () => sync.current,
     book,
+    overload: new Overload(
+      { maxRequestsInFlight: 10_000, maxBufferedBytes: 2 ** 30, maxLoopLag: 60_000, ...options.overload },
+      metrics,
+    ),
     log,
     limits: { maxBodySize: 0, bodyTimeout: 60_000, sendTimeout: 60_000, turnGrace: 2_000, ...options.limits },
     serverName: 'APISIX/3.18.0',
@@ -101,7 +108,13 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
   const listener = await listen({
     address: { host: '127.0.0.1', port: 0 },
     gateway,
-    limits: { headerTimeout: 60_000, requestTimeout: 0, keepAliveTimeout: 60_000, maxHeaderSize: 65_536 },
+    limits: {
+      headerTimeout: 60_000,
+      requestTimeout: 0,
+      keepAliveTimeout: 60_000,
+      maxHeaderSize: 65_536,
+      maxConnections: options.maxConnections ?? 10_000,
+    },
     log,
     refused: metrics.counter('sluice_requests_refused_total', 'Requests that could not be parsed', ['status']),
   })
