@@ -16,6 +16,7 @@ import type { Address } from './listener.ts'
 import { type Logger, openLog } from './observe/log.ts'
 import { MetricsReader } from './observe/metrics-reader.ts'
 import type { Plugin } from './plugin.ts'
+import { reload } from './reload.ts'
 import { openEmbedded } from './store/embedded.ts'
 import { opened } from './store/opened.ts'
 import type { Store } from './store/store.ts'
@@ -33,12 +34,17 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 /** Everything that an operator can mend is one line on stderr and exit code 1. */
 async function orExit(run: (loaded: LoadedConfig) => void | Promise<void>): Promise<void> {
   try {
-    const { config: file } = program.opts<{ config?: string }>()
-    await run(loadConfig(file === undefined ? {} : { file }))
+    await run(load())
   } catch (error) {
     process.stderr.write(`sluice: ${asError(error).message}\n`)
     process.exit(1)
   }
+}
+
+/** The configuration that the command line names. */
+function load(): LoadedConfig {
+  const { config: file } = program.opts<{ config?: string }>()
+  return loadConfig(file === undefined ? {} : { file })
 }
 
 function validate(loaded: LoadedConfig): void {
@@ -98,6 +104,9 @@ async function start(loaded: LoadedConfig): Promise<void> {
     process.exit(0)
   }
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT']) process.on(signal, () => void stop(signal))
+  process.on('SIGHUP', () => {
+    if (!life.stopping) void reload({ load, started: config, listen: data, plugins: [...plugins.keys()], pool, log })
+  })
 }
 
 /** Runs what fails for a reason that stands in the configuration, and says where. */

@@ -12,9 +12,15 @@ export interface Logger {
 /** Says nothing: for tests and for dry runs. */
 export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 
+/** A log that can be moved away: `reopen` goes on in a new file of the old name. */
+export interface LogFile extends Logger {
+  reopen(): void
+}
+
 /** JSON lines into `file`, or to stderr without one. `level` is pino's. Written before the call returns. */
-export function openLog(level: string, file: string | undefined): Logger {
-  return pino(
+export function openLog(level: string, file: string | undefined): LogFile {
+  const out = destination({ dest: file ?? 2, sync: true, mkdir: true })
+  const log = pino(
     {
       level,
       base: { pid: process.pid },
@@ -22,8 +28,13 @@ export function openLog(level: string, file: string | undefined): Logger {
       formatters: { level: label => ({ level: label }) },
       serializers: { err: describeError },
     },
-    destination({ dest: file ?? 2, sync: true, mkdir: true }),
+    out,
   )
+  return Object.assign(log, {
+    reopen() {
+      if (file !== undefined) out.reopen()
+    },
+  })
 }
 
 /** An error without the properties that libraries hang on it: undici's and node:http's carry raw bytes of requests. */

@@ -1,7 +1,7 @@
 // The gateway as a process: how it starts, what it says, how it ends.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -139,6 +139,42 @@ describe('the gateway process', function () {
     received.response.end()
     assert.equal((await reader.read()).done, true)
     assert.deepEqual(await exit, [0, null])
+  })
+
+  it('reopens its log and reads its configuration again on SIGHUP, while a stream goes on', async () => {
+    const gateway = await start()
+    await gateway.admin('PUT', '/routes/1', route())
+    upstream.script = received => received.startStream()
+    const answer = await fetch(`${gateway.urls.requests}/stream`)
+    const reader = answer.body!.getReader()
+    const received = await upstream.request(0)
+    const [log, file] = [join(gateway.folder, 'error.log'), join(gateway.folder, 'config.yaml')]
+    renameSync(log, `${log}.1`)
+    const text = readFileSync(file, 'utf8')
+    writeFileSync(
+      file,
+      text.replace('nginx_config:', 'nginx_config:\n  http: {client_max_body_size: 10}\n  error_log_level: info'),
+    )
+    gateway.child.kill('SIGHUP')
+    upstream.script = received => received.json(200, {})
+    const post = () => fetch(`${gateway.urls.requests}/x`, { method: 'POST', body: 'more than ten bytes' })
+    const many = () => Promise.all(Array.from({ length: 8 }, post))
+    // Connections of before bring one more answer each.
+    await until(
+      async () => (await many()).every(({ status }) => status === 413),
+      'the new limit holds everywhere',
+      15_000,
+    )
+    assert.ok(statSync(log).isFile())
+    await received.event('still there')
+    assert.match(Buffer.from((await reader.read()).value!).toString(), /still there/)
+    received.response.end()
+    assert.equal((await reader.read()).done, true)
+    // A configuration that cannot be read changes nothing.
+    writeFileSync(file, 'nonsense: 1\n')
+    gateway.child.kill('SIGHUP')
+    await until(() => readFileSync(log, 'utf8').includes('everything stays as it is'), 'it says so')
+    assert.ok((await many()).every(({ status }) => status === 413))
   })
 
   describe('when it cannot start', () => {

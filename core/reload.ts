@@ -1,0 +1,50 @@
+// SIGHUP: logs are opened anew, the configuration is read again, and what can change does, by fresh workers.
+import type { Config, LoadedConfig } from './config.ts'
+import { asError } from './errors.ts'
+import type { Address } from './listener.ts'
+import type { LogFile } from './observe/log.ts'
+import { workerSettings } from './worker-settings.ts'
+import type { WorkerPool } from './workers/worker-pool.ts'
+
+/** What is fixed when the process starts, by key. */
+const FIXED: Readonly<Record<string, (config: Config) => unknown>> = {
+  'apisix.node_listen': config => config.apisix.nodeListen,
+  'apisix.enable_admin': config => config.apisix.enableAdmin,
+  'apisix.enable_control': config => config.apisix.enableControl,
+  'apisix.control': config => config.apisix.control,
+  'apisix.status': config => config.apisix.status,
+  'apisix.data_encryption': config => config.apisix.dataEncryption,
+  'nginx_config.worker_processes': config => config.nginxConfig.workerProcesses,
+  'nginx_config.error_log': config => config.nginxConfig.errorLog,
+  'deployment.admin': config => config.deployment.admin,
+  'deployment.embedded': config => config.deployment.embedded,
+  plugin_attr: config => config.pluginAttr,
+  plugins: config => config.plugins,
+}
+
+export interface Reloading {
+  /** Reads the configuration. Throws ConfigError. */
+  load(): LoadedConfig
+  /** The configuration the process started with. */
+  started: Config
+  listen: readonly Address[]
+  plugins: Iterable<string>
+  pool: WorkerPool
+  log: LogFile
+}
+
+/** A configuration that cannot be read changes nothing. Requests in flight end on the workers they began on. */
+export async function reload({ load, started, listen, plugins, pool, log }: Reloading): Promise<void> {
+  log.reopen()
+  try {
+    const { config } = load()
+    for (const [key, of] of Object.entries(FIXED)) {
+      if (JSON.stringify(of(config)) !== JSON.stringify(of(started)))
+        log.warn({ key }, 'this key has changed; it takes effect when the gateway is started again')
+    }
+    await pool.replaceAll(workerSettings(config, listen, plugins))
+    log.info({}, 'reloaded')
+  } catch (error) {
+    log.error({ err: asError(error) }, 'the configuration could not be read; everything stays as it is')
+  }
+}
