@@ -159,12 +159,12 @@ describe('the gateway process', function () {
     upstream.script = received => received.json(200, {})
     const post = () => fetch(`${gateway.urls.requests}/x`, { method: 'POST', body: 'more than ten bytes' })
     const many = () => Promise.all(Array.from({ length: 8 }, post))
+    const workers = /with (\d+) worker/.exec(gateway.output.stdout)![1]
+    const page = () => fetch(`${gateway.urls.prometheus}/apisix/prometheus/metrics`).then(answer => answer.text())
+    const replaced = `sluice_worker_replacements_total{reason="planned",plugin=""} ${workers}`
+    await until(async () => (await page()).includes(replaced), 'every worker is a new one', 15_000)
     // Connections of before bring one more answer each.
-    await until(
-      async () => (await many()).every(({ status }) => status === 413),
-      'the new limit holds everywhere',
-      15_000,
-    )
+    await until(async () => (await many()).every(({ status }) => status === 413), 'the new limit holds')
     assert.ok(statSync(log).isFile())
     await received.event('still there')
     assert.match(Buffer.from((await reader.read()).value!).toString(), /still there/)
@@ -174,7 +174,7 @@ describe('the gateway process', function () {
     writeFileSync(file, 'nonsense: 1\n')
     gateway.child.kill('SIGHUP')
     await until(() => readFileSync(log, 'utf8').includes('everything stays as it is'), 'it says so')
-    assert.ok((await many()).every(({ status }) => status === 413))
+    await until(async () => (await many()).every(({ status }) => status === 413), 'the limit still holds')
   })
 
   describe('when it cannot start', () => {
