@@ -57,6 +57,8 @@ export class Snapshot implements ConsumerIndex, Surroundings {
   readonly #consumers = new Map<string, { consumer: Consumer; plugins: Attached }>()
   /** By plugin and digest of the credential: a look-up by digest tells nothing of a secret by the time it takes. */
   readonly #credentials = new Map<string, Consumer>()
+  /** Names of the routes that are served, by id. */
+  readonly routes = new Map<string, string | undefined>()
   #users = 0
   #retired: (() => void) | undefined
 
@@ -160,6 +162,7 @@ export class Snapshot implements ConsumerIndex, Surroundings {
     const { id } = item
     const route = this.#prepared('routes', item)
     if (route.status === 0) return
+    this.routes.set(id, route.name)
     const serviceId = route.service_id === undefined ? undefined : String(route.service_id)
     const serviceItem = serviceId === undefined ? undefined : named.services.get(serviceId)
     const service = serviceItem && this.#prepared('services', serviceItem)

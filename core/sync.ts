@@ -1,4 +1,5 @@
 // Store -> snapshot: the only watcher. Lists, watches, coalesces, builds the new snapshot whole, swaps one reference.
+import { isDeepStrictEqual } from 'node:util'
 import { asError } from './errors.ts'
 import type { Logger } from './observe/log.ts'
 import { checkResource } from './resource.ts'
@@ -38,6 +39,8 @@ export class Sync {
   #retry: NodeJS.Timeout | undefined
   #unwatch: (() => void) | undefined
   #closed = false
+  /** Snapshots that were replaced and still have something to close. */
+  readonly #retiring = new Set<Promise<void>>()
 
   constructor(options: SyncOptions) {
     this.#options = options
@@ -77,7 +80,8 @@ export class Sync {
     this.#unwatch?.()
     clearTimeout(this.#retry)
     clearImmediate(this.#building)
-    await this.#retire(this.#current)
+    this.#retire(this.#current)
+    await Promise.all(this.#retiring)
   }
 
   #replaceAll(items: readonly Item[], revision: Revision): void {
@@ -106,7 +110,11 @@ export class Sync {
   #admit(item: Item): void {
     const key = keyOf(item)
     const known = this.#good.get(key)
-    if (known?.modRevision === item.modRevision) return
+    // The revision alone would not do: where the data was replaced, another value may have the same.
+    if (known?.modRevision === item.modRevision && isDeepStrictEqual(known.value, item.value)) {
+      this.#rejected.delete(key)
+      return
+    }
     const reason = checkResource(item.kind, item.value, this.#options.env.plugins)
     if (reason === undefined) {
       this.#good.set(key, item)
@@ -132,12 +140,28 @@ export class Sync {
       )
       return
     }
-    void this.#retire(previous)
+    this.#retire(previous)
+    this.#forgetRoutes(previous, this.#current)
     this.#options.applied(this.#latest, [...this.#rejected.values()])
   }
 
-  async #retire(snapshot: Snapshot): Promise<void> {
-    for (const error of await snapshot.retire()) this.#log.error({ err: error }, 'plugin could not be closed')
+  /** Series of routes that are gone go with them. A request of such a route that is still in flight counts once more. */
+  #forgetRoutes(before: Snapshot, now: Snapshot): void {
+    const { metrics } = this.#options.env
+    const names = new Set(now.routes.values())
+    for (const [id, name] of before.routes) {
+      if (now.routes.has(id)) continue
+      metrics.forget(['route', 'route_id'], id)
+      if (name !== undefined && !names.has(name)) metrics.forget(['route', 'route_id'], name)
+    }
+  }
+
+  #retire(snapshot: Snapshot): void {
+    const retired = snapshot.retire().then(errors => {
+      this.#retiring.delete(retired)
+      for (const error of errors) this.#log.error({ err: error }, 'plugin could not be closed')
+    })
+    this.#retiring.add(retired)
   }
 
   #lost(error: Error): void {

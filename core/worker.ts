@@ -25,7 +25,10 @@ const port = parentPort!
 const send = (message: ToMain) => port.postMessage(message)
 
 const log = openLog(settings.log.level, settings.log.file)
-const metrics = new MetricsWriter({ publish: series => send({ type: 'series', series }) })
+const metrics = new MetricsWriter({
+  publish: series => send({ type: 'series', series }),
+  withdraw: series => send({ type: 'no_series', series }),
+})
 const transport = new Transport()
 const book = new HoldBook(metrics)
 const overload = new Overload(settings.overload, metrics)

@@ -1,5 +1,5 @@
 // Main's side of metrics: sums the series of all workers and prints them as Prometheus text 0.0.4; writes no series.
-import type { MetricType, SeriesDefinition } from './metrics.ts'
+import type { MetricType, SeriesDefinition, SeriesName } from './metrics.ts'
 
 /** Content-Type of what `print` returns. */
 export const PROMETHEUS_TEXT = 'text/plain; version=0.0.4; charset=utf-8'
@@ -60,6 +60,20 @@ export class MetricsReader {
     series.parts.push({ worker, memory, slot })
   }
 
+  /** A worker's series is no more. What workers that are gone had counted in it goes with its last living part. */
+  remove(worker: WorkerId, { name, labels }: SeriesName): void {
+    const family = this.#families.get(this.#fullName(name))
+    const key = render(labels)
+    const series = family?.series.get(key)
+    if (series === undefined) return
+    series.parts = series.parts.filter(part => part.worker !== worker)
+    if (series.parts.length === 0) family?.series.delete(key)
+  }
+
+  #fullName(name: string): string {
+    return name.startsWith('sluice_') ? name : this.#prefix + name
+  }
+
   /** The worker is gone and writes no more: what it counted stays, what was live in it is not. */
   removeWorker(worker: WorkerId): void {
     for (const family of this.#families.values()) {
@@ -90,7 +104,7 @@ export class MetricsReader {
   }
 
   #family({ name, help, type, labels, buckets }: SeriesDefinition): Family {
-    const full = name.startsWith('sluice_') ? name : this.#prefix + name
+    const full = this.#fullName(name)
     const labelNames = labels.map(([label]) => label).join()
     const known = this.#families.get(full)
     if (known === undefined) {

@@ -1,9 +1,11 @@
 // A worker's side of metrics: series in shared memory that only this thread writes; knows neither main nor the text format.
-import type { Counter, Histogram, LiveGauge, Metrics, MetricType, SeriesDefinition } from './metrics.ts'
+import type { Counter, Histogram, LiveGauge, Metrics, MetricType, SeriesDefinition, SeriesName } from './metrics.ts'
 
 export interface MetricsWriterOptions {
   /** Tells the reader of a new series, once. */
   publish(definition: SeriesDefinition): void
+  /** Tells it that a series is no more. */
+  withdraw?(series: SeriesName): void
   /** Label sets per family; what comes later is counted as `other`. */
   maxSeries?: number
 }
@@ -42,15 +44,19 @@ interface LiveCells extends Cells {
 
 export class MetricsWriter implements Metrics {
   readonly #publish: (definition: SeriesDefinition) => void
+  readonly #withdraw: NonNullable<MetricsWriterOptions['withdraw']>
   readonly #maxSeries: number
   readonly #families = new Map<string, Family<Cells>>()
+  /** Places of series that are no more, by their size, zeroed. */
+  readonly #free = new Map<number, Cells[]>()
   readonly #overflow: Counter
   readonly #chosen = new Map<string, Set<string>>()
   #chunk: Float64Array = new Float64Array(0)
   #used = 0
 
-  constructor({ publish, maxSeries = 10_000 }: MetricsWriterOptions) {
+  constructor({ publish, withdraw = () => {}, maxSeries = 10_000 }: MetricsWriterOptions) {
     this.#publish = publish
+    this.#withdraw = withdraw
     this.#maxSeries = maxSeries
     this.#overflow = this.counter(
       'sluice_metric_series_overflow_total',
@@ -66,6 +72,41 @@ export class MetricsWriter implements Metrics {
     if (known.size >= MAX_CHOSEN) return OTHER
     known.add(value)
     return value
+  }
+
+  forget(labels: readonly string[], value: string): void {
+    for (const family of this.#families.values()) {
+      for (const label of labels) {
+        const at = family.labels.indexOf(label)
+        if (at >= 0 && family.root !== undefined) this.#prune(family, family.root, { at, value, path: [] })
+      }
+    }
+  }
+
+  /** Removes the series below `node`, to which `path` leads, that have `value` as label `at`; true when nothing is left. */
+  #prune(
+    family: Family<Cells>,
+    node: Branch<Cells> | Cells,
+    { at, value, path }: { at: number; value: string; path: readonly string[] },
+  ): boolean {
+    if (path.length === family.labels.length) return this.#release(family, node as Cells, path)
+    const branch = node as Branch<Cells>
+    for (const [label, below] of branch) {
+      if (path.length === at && label !== value) continue
+      if (this.#prune(family, below, { at, value, path: [...path, label] })) branch.delete(label)
+    }
+    return branch.size === 0 && path.length > 0
+  }
+
+  #release(family: Family<Cells>, cells: Cells & Partial<LiveCells>, values: readonly string[]): boolean {
+    if (cells.members !== undefined && cells.members.size > 0) return false
+    const { memory, slot } = cells
+    const size = sizeOf(family)
+    this.#withdraw({ name: family.name, labels: family.labels.map((label, at) => [label, values[at]!] as const) })
+    memory.fill(0, slot, slot + size)
+    this.#free.set(size, [...(this.#free.get(size) ?? []), { memory, slot }])
+    family.size--
+    return true
   }
 
   /** `add` throws RangeError for a negative number or none: a sum that has swallowed one is lost for ever. */
@@ -155,20 +196,30 @@ export class MetricsWriter implements Metrics {
     return family.other
   }
 
-  #allocate(family: Family<Cells>, values: readonly string[]): Cells {
-    // A histogram has its buckets, the one without bound, and the sum; its count is the sum of the buckets.
-    const size = family.buckets === undefined ? 1 : family.buckets.length + 2
+  #place(size: number): Cells {
+    const freed = this.#free.get(size)?.pop()
+    if (freed !== undefined) return freed
     if (this.#used + size > this.#chunk.length) {
       this.#chunk = new Float64Array(new SharedArrayBuffer(Math.max(CHUNK, size) * Float64Array.BYTES_PER_ELEMENT))
       this.#used = 0
     }
     const cells = { memory: this.#chunk, slot: this.#used }
     this.#used += size
+    return cells
+  }
+
+  #allocate(family: Family<Cells>, values: readonly string[]): Cells {
+    const cells = this.#place(sizeOf(family))
     const { name, help, type, labels, buckets } = family
     const pairs = labels.map((label, at) => [label, values[at]!] as const)
     this.#publish({ name, help, type, labels: pairs, buckets, ...cells })
     return cells
   }
+}
+
+/** A histogram has its buckets, the one without bound, and the sum; its count is the sum of the buckets. */
+function sizeOf({ buckets }: Family<Cells>): number {
+  return buckets === undefined ? 1 : buckets.length + 2
 }
 
 function planted<T>(node: Branch<T> | T | undefined, values: readonly string[], series: T): Branch<T> | T {

@@ -3,6 +3,9 @@
 export type MetricType = 'counter' | 'gauge' | 'histogram'
 
 /** Tells the reader, once per series, where its numbers stand: `memory[slot]`; a histogram has its buckets, then sum. */
+/** Which series, among those of one worker. */
+export type SeriesName = Pick<SeriesDefinition, 'name' | 'labels'>
+
 export interface SeriesDefinition {
   name: string
   help: string
@@ -34,4 +37,6 @@ export interface Metrics {
   liveGauge(name: string, help: string, labels: readonly string[]): LiveGauge
   /** A label value that clients choose: itself for the first hundred different ones of its kind, then `other`. */
   bounded(kind: string, value: string): string
+  /** Drops every series in which one of these labels has this value: what it names is gone. Live gauges stay while live. */
+  forget(labels: readonly string[], value: string): void
 }

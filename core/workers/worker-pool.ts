@@ -127,6 +127,7 @@ export class WorkerPool {
       settings: this.#settings,
       cursors: this.#cursors,
       source,
+      noSeries: name => reader.remove(id, name),
       series: definition => {
         try {
           reader.add(id, definition)

@@ -46,7 +46,10 @@ export interface TestGateway {
 export async function startGateway(options: GatewayOptionsForTest = {}): Promise<TestGateway> {
   const log = options.log ?? silent
   const reader = new MetricsReader()
-  const metrics = new MetricsWriter({ publish: series => reader.add('test', series) })
+  const metrics = new MetricsWriter({
+    publish: series => reader.add('test', series),
+    withdraw: series => reader.remove('test', series),
+  })
   const transport = new Transport()
   const book = new HoldBook(metrics)
   let revision = 1

@@ -210,4 +210,30 @@ describe('prometheus', () => {
     assert.match(gateway.scrape(), /^apisix_http_status\{code="499",route="r1"/m)
     assert.match(gateway.scrape(), /^apisix_bandwidth\{type="egress".*\} 0$/m)
   })
+
+  it('forgets a route with the route', async () => {
+    await configure({ prometheus: {} })
+    assert.match(await page(), /route="r1"/)
+    await gateway.put({ routes: { r1: null } })
+    assert.ok(!gateway.scrape().includes('route="r1"'))
+  })
+
+  it('gives a hundred models that clients make up a label, and the rest one together', async () => {
+    await configure({
+      prometheus: {},
+      'ai-proxy': { provider: 'openai-compatible', auth: {}, override: { endpoint: 'http://127.0.0.1:1/x' } },
+    })
+    for (let model = 0; model < 105; model++) {
+      const answer = await fetch(`${gateway.url}/v1/x`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ model: `made-up-${model}`, messages: [] }),
+      })
+      await answer.text()
+    }
+    await until(() => gateway.gateway.inFlight === 0, 'all have logged')
+    const models = new Set([...gateway.scrape().matchAll(/request_llm_model="([^"]*)"/g)].map(([, model]) => model))
+    assert.equal(models.size, 101)
+    assert.ok(models.has('other'))
+  })
 })

@@ -251,3 +251,55 @@ describe('a metrics writer', () => {
     )
   })
 })
+
+describe('metrics of what is gone', () => {
+  function pair() {
+    const reader = new MetricsReader()
+    const metrics = new MetricsWriter({
+      publish: series => reader.add(1, series),
+      withdraw: series => reader.remove(1, series),
+    })
+    return { reader, metrics }
+  }
+
+  it('are forgotten by label and value, and nothing else is', () => {
+    const { reader, metrics } = pair()
+    const requests = metrics.counter('requests', 'Requests', ['code', 'route'])
+    const latency = metrics.histogram('latency', 'Latency', ['route', 'type'], [1, 2])
+    requests.add(['200', 'a'])
+    requests.add(['200', 'b'])
+    requests.add(['500', 'a'])
+    requests.add(['a', 'b'])
+    latency.observe(['a', 'x'], 1)
+    latency.observe(['b', 'x'], 1)
+    metrics.forget(['route', 'route_id'], 'a')
+    const page = reader.print()
+    assert.ok(!page.includes('route="a"'), page)
+    assert.match(page, /apisix_requests\{code="200",route="b"\} 1/)
+    assert.match(page, /apisix_requests\{code="a",route="b"\} 1/)
+    assert.match(page, /apisix_latency_count\{route="b",type="x"\} 1/)
+  })
+
+  it('begin at zero when what they name comes back, whoever had their place meanwhile', () => {
+    const { reader, metrics } = pair()
+    const requests = metrics.counter('requests', 'Requests', ['route'])
+    requests.add(['a'], 5)
+    metrics.forget(['route'], 'a')
+    requests.add(['c'], 2)
+    requests.add(['a'])
+    assert.match(reader.print(), /route="a"\} 1/)
+    assert.match(reader.print(), /route="c"\} 2/)
+  })
+
+  it('stay while something is live in them', () => {
+    const { reader, metrics } = pair()
+    const live = metrics.liveGauge('live', 'Live', ['route'])
+    const leave = live.enter(['a'])
+    metrics.forget(['route'], 'a')
+    assert.match(reader.print(), /route="a"\} 1/)
+    leave()
+    assert.match(reader.print(), /route="a"\} 0/)
+    metrics.forget(['route'], 'a')
+    assert.equal(reader.print(), '')
+  })
+})
