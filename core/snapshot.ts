@@ -40,6 +40,12 @@ interface Use {
   config: Readonly<Record<string, unknown>>
 }
 
+/** What routes refer to, by id. */
+interface Named {
+  services: ReadonlyMap<string, Item>
+  upstreams: ReadonlyMap<string, Item>
+}
+
 // Plans of (route, consumer) pairs that are kept; a pair that fell out is merged again.
 const MAX_CONSUMER_PLANS = 10_000
 const noPlugins: Attached = new Map()
@@ -158,13 +164,25 @@ export class Snapshot implements ConsumerIndex, Surroundings {
     return uses
   }
 
-  #addRoute(item: Item, named: { services: ReadonlyMap<string, Item>; upstreams: ReadonlyMap<string, Item> }): void {
+  #addRoute(item: Item, named: Named): void {
+    const { service_id, upstream_id, upstream } = item.value
+    const serviceItem = service_id === undefined ? undefined : named.services.get(String(service_id))
+    const at = upstream === undefined ? (upstream_id ?? serviceItem?.value.upstream_id) : upstream_id
+    const upstreamItem = at === undefined ? undefined : named.upstreams.get(String(at))
+    const made = this.#parts.carryGroup(`route ${item.id}`, [item, serviceItem, upstreamItem], () =>
+      this.#makeRoute(item, serviceItem, named.upstreams),
+    )
+    if (made === undefined) return
+    this.routes.set(item.id, made.identity.name)
+    this.#router.add(made.pattern, new ServedRoute(this, made.identity, made))
+  }
+
+  /** What of a route depends on nothing but itself, its service and its upstream; undefined for one that is off. */
+  #makeRoute(item: Item, serviceItem: Item | undefined, upstreams: ReadonlyMap<string, Item>) {
     const { id } = item
     const route = this.#prepared('routes', item)
-    if (route.status === 0) return
-    this.routes.set(id, route.name)
-    const serviceId = route.service_id === undefined ? undefined : String(route.service_id)
-    const serviceItem = serviceId === undefined ? undefined : named.services.get(serviceId)
+    if (route.status === 0) return undefined
+    const serviceId = route.service_id
     const service = serviceItem && this.#prepared('services', serviceItem)
     const orphan = serviceId !== undefined && service === undefined
     const uses = new Map<string, Use>()
@@ -176,20 +194,15 @@ export class Snapshot implements ConsumerIndex, Surroundings {
         uses.set(name, { owner: { kind: 'route', id }, config })
     }
     const hosts = route.hosts ?? (route.host === undefined ? (service?.hosts ?? []) : [route.host])
-    this.#router.add(
-      { uris: route.uris ?? [route.uri!], hosts, priority: route.priority ?? 0 },
-      new ServedRoute(
-        this,
-        { id, name: route.name, service: service && { id: serviceId!, name: service.name } },
-        {
-          plugins: this.#instances(uses),
-          upstream: orphan
-            ? refuse(404, `service ${serviceId} of the route does not exist`)
-            : this.#upstream(id, route, { id: serviceId ?? '', service }, named.upstreams),
-          accepts: conditions(route),
-        },
-      ),
-    )
+    return {
+      pattern: { uris: route.uris ?? [route.uri!], hosts, priority: route.priority ?? 0 },
+      identity: { id, name: route.name, service: service && { id: serviceId!, name: service.name } },
+      plugins: this.#instances(uses),
+      upstream: orphan
+        ? refuse(404, `service ${serviceId} of the route does not exist`)
+        : this.#upstream(id, route, { id: serviceId ?? '', service }, upstreams),
+      accepts: conditions(route),
+    }
   }
 
   /** Whole-object precedence: the route's before the service's, an id before an inline object (facts core 1.5). */
