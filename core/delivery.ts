@@ -4,7 +4,7 @@ import type { Context } from './context.ts'
 import { GatewayError } from './errors.ts'
 import type { Logger } from './observe/log.ts'
 import type { Step } from './pipeline.ts'
-import type { Filter, Reply, Sink, Source } from './reply.ts'
+import type { Filter, Sink, Source } from './reply.ts'
 
 export interface DeliveryLimits {
   /** Milliseconds a client may refuse to read before its connection is closed; 0 means for ever. */
@@ -33,22 +33,26 @@ export async function deliver(
   filters: Step<Filter>[],
   surroundings: Surroundings,
 ): Promise<void> {
-  const answer = ctx.reply!
-  const { headers, body } = answer
+  const { status, headers, body } = ctx.reply!
+  const head = ctx.request.method === 'HEAD'
+  // These have no body, whatever a plugin gave them, and 204 no length either (RFC 9110 8.6).
+  const bodiless = status === 204 || status === 304
+  if (status === 204) headers.delete('content-length')
   if (body === null || Buffer.isBuffer(body)) {
-    const bytes =
-      body === null && filters.length === 0 ? null : await filterWhole(ctx, body ?? nothing, filters, surroundings)
-    if (bytes !== null && bytes.length > 0) headers.set('Content-Length', String(bytes.length))
-    else if (!mayLackLength(ctx, answer)) headers.set('Content-Length', '0')
-    response.writeHead(answer.status, headers.raw)
-    if (bytes !== null && ctx.request.method !== 'HEAD') ctx.bodyBytesSent = bytes.length
-    response.end(bytes ?? undefined)
+    const none = bodiless || (body === null && filters.length === 0)
+    const bytes = none ? nothing : await filterWhole(ctx, body ?? nothing, filters, surroundings)
+    const unmeasured = bodiless || (head && headers.has('content-length'))
+    if (bytes.length > 0 || !unmeasured) headers.set('Content-Length', String(bytes.length))
+    response.writeHead(status, headers.raw)
+    if (!head) ctx.bodyBytesSent = bytes.length
+    response.end(bytes)
+    waitForReader(ctx, response, surroundings.limits)
     return
   }
   if (filters.length > 0) headers.delete('content-length')
-  response.writeHead(answer.status, headers.raw)
+  response.writeHead(status, headers.raw)
   const sink = new ResponseSink(ctx, response, surroundings.limits)
-  if (filters.length > 0) {
+  if (filters.length > 0 && !head && !bodiless) {
     const chain = new FilterSink(ctx, body, { filters, surroundings, next: sink })
     sink.flow = chain
     body.pipe(chain)
@@ -69,10 +73,20 @@ export function breakOff(response: ServerResponse): void {
   response.destroy()
 }
 
-/** HEAD and 304 speak of the length of a body they do not have; 204 and 1xx must not (RFC 9110 8.6). */
-function mayLackLength(ctx: Context, { status, headers }: Reply): boolean {
-  return status === 204 || status === 304 || (ctx.request.method === 'HEAD' && headers.has('content-length'))
+/** After the end: what is left leaves as the client reads. node:http tells when for so long nothing of it has. */
+function waitForReader(ctx: Context, response: ServerResponse, { sendTimeout }: DeliveryLimits): void {
+  if (sendTimeout === 0 || response.writableLength === 0) return
+  response.setTimeout(sendTimeout, () => fail(ctx, response, notRead()))
 }
+
+/** A body that broke must not look whole: the connection is closed under it. */
+function fail(ctx: Context, response: ServerResponse, error: Error): void {
+  ctx.error ??= error
+  ctx.ending ??= 'broken'
+  breakOff(response)
+}
+
+const notRead = () => new GatewayError(408, 'send_timeout', 'the client did not read the response')
 
 async function filterWhole(
   ctx: Context,
@@ -125,7 +139,9 @@ class ResponseSink implements Sink {
     this.flow?.pause()
     if (this.#limits.sendTimeout > 0) {
       this.#waiting = setTimeout(() => {
-        this.fail(new GatewayError(408, 'send_timeout', 'the client did not read the response'))
+        // Its turn has not come yet: others that the client has asked for are before it.
+        if (this.#response.socket === null) this.#waiting?.refresh()
+        else this.fail(notRead())
       }, this.#limits.sendTimeout)
     }
     this.#response.once('drain', () => {
@@ -138,13 +154,13 @@ class ResponseSink implements Sink {
   end(): void {
     this.wrote = true
     this.#response.end()
+    // There is no `drain` any more.
+    clearTimeout(this.#waiting)
+    waitForReader(this.#ctx, this.#response, this.#limits)
   }
 
-  /** A body that broke must not look whole: the connection is closed under it. */
   fail(error: Error): void {
-    this.#ctx.error ??= error
-    this.#ctx.ending ??= 'broken'
-    breakOff(this.#response)
+    fail(this.#ctx, this.#response, error)
   }
 }
 

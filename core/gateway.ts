@@ -92,7 +92,11 @@ export class Gateway {
 /** A request that could not be understood still gets a context, so that it is answered and logged like any other. */
 function understand(message: IncomingMessage): { request: Request; refused: GatewayError | undefined } {
   try {
-    return { request: new Request(message), refused: undefined }
+    const request = new Request(message)
+    // RFC 9112 3.2
+    const hostless = message.httpVersion === '1.1' && !request.headers.has('host')
+    const refused = hostless ? new GatewayError(400, 'bad_host', '400 Bad Request: no Host') : undefined
+    return { request, refused }
   } catch (error) {
     message.url = '/'
     message.rawHeaders = message.rawHeaders.filter((_, at, raw) => raw[at - (at % 2)]!.toLowerCase() !== 'host')

@@ -63,7 +63,8 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       connectionsCheckingInterval: CHECK_HEADS_MS,
       requestTimeout: limits.requestTimeout,
       keepAliveTimeout: limits.keepAliveTimeout,
-      requireHostHeader: true,
+      // The gateway refuses such a request itself, and so it is logged like any other.
+      requireHostHeader: false,
       // Upgrades are not served: such a request is one like any other, and what follows it on the connection too.
       shouldUpgradeCallback: () => false,
     },

@@ -219,7 +219,8 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#ended) return
+    // undici answers a `resume` with an empty chunk when nothing has come yet: a sink that pauses for each would spin.
+    if (this.#ended || chunk.length === 0) return
     this.#attempt.bytesReceived += chunk.length
     if (this.#phase === 'idle' || this.#call.marksContent) this.#activeAt = performance.now()
     else this.#enter('idle')

@@ -447,6 +447,31 @@ describe('an exchange', () => {
     body.cancel(new Error('enough'))
   })
 
+  it('says nothing when there is nothing, however often its reader pauses and goes on', async () => {
+    upstream.script = async received => {
+      await received.write('one')
+      await until(() => chunks.length > 0, 'it was read')
+      await received.write('two')
+      await until(() => chunks.length > 1, 'it was read')
+      received.response.end()
+    }
+    const chunks: string[] = []
+    const { body } = await exchange()
+    const over = Promise.withResolvers<void>()
+    body.pipe({
+      write(chunk) {
+        chunks.push(chunk.toString())
+        body.pause()
+        // At once, before anything else can come: a bound keeps a loop from lasting for ever.
+        if (chunks.length < 100) queueMicrotask(() => body.resume())
+      },
+      end: over.resolve,
+      fail: over.reject,
+    })
+    await over.promise
+    assert.deepEqual(chunks, ['one', 'two'])
+  })
+
   it('sends no more of an upload than the upstream takes', async () => {
     const received: Socket[] = []
     const server: Server = createServer({ pauseOnConnect: true }, socket => void received.push(socket))
