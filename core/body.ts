@@ -87,6 +87,7 @@ export class RequestBody {
    * when it stops sending.
    */
   async bytes(max: number): Promise<Buffer> {
+    this.gather(max)
     if (this.#bytes === undefined) {
       if (this.#broken !== undefined) throw this.#broken
       const declared = this.declaredLength
@@ -96,6 +97,20 @@ export class RequestBody {
     }
     if (this.#bytes.length > max) throw new BodyTooLarge(this.#bytes.length, max)
     return this.#bytes
+  }
+
+  /**
+   * Takes a body of at most `max` bytes into memory if all of it has come already, as most bodies have that came with their
+   * head: for a quarter of a request's cost less than as a stream, and it can be sent again.
+   */
+  gather(max: number): void {
+    const { declaredLength } = this
+    if (declaredLength === undefined || declaredLength > Math.min(max, this.#max)) return
+    const untouched = this.#bytes === undefined && this.#reading === undefined && this.#upload === undefined
+    if (!untouched || this.#message.readableLength !== declaredLength) return
+    this.#room(declaredLength)
+    this.#bytes = this.#message.read() as Buffer
+    this.#received = declaredLength
   }
 
   /** The body parsed as JSON, once per request; whoever wants to change it clones it. Throws BodyNotJson too. */

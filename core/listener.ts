@@ -133,10 +133,10 @@ const LINGER_MS = 1_000
 
 /** One log line, one count, one answer if the connection can still take it. */
 function refuse(error: Partial<NodeJS.ErrnoException>, socket: Socket, options: ListenerOptions): void {
-  // It was refused before, and what it goes on to send is still listened to.
+  // It is gone, or it was refused before and goes on sending.
   if (!socket.writable) return
-  // It left. If a request of its was under way, that logs itself.
-  if (error.syscall !== undefined || error.code === 'HPE_INVALID_EOF_STATE') {
+  // It left in the middle. If a request of its was under way, that logs itself.
+  if (error.code === 'HPE_INVALID_EOF_STATE') {
     socket.destroy()
     return
   }

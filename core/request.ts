@@ -75,12 +75,13 @@ export class Request {
 }
 
 // Stricter than nginx in what may follow the host, which is a port or nothing.
-const AUTHORITY = /^(?!.*\.\.)(\[[\da-f:.]+\]|[^\s/:@[\]]+?)\.?(?::\d*)?$/
+const AUTHORITY = /^(\[[\da-f:.]+\]|[^\s/:@[\]]+)(?::\d*)?$/
 
 /** nginx's `$host`: lower-case, without port and without the dot at the end that stands for the root of all names. */
 function hostOf(authority: string): string {
-  const host = AUTHORITY.exec(authority.toLowerCase())?.[1]
-  if (host === undefined) throw new GatewayError(400, 'bad_host', '400 Bad Request: Host is no host')
+  const named = AUTHORITY.exec(authority.toLowerCase())?.[1] ?? ''
+  const host = named.endsWith('.') ? named.slice(0, -1) : named
+  if (host === '' || named.includes('..')) throw new GatewayError(400, 'bad_host', '400 Bad Request: Host is no host')
   return host
 }
 
@@ -93,9 +94,12 @@ const KEPT_OPTIONS = new Set(['close', 'keep-alive', 'upgrade', 'host', 'content
 function dropNamed(headers: HeaderList): void {
   const values = headers.all('connection')
   if (values.length === 0 || (values.length === 1 && /^(?:keep-alive|close)$/i.test(values[0]!))) return
-  const options = values.flatMap(value => value.toLowerCase().split(',')).map(option => option.trim())
-  const kept = options.filter(option => KEPT_OPTIONS.has(option))
-  for (const option of options) if (!KEPT_OPTIONS.has(option)) headers.delete(option)
+  const options = new Set(values.flatMap(value => value.toLowerCase().split(',')).map(option => option.trim()))
+  const kept = [...options].filter(option => KEPT_OPTIONS.has(option))
+  for (const option of kept) options.delete(option)
+  // One pass, however many are named: both lists are the client's.
+  const { raw } = headers
+  headers.raw = raw.filter((_, at) => !options.has(raw[at - (at % 2)]!.toLowerCase()))
   headers.set('Connection', kept.join(', '))
 }
 
