@@ -203,7 +203,7 @@ const DROP_WITHIN_MS = 5_000
 export function dropRest(message: IncomingMessage): void {
   if (message.complete || message.destroyed) return
   let left = MAX_DROPPED
-  const timer = setTimeout(() => message.destroy(), DROP_WITHIN_MS)
+  const timer = setTimeout(() => message.destroy(), DROP_WITHIN_MS).unref()
   message.once('close', () => clearTimeout(timer)).once('end', () => clearTimeout(timer))
   message.on('data', (chunk: Buffer) => {
     left -= chunk.length

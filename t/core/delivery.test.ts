@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { connect, type Socket } from 'node:net'
 import type { Context } from '../../core/context.ts'
 import { plugin } from '../../core/plugin.ts'
-import { type Filter, type Reply, reply } from '../../core/reply.ts'
+import { type Filter, type Reply, reply, type Source } from '../../core/reply.ts'
 import { startGateway, type TestGateway } from '../helpers/gateway.ts'
 import { type Journal, openJournal } from '../helpers/journal.ts'
 import { connectRaw, type RawClient } from '../helpers/raw-client.ts'
@@ -324,6 +324,20 @@ describe('an answer', () => {
       // The last dot is for the end, which every filter sees as an empty chunk.
       assert.equal(unchunk(body).replaceAll('.', ''), 'ONETWOTHREE')
       assert.ok(unchunk(body).endsWith('.'))
+    })
+
+    it('goes through them in order also when all of it comes at once', async () => {
+      const body: Source = {
+        pipe(sink) {
+          for (const text of ['one', 'two', 'three']) sink.write(Buffer.from(text))
+          sink.end()
+        },
+        pause() {},
+        resume() {},
+        cancel() {},
+      }
+      await start({ answers: () => ({ ...reply(200), body }), filters: [late, () => upper] })
+      assert.equal(unchunk((await answered()).body), 'ONE.TWO.THREE..')
     })
 
     it('tells each of them once that it ends, and takes what they add then', async () => {

@@ -125,7 +125,7 @@ describe('a request', () => {
       it(`while uploading, ${how}, ends at the upstream and logs 499 once`, async () => {
         upstream.script = () => {}
         const client = await connect()
-        client.write('PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\npart')
+        client.write('PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\npart')
         const received = await upstream.request(0)
         leave(client)
         await received.closed
@@ -167,6 +167,21 @@ describe('a request', () => {
         journal.lines.filter(({ level }) => level === 'error').map(({ fields }) => [fields.plugin, fields.route]),
         [['never', 'r']],
       )
+    })
+
+    it('while a hook works that returns after the grace is logged once', async () => {
+      await restart(
+        { plugins: [waiter], limits: { turnGrace: 20 } },
+        {
+          routes: { r: { uri: '/*', plugins: { waiter: { returns: 60 } }, upstream: { nodes: { '127.0.0.1:1': 1 } } } },
+        },
+      )
+      const client = await connect()
+      client.write(GET)
+      await until(() => gateway.book.totals().waiting?.live === 1, 'the hook waits')
+      client.close()
+      await until(() => gateway.book.totals().waiting?.opened === 2, 'the hook has returned')
+      await nothingIsLeft(1)
     })
 
     it('with requests of its own still waiting behind the first ends them all', async () => {
@@ -227,7 +242,7 @@ describe('a request', () => {
       const client = await connect()
       client.write(get('/1') + get('/2') + get('/3'))
       await until(
-        () => upstream.received.some(({ target, response }) => target === '/2' && response.closed),
+        () => journal.begun.some(({ request, ending }) => request.path === '/2' && ending === 'broken'),
         'it broke',
       )
       first.resolve()
@@ -426,8 +441,10 @@ describe('a request', () => {
       assert.equal(await field(), undefined)
       upstream.script = received => received.json(404, {})
       assert.equal(await field(), undefined)
-      upstream.script = received => received.json(503, {})
-      assert.deepEqual(await field(), ['503'])
+      for (const status of [500, 503]) {
+        upstream.script = received => received.json(status, {})
+        assert.deepEqual(await field(), [`${status}`])
+      }
       upstream.script = received => received.reset()
       assert.deepEqual(await field(), ['502'])
     })
@@ -499,16 +516,19 @@ function parse(received: string): { status: number; fields: Map<string, string[]
   return { status: Number(line!.split(' ')[1]), fields, body }
 }
 
-/** Waits in access for as long as the client does. */
+/** Waits in access for as long as the client does, and `returns` milliseconds longer; takes something before and after. */
 const waiter = plugin({
   name: 'waiter',
   priority: 1,
   version: 0.1,
-  schema: { type: 'object' },
-  setup: () => ({
-    access(ctx) {
+  schema: { type: 'object', properties: { returns: { type: 'integer' } } },
+  setup: ({ returns }) => ({
+    async access(ctx) {
       ctx.hold('waiting', () => {})
-      return new Promise<void>(resolve => void ctx.onAbort(() => resolve()))
+      await new Promise<void>(resolve => void ctx.onAbort(() => resolve()))
+      if (returns === undefined) return
+      await new Promise(resolve => setTimeout(resolve, returns))
+      ctx.hold('waiting', () => {})
     },
   }),
 })

@@ -137,17 +137,21 @@ describe('a listener', () => {
     assert.deepEqual([counted, lines().length], [['400'], 1])
   })
 
-  it('counts no client that just leaves, idle, in a head or in a response', async () => {
-    upstream.script = received => received.write('part')
-    const [idle, inHead, inResponse] = [await client(), await client(), await client()]
-    inHead.write('GET / HTTP/1.1\r\nHo')
-    inResponse.write(GET)
-    await inResponse.reads('part')
-    for (const leaving of clients) leaving.reset()
-    await until(() => journal.entries.length === 1, 'the request has logged')
-    assert.ok(idle.closed && inHead.closed)
-    assert.deepEqual([counted, lines()], [[], []])
-  })
+  for (const [how, leave] of [
+    ['by a reset', leaving => leaving.reset()],
+    ['by closing', leaving => leaving.socket.end()],
+  ] as [string, (leaving: RawClient) => void][])
+    it(`counts no client that just leaves ${how}, idle, in a head or in a response`, async () => {
+      upstream.script = received => received.write('part')
+      const [idle, inHead, inResponse] = [await client(), await client(), await client()]
+      inHead.write('GET / HTTP/1.1\r\nHo')
+      inResponse.write(GET)
+      await inResponse.reads('part')
+      for (const leaving of clients) leave(leaving)
+      await until(() => journal.entries.length === 1, 'the request has logged')
+      await until(() => idle.closed && inHead.closed, 'they are gone')
+      assert.deepEqual([counted, lines()], [[], []])
+    })
 
   it('never puts a refusal into a response that is under way', async () => {
     upstream.script = async received => {

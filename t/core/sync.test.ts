@@ -319,18 +319,25 @@ describe('sync', () => {
       const used = sync.current
       used.enter()
       used.enter()
+      let other = used
       for (const as of ['two', 'three', 'four']) {
         source.put('routes', '1', route(as))
         await revision(source.revision)
         await serving(`/${as}`)
+        if (as === 'two') {
+          other = sync.current
+          other.enter()
+        }
       }
       await until(() => steps.includes('-three'), 'those nobody uses are closed')
-      assert.ok(!steps.includes('-one'))
+      assert.ok(!steps.includes('-one') && !steps.includes('-two'))
       used.leave()
       await new Promise(setImmediate)
       assert.ok(!steps.includes('-one'))
       used.leave()
       await until(() => steps.includes('-one'), 'it is closed')
+      other.leave()
+      await until(() => steps.includes('-two'), 'it is closed')
       assert.ok(!steps.includes('-four'))
     })
 

@@ -25,17 +25,21 @@ export interface Line {
 export interface Journal {
   /** Attach it to a global rule, so that it sees every request. */
   plugin: Plugin
+  /** Requests in the order in which they began. */
+  begun: Context[]
   entries: Entry[]
   log: Logger
   lines: Line[]
 }
 
 export function openJournal(): Journal {
+  const begun: Context[] = []
   const entries: Entry[] = []
   const lines: Line[] = []
   const keep = (level: keyof Logger) => (fields: object, message: string) =>
     void lines.push({ level, fields: fields as Line['fields'], message })
   return {
+    begun,
     entries,
     lines,
     log: { debug: keep('debug'), info: keep('info'), warn: keep('warn'), error: keep('error') },
@@ -45,6 +49,7 @@ export function openJournal(): Journal {
       version: 0.1,
       schema: { type: 'object' },
       setup: () => ({
+        rewrite: ctx => void begun.push(ctx),
         log(ctx) {
           const { error } = ctx
           entries.push({

@@ -129,10 +129,11 @@ describe('a plain upstream', () => {
       }
       await to([first.port, second.port])
       const client = await connectRaw(gateway.port)
-      client.write('PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\npart')
+      client.write('PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\npart')
       const received = await first.request(0)
       received.cut()
       await client.reads('HTTP/1.1 502 ')
+      await client.reads('X-APISIX-Upstream-Status: 502\r\n')
       assert.equal(second.received.length, 0)
       client.close()
     })

@@ -80,8 +80,14 @@ describe('round robin', () => {
   it('never picks a node of weight 0, and nothing when all are', () => {
     assert.equal(new RoundRobin(nodesOf([0, 0]), from(0)).pick(none), undefined)
     assert.equal(new RoundRobin([], from(5)).pick(none), undefined)
-    const nodes = nodesOf([0, 3, 0])
-    assert.deepEqual(count(nodes, new RoundRobin(nodes, from(0)), 9), [0, 9, 0])
+    for (const weights of [
+      [0, 3, 0],
+      [0, 1_000_003, 0],
+      [0, 1_000_003, 500_009],
+    ]) {
+      const nodes = nodesOf(weights)
+      assert.equal(count(nodes, new RoundRobin(nodes, from(0)), 3_000)[0], 0)
+    }
   })
 
   it('skips what has been tried, until every live node has been', () => {
