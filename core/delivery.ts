@@ -4,6 +4,7 @@ import type { Context } from './context.ts'
 import { GatewayError } from './errors.ts'
 import type { Logger } from './observe/log.ts'
 import type { Step } from './pipeline.ts'
+import type { Awaitable } from './plugin.ts'
 import type { Filter, Sink, Source } from './reply.ts'
 
 export interface DeliveryLimits {
@@ -26,28 +27,35 @@ interface Flow {
 
 const nothing = Buffer.alloc(0)
 
-/** Writes the head and everything of the body to the client. Resolves nothing: the response's `close` tells the end. */
-export async function deliver(
+/**
+ * Writes the head and everything of the body to the client. The response's `close` tells the end; a promise comes back only
+ * when filters are asked for a whole body first.
+ */
+export function deliver(
   ctx: Context,
   response: ServerResponse,
   filters: Step<Filter>[],
   surroundings: Surroundings,
-): Promise<void> {
-  const { status, headers, body } = ctx.reply!
+): Awaitable<void> {
+  const { status, headers, body, source } = ctx.reply!
   const head = ctx.request.method === 'HEAD'
   // These have no body, whatever a plugin gave them, and 204 no length either (RFC 9110 8.6).
   const bodiless = status === 204 || status === 304
   if (status === 204) headers.delete('content-length')
   if (body === null || Buffer.isBuffer(body)) {
-    const none = bodiless || (body === null && filters.length === 0)
-    const bytes = none ? nothing : await filterWhole(ctx, body ?? nothing, filters, surroundings)
-    const unmeasured = bodiless || (head && headers.has('content-length'))
-    if (bytes.length > 0 || !unmeasured) headers.set('Content-Length', String(bytes.length))
-    response.writeHead(status, headers.raw)
-    if (!head) ctx.bodyBytesSent = bytes.length
-    response.end(bytes)
-    waitForReader(ctx, response, surroundings.limits)
-    return
+    // What an upstream says to HEAD is about a body that it has not sent.
+    const silent = bodiless || (head && source === 'upstream')
+    const finish = (bytes: Buffer) => {
+      const told = silent || (bytes.length === 0 && head && headers.has('content-length'))
+      if (!told) headers.set('Content-Length', String(bytes.length))
+      response.writeHead(status, headers.raw)
+      if (!head) ctx.bodyBytesSent = bytes.length
+      response.end(bytes)
+      waitForReader(ctx, response, surroundings.limits)
+    }
+    if (silent) return finish(nothing)
+    if (filters.length === 0) return finish(body ?? nothing)
+    return filterWhole(ctx, body ?? nothing, filters, surroundings).then(finish)
   }
   if (filters.length > 0) headers.delete('content-length')
   response.writeHead(status, headers.raw)
@@ -62,6 +70,7 @@ export async function deliver(
   }
   // Nothing was there yet to send the head along with: the client learns at once that the upstream has answered.
   if (!sink.wrote && !response.writableEnded) response.flushHeaders()
+  return undefined
 }
 
 /**
@@ -88,6 +97,7 @@ function fail(ctx: Context, response: ServerResponse, error: Error): void {
 
 const notRead = () => new GatewayError(408, 'send_timeout', 'the client did not read the response')
 
+/** A body that is there already, through the filters: for them it is one chunk and the end. */
 async function filterWhole(
   ctx: Context,
   body: Buffer,
@@ -96,12 +106,18 @@ async function filterWhole(
 ): Promise<Buffer> {
   let bytes = body
   for (const step of filters) {
-    try {
+    const filtered = async (chunk: Buffer, last: boolean) => {
       enter(step)
-      bytes = (await step.hook(bytes, true)) ?? bytes
-    } catch (error) {
-      reportFilter(ctx, log, step.plugin, error)
+      try {
+        return (await step.hook(chunk, last)) ?? chunk
+      } catch (error) {
+        reportFilter(ctx, log, step.plugin, error)
+        return chunk
+      }
     }
+    const changed = bytes.length === 0 ? bytes : await filtered(bytes, false)
+    const added = await filtered(nothing, true)
+    bytes = added.length === 0 ? changed : Buffer.concat([changed, added])
   }
   return bytes
 }

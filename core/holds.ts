@@ -1,5 +1,6 @@
 // What requests take and must give back: each hold ends exactly once, and the books prove it; knows no request.
 import type { Metrics } from './observe/metrics.ts'
+import { type Listed, Roster } from './roster.ts'
 
 export type HoldEnd = 'settled' | 'released'
 
@@ -17,7 +18,7 @@ interface Account {
   opened: number
   settled: number
   released: number
-  readonly live: Set<Hold>
+  readonly live: Roster<OpenHold>
   /** The same numbers for whoever scrapes. */
   count(what: 'opened' | HoldEnd): void
   readonly enter: () => () => void
@@ -61,7 +62,7 @@ export class HoldBook {
       opened: 0,
       settled: 0,
       released: 0,
-      live: new Set(),
+      live: new Roster(),
       count: what => counters[what].add(labels),
       enter: () => live.enter(labels),
     }
@@ -77,7 +78,8 @@ export class HoldBook {
   }
 }
 
-class OpenHold implements Hold {
+class OpenHold implements Hold, Listed {
+  place = -1
   readonly kind: string
   readonly #account: Account
   readonly #give: (end: HoldEnd, actual: number | undefined) => void
@@ -89,7 +91,7 @@ class OpenHold implements Hold {
   }
 
   get open(): boolean {
-    return this.#account.live.has(this)
+    return this.place >= 0
   }
 
   settle(actual?: number): void {

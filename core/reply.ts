@@ -27,9 +27,8 @@ export interface Reply {
 }
 
 /**
- * Changes a body on its way out, one instance per request. Called for every chunk with `last` false and once at the end
- * with an empty chunk and `last` true (a body that is whole already comes as one chunk with `last` true).
- * Returns what goes out instead; nothing returned means the chunk as it is.
+ * Changes a body on its way out, one instance per request. Called for every chunk with `last` false, and once at the end
+ * with an empty chunk and `last` true. Returns what goes out instead; nothing returned means the chunk as it is.
  */
 export type Filter = (chunk: Buffer, last: boolean) => Buffer | void | Promise<Buffer | void>
 

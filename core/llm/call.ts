@@ -148,7 +148,8 @@ class Attempt {
       body.cancel(error)
       throw error
     }
-    const raw = await readAll(body, max, tooLarge)
+    const raw = body.whole() ?? (await readAll(body, max, tooLarge))
+    if (raw.length > max) throw tooLarge()
     this.#ctx.buffer(raw.length)
     const bytes = await decodeContent(raw, headers.get('content-encoding'), max).catch(cause => {
       if ((cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge()

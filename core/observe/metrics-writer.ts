@@ -39,7 +39,8 @@ interface Cells {
 }
 
 interface LiveCells extends Cells {
-  readonly members: Set<() => void>
+  /** How many have entered and not left: each leaves once. */
+  members: number
 }
 
 export class MetricsWriter implements Metrics {
@@ -99,7 +100,7 @@ export class MetricsWriter implements Metrics {
   }
 
   #release(family: Family<Cells>, cells: Cells & Partial<LiveCells>, values: readonly string[]): boolean {
-    if (cells.members !== undefined && cells.members.size > 0) return false
+    if ((cells.members ?? 0) > 0) return false
     const { memory, slot } = cells
     const size = sizeOf(family)
     this.#withdraw({ name: family.name, labels: family.labels.map((label, at) => [label, values[at]!] as const) })
@@ -142,14 +143,15 @@ export class MetricsWriter implements Metrics {
     const family = this.#family<LiveCells>({ name, help, type: 'gauge', labels, buckets: undefined })
     return {
       enter: values => {
-        const { memory, slot, members } = this.#find(family, values, cells => ({ ...cells, members: new Set() }))
-        const leave = () => {
-          members.delete(leave)
-          memory[slot] = members.size
+        const series = this.#find(family, values, cells => ({ ...cells, members: 0 }))
+        const { memory, slot } = series
+        memory[slot] = ++series.members
+        let inside = true
+        return () => {
+          if (!inside) return
+          inside = false
+          memory[slot] = --series.members
         }
-        members.add(leave)
-        memory[slot] = members.size
-        return leave
       },
     }
   }

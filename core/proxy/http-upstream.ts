@@ -123,7 +123,7 @@ export class HttpUpstream implements Upstream {
   }
 
   #reply({ status, headers, body }: Answer): Reply {
-    return { status, headers: endToEnd(headers), body, source: 'upstream' }
+    return { status, headers: endToEnd(headers), body: body.whole() ?? body, source: 'upstream' }
   }
 }
 

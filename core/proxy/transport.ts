@@ -42,6 +42,11 @@ export interface Call {
 
 /** The body of an answer as it comes from the socket. */
 export interface AnswerBody extends Source {
+  /**
+   * The whole body, if all of it has come already, as most answers do that come with their head: for a good part of a
+   * request's cost less than as a stream. Nothing is left to be piped then. Undefined when it must be piped.
+   */
+  whole(): Buffer | undefined
   /** Stops the first-content clock; from here on idle counts. */
   contentSeen(): void
 }
@@ -59,6 +64,8 @@ const MAX_RESPONSE_HEAD = 64 * 1024
 const KEEP_ALIVE_MS = 4_000
 const KEEP_ALIVE_MAX_MS = 25_000
 const DEFAULT_CONNECT_MS = 60_000
+// When so much of a body has come before anybody reads it, the upstream waits.
+const MAX_AHEAD = 16 * 1024
 // Pools of origins that are no longer asked for are closed when there are more than this.
 const MAX_POOLS = 4_096
 
@@ -171,6 +178,7 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
   #error: Error | undefined
   #sink: Sink | undefined
   #queue: Buffer[] = []
+  #queued = 0
   #queueDone = false
 
   constructor(
@@ -224,11 +232,13 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
     this.#attempt.bytesReceived += chunk.length
     if (this.#phase === 'idle' || this.#call.marksContent) this.#activeAt = performance.now()
     else this.#enter('idle')
-    if (this.#sink !== undefined) this.#sink.write(chunk)
-    else {
-      this.#queue.push(chunk)
-      this.pause()
+    if (this.#sink !== undefined) {
+      this.#sink.write(chunk)
+      return
     }
+    this.#queue.push(chunk)
+    this.#queued += chunk.length
+    if (this.#queued >= MAX_AHEAD) this.pause()
   }
 
   onResponseEnd(): void {
@@ -243,15 +253,22 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
 
   // --- the reader's side ---------------------------------------------------------------------------------------------
 
+  whole(): Buffer | undefined {
+    if (!this.#queueDone) return undefined
+    const [first] = this.#queue
+    return this.#queue.length === 1 ? first : Buffer.concat(this.#queue)
+  }
+
   pipe(sink: Sink): void {
     this.#sink = sink
     const queued = this.#queue
+    const waited = this.#paused
     this.#queue = []
     this.#paused = false
     for (const chunk of queued) sink.write(chunk)
     if (this.#queueDone) sink.end()
     else if (this.#error !== undefined) sink.fail(this.#error)
-    else if (!this.#paused && queued.length > 0) this.resume()
+    else if (waited && !this.#paused) this.resume()
   }
 
   #paused = false
@@ -276,7 +293,7 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
   }
 
   contentSeen(): void {
-    if (this.#phase === 'firstContent') this.#enter('idle')
+    if (this.#phase === 'firstContent' && !this.#ended) this.#enter('idle')
   }
 
   // --- ends ----------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ describe('an answer', () => {
   let gateway: TestGateway | undefined
   let journal: Journal
   let clients: { close(): void }[]
+  let latest: RawClient | undefined
 
   beforeEach(async () => {
     upstream = await startUpstream()
@@ -80,6 +81,7 @@ describe('an answer', () => {
   async function ask(head = GET): Promise<RawClient> {
     const client = await connectRaw(gateway!.port)
     clients.push(client)
+    latest = client
     client.write(head)
     return client
   }
@@ -297,9 +299,11 @@ describe('an answer', () => {
         return Buffer.concat([chunk, Buffer.from('.')])
       }
     }
+    /** The upstream's answer: the head, and when the client has that, text by text. */
     const pieces = (...texts: string[]) => {
       upstream.script = async received => {
-        received.response.writeHead(200, { 'Content-Length': texts.join('').length })
+        received.response.writeHead(200, { 'Content-Length': texts.join('').length }).flushHeaders()
+        await until(() => latest!.received.includes('\r\n\r\n'), 'the head')
         for (const text of texts) {
           await received.write(text)
           await turn()
@@ -429,24 +433,24 @@ describe('an answer', () => {
       assert.equal(asked, before)
     })
 
-    it('that is whole already passes as one last chunk, and has the length they gave it', async () => {
-      const seen: boolean[] = []
+    it('that is whole already passes as one chunk and the end, and has the length they gave it', async () => {
+      const seen: string[] = []
       await start({
         answers: () => reply(200, 'whole', { 'Content-Length': '5' }),
         filters: [
           () => (chunk, last) => {
-            seen.push(last)
-            return Buffer.concat([chunk, Buffer.from('r')])
+            seen.push(`${chunk}${last}`)
+            return Buffer.concat([chunk, Buffer.from(last ? '!' : 'r')])
           },
-          () => async chunk => upper(chunk, true),
+          () => async (chunk, last) => upper(chunk, last),
         ],
       })
       const { head, body } = await answered()
-      assert.equal(body, 'WHOLER')
-      assert.match(head, /Content-Length: 6/)
-      assert.deepEqual(seen, [true])
+      assert.equal(body, 'WHOLER!')
+      assert.match(head, /Content-Length: 7/)
+      assert.deepEqual(seen, ['wholefalse', 'true'])
       await logged()
-      assert.equal(journal.entries[0]!.bytes, 6)
+      assert.equal(journal.entries[0]!.bytes, 7)
     })
 
     it('that is empty can be given a body', async () => {

@@ -14,6 +14,7 @@ class Provider implements AnswerBody {
   cancelled: Error | undefined
   content = 0
 
+  whole(): undefined {}
   pipe(sink: Sink): void {
     this.sink = sink
   }
