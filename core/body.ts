@@ -87,7 +87,11 @@ export class RequestBody {
    * when it stops sending.
    */
   async bytes(max: number): Promise<Buffer> {
-    this.gather(max)
+    if (this.#bytes === undefined) {
+      // What came with the head node:http hands over when whoever heard of the head has returned: one hop is enough.
+      await undefined
+      this.#gather(Math.min(max, this.#max))
+    }
     if (this.#bytes === undefined) {
       if (this.#broken !== undefined) throw this.#broken
       const declared = this.declaredLength
@@ -99,15 +103,12 @@ export class RequestBody {
     return this.#bytes
   }
 
-  /**
-   * Takes a body of at most `max` bytes into memory if all of it has come already, as most bodies have that came with their
-   * head: for a quarter of a request's cost less than as a stream, and it can be sent again.
-   */
-  gather(max: number): void {
+  /** Takes a body of which all has come already, as of most that came with their head, without the cost of a stream. */
+  #gather(max: number): void {
     const { declaredLength } = this
-    if (declaredLength === undefined || declaredLength > Math.min(max, this.#max)) return
     const untouched = this.#bytes === undefined && this.#reading === undefined && this.#upload === undefined
-    if (!untouched || this.#message.readableLength !== declaredLength) return
+    if (!untouched || declaredLength === undefined || declaredLength > max) return
+    if (this.#message.readableLength !== declaredLength) return
     this.#room(declaredLength)
     this.#bytes = this.#message.read() as Buffer
     this.#received = declaredLength
