@@ -6,7 +6,7 @@ import {
   type Bodies,
   checkLogFormat,
   compileLogFormat,
-  defaultEntry,
+  defaultLine,
   type Entry,
   formatAsksFor,
   identity,
@@ -116,19 +116,18 @@ export default plugin({
       }
     }
 
-    function entryOf(ctx: Context, bodies: Bodies): Entry | undefined {
+    function lineOf(ctx: Context, bodies: Bodies, llm: Entry): string | undefined {
       const get = lookup(ctx, bodies)
       if (matches.length > 0 && !matches.some(expr => expr.test(get))) return undefined
-      if (format !== undefined) return { ...format(get), ...identity(ctx) }
-      const entry = defaultEntry(ctx, bodies)
-      return { ...entry, ...extra?.(get), ...entry }
+      if (format !== undefined) return JSON.stringify({ ...format(get), ...identity(ctx), ...llm })
+      return defaultLine(ctx, bodies, extra === undefined ? llm : { ...extra(get), ...llm })
     }
 
     function write(ctx: Context, response: LoggedBody | undefined, llm: Entry): void {
-      const entry = entryOf(ctx, { request: kept.get(ctx)?.request, response })
-      if (entry === undefined) return
+      const line = lineOf(ctx, { request: kept.get(ctx)?.request, response }, llm)
+      if (line === undefined) return
       file ??= openLineFile(config.path!, { log, now, lost })
-      file.write(JSON.stringify({ ...entry, ...llm }))
+      file.write(line)
     }
 
     function record(ctx: Context): void | Promise<void> {

@@ -39,7 +39,9 @@ export function redacted<T>(ctx: Context, values: Iterable<readonly [string, T]>
 
 /** The query as the client sent it, with secret values replaced. */
 export function redactedSearch(ctx: Context): string {
-  return ctx.request.search.replace(/([^&=]+)=([^&]*)/g, (pair, name: string) =>
+  const { search } = ctx.request
+  if (search === '') return ''
+  return search.replace(/([^&=]+)=([^&]*)/g, (pair, name: string) =>
     isCredential(ctx, decoded(name)) ? `${name}=${REDACTED}` : pair,
   )
 }

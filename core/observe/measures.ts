@@ -32,7 +32,10 @@ export function responseSize(ctx: Context): number {
 }
 
 function headSize(headers: HeaderList): number {
-  return headers.raw.reduce((size, text) => size + text.length + 2, 2)
+  // A loop: it is run several times a request, and a closure for each field costs three times as much.
+  let size = 2
+  for (const text of headers.raw) size += text.length + 2
+  return size
 }
 
 /** Who made the response (facts core 1.8): `nginx` means that an upstream was asked and no response header came. */
