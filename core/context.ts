@@ -79,6 +79,8 @@ export function slot<T>(): Slot<T> {
   }
 }
 
+type AbortListener = (reason: Error) => void
+
 /** Tell the upstream who asks: username, credential, the consumer's own id (facts core 1.5). */
 export const IDENTITY_FIELDS = ['X-Consumer-Username', 'X-Credential-Identifier', 'X-Consumer-Custom-ID'] as const
 
@@ -114,7 +116,7 @@ export class Context {
   #id: string | undefined
   #abort: AbortController | undefined
   #aborted: Error | undefined
-  #listeners: Set<(reason: Error) => void> | undefined
+  readonly #listeners: AbortListener[] = []
 
   constructor(
     request: Request,
@@ -151,26 +153,23 @@ export class Context {
     return this.#abort.signal
   }
 
-  /** Calls `listener` once when the request is given up, at once if it already is. Returns how to stop listening. */
-  onAbort(listener: (reason: Error) => void): () => void {
-    if (this.#aborted !== undefined) {
-      listener(this.#aborted)
-      return () => {}
-    }
-    this.#listeners ??= new Set()
-    const listeners = this.#listeners
-    listeners.add(listener)
-    return () => listeners.delete(listener)
+  /** Calls `listener` once when the request is given up, at once if it already is; `offAbort` takes it back. */
+  onAbort(listener: AbortListener): void {
+    if (this.#aborted === undefined) this.#listeners.push(listener)
+    else listener(this.#aborted)
+  }
+
+  offAbort(listener: AbortListener): void {
+    const at = this.#listeners.indexOf(listener)
+    if (at >= 0) this.#listeners.splice(at, 1)
   }
 
   /** Gives the request up. The kernel calls this; the first reason stays. Errors of listeners are returned, not thrown. */
   abort(reason: Error): unknown[] {
     if (this.#aborted !== undefined) return []
     this.#aborted = reason
-    const listeners = this.#listeners ?? []
-    this.#listeners = undefined
     const errors: unknown[] = []
-    for (const listener of listeners) {
+    for (let listener = this.#listeners.shift(); listener !== undefined; listener = this.#listeners.shift()) {
       try {
         listener(reason)
       } catch (error) {
@@ -221,11 +220,15 @@ export class Context {
    */
   identify(consumer: Consumer, credentialId?: string): void {
     this.consumer = consumer
-    const { headers } = this.request
-    for (const [at, value] of [consumer.username, credentialId, consumer.labels.custom_id].entries()) {
-      if (value === undefined) headers.delete(IDENTITY_FIELDS[at]!)
-      else headers.set(IDENTITY_FIELDS[at]!, value)
-    }
+    const [username, credential, customId] = IDENTITY_FIELDS
+    this.#tell(username, consumer.username)
+    this.#tell(credential, credentialId)
+    this.#tell(customId, consumer.labels.custom_id)
+  }
+
+  #tell(field: string, value: string | undefined): void {
+    if (value === undefined) this.request.headers.delete(field)
+    else this.request.headers.set(field, value)
   }
 
   /** Milliseconds since the request began. */

@@ -85,23 +85,8 @@ export class Gateway {
   /** A turn is over; only turns call this. */
   done(turn: Turn): void {
     this.#turns.delete(turn)
-    if (this.#turns.size > 0) return
+    if (this.#turns.size > 0 || this.#idle.length === 0) return
     for (const resolve of this.#idle.splice(0)) resolve()
-  }
-}
-
-/** A request that could not be understood still gets a context, so that it is answered and logged like any other. */
-function understand(message: IncomingMessage): { request: Request; refused: GatewayError | undefined } {
-  try {
-    const request = new Request(message)
-    // RFC 9112 3.2
-    const hostless = message.httpVersion === '1.1' && !request.headers.has('host')
-    const refused = hostless ? new GatewayError(400, 'bad_host', '400 Bad Request: no Host') : undefined
-    return { request, refused }
-  } catch (error) {
-    message.url = '/'
-    message.rawHeaders = message.rawHeaders.filter((_, at, raw) => raw[at - (at % 2)]!.toLowerCase() !== 'host')
-    return { request: new Request(message), refused: error as GatewayError }
   }
 }
 
@@ -135,11 +120,11 @@ class Turn implements Listed {
     this.#snapshot = options.snapshot()
     this.#snapshot.enter()
     this.#plan = this.#snapshot.globalOnly
-    const { request, refused } = understand(message)
+    const request = new Request(message)
     // Who asks is for authentication to say (facts metering 1): what a client claims goes nowhere.
     for (const name of IDENTITY_FIELDS) request.headers.delete(name)
     const body = new RequestBody(message, request.headers, options.limits, bytes => this.#ctx.buffer(bytes))
-    this.#refused = refused ?? body.refused ?? options.overload.refusal(gateway.inFlight)
+    this.#refused = request.refused ?? body.refused ?? options.overload.refusal(gateway.inFlight)
     this.#ctx = new Context(request, body, {
       consumers: this.#snapshot,
       book: options.book,
@@ -148,9 +133,8 @@ class Turn implements Listed {
       tick: performance.now(),
     })
     // `finish` misses broken responses, and a keep-alive socket closes minutes later: `close` of the response is the end.
-    response.once('close', () => this.#onClose())
-    response.on('error', () => {})
-    message.on('error', () => {})
+    response.on('close', () => this.#onClose())
+    response.on('error', ignored)
   }
 
   /** Never rejects. */
@@ -386,6 +370,9 @@ class Turn implements Listed {
     }
   }
 }
+
+/** A broken response closes, which is what we listen for. */
+function ignored(): void {}
 
 /** A plugin of somebody's may return anything. */
 function checked(answer: Reply): Reply {

@@ -20,9 +20,10 @@ export class Request {
   readonly remotePort: number
   readonly serverPort: number
   readonly httpVersion: string
+  /** Why it cannot be served: a target or a Host that no two readers would understand alike. It then asks for `/`. */
+  readonly refused: GatewayError | undefined
   #query: Map<string, string[]> | undefined
 
-  /** Throws GatewayError 400 for a target or a Host that no two readers would understand alike. */
   constructor(message: IncomingMessage) {
     this.method = message.method ?? 'GET'
     this.headers = new HeaderList(message.rawHeaders)
@@ -32,27 +33,19 @@ export class Request {
     this.remoteAddress = remote.startsWith('::ffff:') ? remote.slice(7) : remote
     this.remotePort = socket.remotePort ?? 0
     this.serverPort = socket.localPort ?? 0
-
-    let target = message.url ?? '/'
-    const hosts = this.headers.all('host')
-    if (hosts.length > 1) throw new GatewayError(400, 'bad_host', '400 Bad Request: more than one Host')
-    let authority = hosts[0]
-    if (!target.startsWith('/')) {
-      const absolute = /^https?:\/\/([^/?#]*)(.*)$/i.exec(target)
-      if (absolute === null) throw new GatewayError(400, 'bad_target', '400 Bad Request: unsupported request target')
-      // RFC 9112 3.2.2: the target's host takes the place of the Host field, for whoever comes after us too.
-      authority = absolute[1]!
-      this.headers.set('Host', authority)
-      target = absolute[2]!.startsWith('/') ? absolute[2]! : `/${absolute[2]}`
+    let asked = NOWHERE
+    try {
+      asked = destination(message, this.headers)
+      dropNamed(this.headers)
+    } catch (error) {
+      if (!(error instanceof GatewayError)) throw error
+      this.refused = error
+      this.headers.delete('host')
     }
-    dropNamed(this.headers)
-    this.target = target
-    this.host = authority === undefined ? '' : hostOf(authority)
-    const fragment = target.indexOf('#')
-    const seen = fragment < 0 ? target : target.slice(0, fragment)
-    const question = seen.indexOf('?')
-    this.search = question < 0 ? '' : seen.slice(question + 1)
-    this.path = normalisePath(question < 0 ? seen : seen.slice(0, question))
+    this.target = asked.target
+    this.host = asked.host
+    this.path = asked.path
+    this.search = asked.search
   }
 
   /** First value of a query argument, decoded; undefined when absent. */
@@ -72,6 +65,40 @@ export class Request {
     this.#query = args
     return args
   }
+}
+
+interface Destination {
+  readonly target: string
+  readonly host: string
+  readonly path: string
+  readonly search: string
+}
+
+const NOWHERE: Destination = { target: '/', host: '', path: '/', search: '' }
+
+/** Where a request goes. Throws GatewayError 400 for what no two readers would understand alike. */
+function destination(message: IncomingMessage, headers: HeaderList): Destination {
+  let target = message.url ?? '/'
+  const hosts = headers.all('host')
+  if (hosts.length > 1) throw new GatewayError(400, 'bad_host', '400 Bad Request: more than one Host')
+  // RFC 9112 3.2
+  if (hosts.length === 0 && message.httpVersion === '1.1')
+    throw new GatewayError(400, 'bad_host', '400 Bad Request: no Host')
+  let authority = hosts[0]
+  if (!target.startsWith('/')) {
+    const absolute = /^https?:\/\/([^/?#]*)(.*)$/i.exec(target)
+    if (absolute === null) throw new GatewayError(400, 'bad_target', '400 Bad Request: unsupported request target')
+    // RFC 9112 3.2.2: the target's host takes the place of the Host field, for whoever comes after us too.
+    authority = absolute[1]!
+    headers.set('Host', authority)
+    target = absolute[2]!.startsWith('/') ? absolute[2]! : `/${absolute[2]}`
+  }
+  const host = authority === undefined ? '' : hostOf(authority)
+  const fragment = target.indexOf('#')
+  const seen = fragment < 0 ? target : target.slice(0, fragment)
+  const question = seen.indexOf('?')
+  const search = question < 0 ? '' : seen.slice(question + 1)
+  return { target, host, path: normalisePath(question < 0 ? seen : seen.slice(0, question)), search }
 }
 
 // Stricter than nginx in what may follow the host, which is a port or nothing.

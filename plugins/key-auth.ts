@@ -1,6 +1,6 @@
 // key-auth: a consumer is known by an API key in a header or a query argument (facts core 8.3.1).
 import type { Consumer, Context } from '../core/context.ts'
-import { markCredential } from '../core/observe/credentials.ts'
+import { markCredentials } from '../core/observe/credentials.ts'
 import { plugin } from '../core/plugin.ts'
 import { type Reply, reply } from '../core/reply.ts'
 
@@ -27,12 +27,12 @@ export default plugin({
   credential: config => config.key,
   encrypt: ['key'],
   setup: ({ header, query, hide_credentials, realm, anonymous_consumer }) => {
+    const secrets = new Set([header.toLowerCase(), query.toLowerCase()])
     const refuse = (message: string): Reply =>
       reply(401, { message }, { 'WWW-Authenticate': `apikey realm="${realm}"` })
 
     function identify(ctx: Context): Consumer | Reply {
-      markCredential(ctx, header)
-      markCredential(ctx, query)
+      markCredentials(ctx, secrets)
       const { request } = ctx
       const inHeader = request.headers.get(header)
       const key = inHeader ?? request.query(query)

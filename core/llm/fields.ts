@@ -19,15 +19,11 @@ const NOT_SENT = new Set([
 
 /** The client's fields with the operator's (by lower-case name) laid over them, as a flat list for the transport. */
 export function requestFields(client: HeaderList, overlay: ReadonlyMap<string, string>, keepAlive: boolean): string[] {
-  const ofConnection = client
-    .all('connection')
-    .flatMap(value => value.toLowerCase().split(','))
-    .map(name => name.trim())
+  const { raw } = client
   const sent: string[] = []
-  for (const [name, value] of client) {
-    const key = name.toLowerCase()
-    if (!isSent(key) || overlay.has(key) || ofConnection.includes(key)) continue
-    sent.push(name, value)
+  for (let at = 0; at < raw.length; at += 2) {
+    const key = raw[at]!.toLowerCase()
+    if (isSent(key) && !overlay.has(key)) sent.push(raw[at]!, raw[at + 1]!)
   }
   for (const [name, value] of overlay) if (isSent(name)) sent.push(name, value)
   sent.push('content-type', 'application/json')
@@ -45,6 +41,7 @@ const SHOWN =
 
 export function responseFields(upstream: HeaderList): HeaderList {
   const shown = new HeaderList()
-  for (const [name, value] of upstream) if (SHOWN.test(name)) shown.append(name, value)
+  const { raw } = upstream
+  for (let at = 0; at < raw.length; at += 2) if (SHOWN.test(raw[at]!)) shown.append(raw[at]!, raw[at + 1]!)
   return shown
 }

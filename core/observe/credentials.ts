@@ -16,12 +16,12 @@ const ALWAYS: ReadonlySet<string> = new Set([
   'access_token',
 ])
 
-const marked = slot<Set<string>>()
+const marked = slot<ReadonlySet<string>>()
 
-/** An authentication plugin looks for a secret in the field or argument of this name. */
-export function markCredential(ctx: Context, name: string): void {
-  const names = marked.get(ctx) ?? new Set()
-  marked.set(ctx, names.add(name.toLowerCase()))
+/** An authentication plugin looks for secrets in fields and arguments of these names, which are lower-case. */
+export function markCredentials(ctx: Context, names: ReadonlySet<string>): void {
+  const before = marked.get(ctx)
+  marked.set(ctx, before === undefined ? names : new Set([...before, ...names]))
 }
 
 /** Whether the value of a header field or query argument is to be kept out of logs. */

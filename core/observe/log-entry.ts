@@ -84,12 +84,13 @@ const FEW = 64
 /** Fields by lower-case name, repeated ones joined as HeaderList.toObject does. */
 function fieldsText(ctx: Context, headers: HeaderList): string {
   const names: string[] = []
+  const { raw } = headers
   let text = ''
-  for (const [name, value] of headers) {
-    const lower = name.toLowerCase()
+  for (let at = 0; at < raw.length; at += 2) {
+    const lower = raw[at]!.toLowerCase()
     if (names.length === FEW || names.includes(lower))
       return JSON.stringify(redacted(ctx, Object.entries(headers.toObject())))
-    text += `${names.length === 0 ? '{' : ','}${quoted(lower)}:${isCredential(ctx, lower) ? redactedText : quoted(value)}`
+    text += `${names.length === 0 ? '{' : ','}${quoted(lower)}:${isCredential(ctx, lower) ? redactedText : quoted(raw[at + 1]!)}`
     names.push(lower)
   }
   return names.length === 0 ? '{}' : `${text}}`

@@ -165,7 +165,7 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
   readonly #attempt: Attempt
   readonly #outcome: { resolve: (answer: Answer) => void; reject: (error: Error) => void }
   readonly #started = performance.now()
-  #stopListening: () => void = () => {}
+  readonly #onAbort = (reason: Error): void => this.#fail(reason)
   #controller: Dispatcher.DispatchController | null = null
   #phase: Phase = 'connect'
   #phaseSince = this.#started
@@ -191,7 +191,7 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
     this.#call = call
     this.#attempt = attempt
     this.#outcome = outcome
-    this.#stopListening = ctx.onAbort(reason => this.#fail(reason))
+    ctx.onAbort(this.#onAbort)
     if (!this.#ended) this.#arm()
   }
 
@@ -315,7 +315,7 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
     this.#attempt.responseMs = performance.now() - this.#started
     if (this.#attempt.status === undefined && error instanceof UpstreamError) this.#attempt.status = error.status
     clearTimeout(this.#timer)
-    this.#stopListening()
+    this.#ctx.offAbort(this.#onAbort)
     return true
   }
 

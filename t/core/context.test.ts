@@ -13,9 +13,10 @@ describe('a request that is given up', () => {
     ctx.onAbort(() => {
       throw new Error('bad listener')
     })
-    const stop = ctx.onAbort(() => heard.push('stopped'))
+    const stopped = () => void heard.push('stopped')
+    ctx.onAbort(stopped)
     ctx.onAbort(reason => heard.push(`b ${reason.message}`))
-    stop()
+    ctx.offAbort(stopped)
     assert.equal(ctx.aborted, undefined)
     assert.deepEqual(ctx.abort(gone).map(String), ['Error: bad listener'])
     assert.deepEqual(ctx.abort(new Error('later')), [])
@@ -27,10 +28,11 @@ describe('a request that is given up', () => {
     const ctx = await makeContext()
     ctx.abort(gone)
     let heard: Error | undefined
-    const stop = ctx.onAbort(reason => {
+    const late = (reason: Error) => {
       heard = reason
-    })
-    stop()
+    }
+    ctx.onAbort(late)
+    ctx.offAbort(late)
     assert.equal(heard, gone)
     assert.equal(ctx.signal.aborted, true)
     assert.equal(ctx.signal.reason, gone)
@@ -47,12 +49,14 @@ describe('a request that is given up', () => {
   it('lets a listener stop itself and others while it is told', async () => {
     const ctx = await makeContext()
     const heard: string[] = []
-    const stopFirst = ctx.onAbort(() => {
+    const first = () => {
       heard.push('first')
-      stopFirst()
-      stopLast()
-    })
-    const stopLast = ctx.onAbort(() => heard.push('last'))
+      ctx.offAbort(first)
+      ctx.offAbort(last)
+    }
+    const last = () => void heard.push('last')
+    ctx.onAbort(first)
+    ctx.onAbort(last)
     ctx.abort(gone)
     assert.deepEqual(heard, ['first'])
   })

@@ -7,13 +7,15 @@ import fc from 'fast-check'
 import { GatewayError } from '../../core/errors.ts'
 import { normalisePath, Request } from '../../core/request.ts'
 
-function request(target: string, rawHeaders: string[] = ['Host', 'gateway.test']): Request {
+function request(target: string, rawHeaders: string[] = ['Host', 'gateway.test'], version = '1.1'): Request {
   const message = new IncomingMessage(new Socket())
   message.method = 'GET'
   message.url = target
-  message.httpVersion = '1.1'
+  message.httpVersion = version
   message.rawHeaders = rawHeaders
-  return new Request(message)
+  const made = new Request(message)
+  if (made.refused !== undefined) throw made.refused
+  return made
 }
 
 const refused = (code: string) => (error: unknown) =>
@@ -203,8 +205,9 @@ describe('the host of a request', () => {
     assert.throws(() => request('http://a/', ['Host', 'a', 'host', 'a']), refused('bad_host'))
   })
 
-  it('is empty without a Host field', () => {
-    assert.equal(request('/', []).host, '')
+  it('is refused when there is none in HTTP/1.1, and empty in HTTP/1.0', () => {
+    assert.throws(() => request('/', []), refused('bad_host'))
+    assert.equal(request('/', [], '1.0').host, '')
   })
 })
 
