@@ -1,9 +1,13 @@
 // The Prometheus page: what the workers counted, and what main knows of itself. Reading it touches no worker.
 import { hostname } from 'node:os'
+import { Readable } from 'node:stream'
+import { setImmediate as turnOfLoop } from 'node:timers/promises'
 import type Koa from 'koa'
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { collectDefaultMetrics, Registry } from 'prom-client'
 import type { Logger } from '../core/observe/log.ts'
+import type { Metrics } from '../core/observe/metrics.ts'
 import { type MetricsReader, PROMETHEUS_TEXT } from '../core/observe/metrics-reader.ts'
+import { errorCounter } from '../core/observe/metrics-writer.ts'
 import { openApp, refuse } from './answer.ts'
 
 export interface MetricsExportDeps {
@@ -19,49 +23,49 @@ export interface MetricsExportDeps {
 
 export function metricsExport({ reader, own, uri, revision, log, serverName }: MetricsExportDeps): Koa {
   const app = openApp({ log, serverName })
-  app.use(async ctx => {
+  app.use(ctx => {
     if (ctx.path !== uri) throw refuse(404, 'not found')
     if (ctx.method !== 'GET' && ctx.method !== 'HEAD') throw refuse(405, 'only GET is supported')
     ctx.type = PROMETHEUS_TEXT
-    ctx.body = `${await own.print(revision() ?? 0)}${reader.print()}`
+    ctx.body = ctx.method === 'HEAD' ? '' : Readable.from(page(), { objectMode: false })
   })
+
+  /** With a turn of the loop between the slices, and not faster than it is read. */
+  async function* page(): AsyncIterable<string> {
+    own.serves(revision() ?? 0)
+    yield await own.process()
+    for (const slice of reader.slices()) {
+      yield slice
+      await turnOfLoop()
+    }
+  }
   return app
 }
 
-/** The small families of the main thread. */
+/** What main counts itself, in series of its own. */
 export interface OwnMetrics {
   /** A worker was replaced. */
   replaced(reason: string, plugin: string | undefined): void
-  print(revision: number): Promise<string>
+  /** Every worker serves this revision of the configuration. */
+  serves(revision: number): void
+  /** The text of what is measured of main's thread and of the process. */
+  process(): Promise<string>
 }
 
-/** `prefix` stands before the names of APISIX's families. */
-export function ownMetrics({ prefix, version }: { prefix: string; version: string }): OwnMetrics {
+export function ownMetrics(metrics: Metrics, version: string): OwnMetrics {
   const register = new Registry()
-  const registers = [register]
   collectDefaultMetrics({ register, prefix: 'sluice_main_' })
-  new Gauge({
-    name: `${prefix}node_info`,
-    help: 'Info of this node',
-    labelNames: ['hostname', 'version'],
-    registers,
-  }).set({ hostname: hostname(), version }, 1)
-  const served = new Gauge({
-    name: 'sluice_config_revision',
-    help: 'Revision of the configuration that every worker serves',
-    registers,
-  })
-  const replacements = new Counter({
-    name: 'sluice_worker_replacements_total',
-    help: 'Workers that were replaced, by reason and by the plugin that held them up',
-    labelNames: ['reason', 'plugin'],
-    registers,
-  })
+  metrics.gauge('node_info', 'Which gateway this is', ['hostname', 'version']).of([hostname(), version]).set(1)
+  errorCounter(metrics).add([], 0)
+  const served = metrics.gauge('sluice_config_revision', 'Revision of the configuration that every worker serves', [])
+  const replacements = metrics.counter(
+    'sluice_worker_replacements_total',
+    'Workers that were replaced, by reason and by the plugin that held them up',
+    ['reason', 'plugin'],
+  )
   return {
-    replaced: (reason, plugin = '') => replacements.inc({ reason, plugin }),
-    print(revision) {
-      served.set(revision)
-      return register.metrics()
-    },
+    replaced: (reason, plugin = '') => replacements.add([reason, plugin]),
+    serves: revision => served.of([]).set(revision),
+    process: () => register.metrics(),
   }
 }

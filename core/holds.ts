@@ -1,5 +1,5 @@
 // What requests take and must give back: each hold ends exactly once, and the books prove it; knows no request.
-import type { Metrics } from './observe/metrics.ts'
+import type { CounterSeries, LiveSeries, Metrics } from './observe/metrics.ts'
 import { type Listed, Roster } from './roster.ts'
 
 export type HoldEnd = 'settled' | 'released'
@@ -20,8 +20,7 @@ interface Account {
   released: number
   readonly live: Roster<OpenHold>
   /** The same numbers for whoever scrapes. */
-  count(what: 'opened' | HoldEnd): void
-  readonly enter: () => () => void
+  readonly shown: Record<'opened' | HoldEnd, CounterSeries> & { live: LiveSeries }
 }
 
 /** Books per kind. `opened = settled + released + live` holds at every moment, because `live` is the set itself. */
@@ -41,30 +40,27 @@ export class HoldBook {
       account = this.#newAccount(kind)
       this.#accounts.set(kind, account)
     }
-    const leave = account.enter()
+    const leave = account.shown.live.enter()
     const hold = new OpenHold(kind, account, (end, actual) => {
       leave()
       give(end, actual)
     })
     account.opened++
-    account.count('opened')
+    account.shown.opened.add()
     account.live.add(hold)
     return hold
   }
 
   #newAccount(kind: string): Account {
     const total = (what: 'opened' | HoldEnd) =>
-      this.#metrics.counter(`sluice_holds_${what}_total`, `Holds that were ${what}, by kind`, ['kind'])
-    const counters = { opened: total('opened'), settled: total('settled'), released: total('released') }
+      this.#metrics.counter(`sluice_holds_${what}_total`, `Holds that were ${what}, by kind`, ['kind']).of([kind])
     const live = this.#metrics.liveGauge('sluice_holds_live', 'Holds that have not ended, by kind', ['kind'])
-    const labels = [kind]
     return {
       opened: 0,
       settled: 0,
       released: 0,
       live: new Roster(),
-      count: what => counters[what].add(labels),
-      enter: () => live.enter(labels),
+      shown: { opened: total('opened'), settled: total('settled'), released: total('released'), live: live.of([kind]) },
     }
   }
 
@@ -105,7 +101,7 @@ class OpenHold implements Hold, Listed {
   #end(end: HoldEnd, actual: number | undefined): void {
     if (!this.#account.live.delete(this)) return
     this.#account[end]++
-    this.#account.count(end)
+    this.#account.shown[end].add()
     this.#give(end, actual)
   }
 }

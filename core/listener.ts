@@ -5,6 +5,7 @@ import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
 import type { Gateway } from './gateway.ts'
 import type { Logger } from './observe/log.ts'
 import type { Counter } from './observe/metrics.ts'
+import type { Traffic } from './observe/traffic.ts'
 
 export interface ListenerLimits {
   /** Milliseconds for the whole request head; 408 after it. */
@@ -33,6 +34,7 @@ export interface ListenerOptions {
   log: Logger
   /** Counts requests that could not be parsed, by reason. */
   refused: Counter
+  traffic: Traffic
   /** Others of our threads listen there too. */
   reusePort?: boolean
 }
@@ -53,7 +55,11 @@ const CHECK_HEADS_MS = 1_000
 
 /** Listens. Rejects with the system's error (EADDRINUSE, EACCES) when it cannot. */
 export async function listen(options: ListenerOptions): Promise<Listener> {
-  const { gateway, limits } = options
+  const { gateway, limits, traffic } = options
+  const handle: Gateway['handle'] = (message, response) => {
+    traffic.request()
+    gateway.handle(message, response)
+  }
   const server = createServer(
     {
       noDelay: true,
@@ -68,18 +74,23 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       // Upgrades are not served: such a request is one like any other, and what follows it on the connection too.
       shouldUpgradeCallback: () => false,
     },
-    gateway.handle,
+    handle,
   )
   let open = 0
   server.on('connection', (socket: Socket) => {
     open++
-    socket.once('close', () => open--)
-    if (open > limits.maxConnections) turnAway(socket, options)
+    const taken = open <= limits.maxConnections
+    traffic.opened(taken)
+    socket.once('close', () => {
+      open--
+      traffic.closed()
+    })
+    if (!taken) turnAway(socket, options)
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(error, socket, options))
   server.on('connect', (_message, socket) => refuse({ code: 'CONNECT' }, socket as Socket, options))
   // Other than 100-continue there is none; as in nginx the request is served all the same.
-  server.on('checkExpectation', gateway.handle)
+  server.on('checkExpectation', handle)
   server.listen({ ...options.address, reusePort: options.reusePort ?? false })
   await once(server, 'listening')
   const { address, port } = server.address() as AddressInfo
@@ -142,6 +153,7 @@ function refuse(error: Partial<NodeJS.ErrnoException>, socket: Socket, options: 
   }
   const [status, title] = STATUS[error.code ?? ''] ?? [400, 'Bad Request']
   options.refused.add([String(status)])
+  options.traffic.request()
   // The error carries the raw bytes of the request, credentials included: only its code may be logged.
   options.log.info(
     { code: error.code, status, client: socket.remoteAddress },

@@ -15,8 +15,10 @@ import { Keyring } from './keyring.ts'
 import type { Address } from './listener.ts'
 import { type Logger, openLog } from './observe/log.ts'
 import { MetricsReader } from './observe/metrics-reader.ts'
+import { countOverflow, MetricsWriter } from './observe/metrics-writer.ts'
 import type { Plugin } from './plugin.ts'
 import { reload } from './reload.ts'
+import { RouteNames } from './route-names.ts'
 import { openEmbedded } from './store/embedded.ts'
 import { opened } from './store/opened.ts'
 import type { Store } from './store/store.ts'
@@ -66,8 +68,14 @@ async function start(loaded: LoadedConfig): Promise<void> {
   const store = at(loaded, 'deployment.embedded.path', () => openEmbedded({ path, log }))
   await store.ready()
 
-  const reader = new MetricsReader({ prefix: config.pluginAttr.prometheus.metricPrefix })
-  const own = ownMetrics({ prefix: config.pluginAttr.prometheus.metricPrefix, version })
+  const routes = new RouteNames(store, log)
+  const reader = new MetricsReader({
+    prefix: config.pluginAttr.prometheus.metricPrefix,
+    stays: { labels: ['route', 'route_id'], has: value => routes.has(value) },
+    overflowed: family => countOverflow(metrics, family),
+  })
+  const metrics = new MetricsWriter({ publish: series => reader.add('main', series) })
+  const own = ownMetrics(metrics, version)
   const data = await dataAddresses(loaded)
   const pool = new WorkerPool({
     count: config.nginxConfig.workerProcesses,
@@ -77,7 +85,7 @@ async function start(loaded: LoadedConfig): Promise<void> {
     log,
     stallMs: config.sluice.workerStallMs,
     graceMs: config.nginxConfig.workerShutdownTimeout,
-    names: { plugins: [...plugins.keys()], routes: () => routeIds(store) },
+    names: { plugins: [...plugins.keys()], routes: async () => routes.ids },
     replaced: (reason, plugin) => own.replaced(reason, plugin),
   })
   await pool.start()
@@ -100,6 +108,7 @@ async function start(loaded: LoadedConfig): Promise<void> {
     process.stdout.write(`${signal}: draining; a second signal ends at once\n`)
     await pool.drain(config.nginxConfig.workerShutdownTimeout)
     await Promise.all(servers.map(({ served }) => served.close()))
+    routes.close()
     await store.close()
     process.exit(0)
   }
@@ -141,11 +150,6 @@ async function dataAddresses({ config, where }: LoadedConfig): Promise<Address[]
       throw cannotListen(where(key), error.address, error.code)
     },
   )
-}
-
-async function routeIds(store: Store): Promise<string[]> {
-  const { items } = await store.list()
-  return items.filter(({ kind }) => kind === 'routes').map(({ id }) => id)
 }
 
 interface Parts {

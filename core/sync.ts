@@ -26,6 +26,8 @@ export interface SyncOptions {
 }
 
 const RETRY_MS = 1_000
+/** Labels that name routes, by id or by name. */
+const ROUTE_LABELS = ['route', 'route_id']
 
 /** Keeps `current` equal to the source. Bad items fail alone; the last good configuration serves while the source is away. */
 export class Sync {
@@ -39,6 +41,9 @@ export class Sync {
   #retry: NodeJS.Timeout | undefined
   #unwatch: (() => void) | undefined
   #closed = false
+  /** How many ids and names of routes were forgotten, and how many before the current snapshot. */
+  #forgotten = 0
+  #forgottenBefore = 0
   /** Snapshots that were replaced and still have something to close. */
   readonly #retiring = new Set<Promise<void>>()
 
@@ -80,7 +85,7 @@ export class Sync {
     this.#unwatch?.()
     clearTimeout(this.#retry)
     clearImmediate(this.#building)
-    this.#retire(this.#current)
+    this.#retire(this.#current, this.#forgotten)
     await Promise.all(this.#retiring)
   }
 
@@ -140,26 +145,34 @@ export class Sync {
       )
       return
     }
-    this.#retire(previous)
-    this.#forgetRoutes(previous, this.#current)
+    this.#retire(previous, this.#forgottenBefore)
+    this.#forgetRoutes(previous)
+    this.#forgottenBefore = this.#forgotten
     this.#options.applied(this.#latest, [...this.#rejected.values()])
   }
 
-  /** Series of routes that are gone go with them. A request of such a route that is still in flight counts once more. */
-  #forgetRoutes(before: Snapshot, now: Snapshot): void {
-    const { metrics } = this.#options.env
-    const names = new Set(now.routes.values())
+  /** Series of routes that are gone go with them, and series of names that no route has any more. */
+  #forgetRoutes(before: Snapshot): void {
+    const now = this.#current.routes
+    let names: Set<string | undefined> | undefined
     for (const [id, name] of before.routes) {
-      if (now.routes.has(id)) continue
-      metrics.forget(['route', 'route_id'], id)
-      if (name !== undefined && !names.has(name)) metrics.forget(['route', 'route_id'], name)
+      if (now.has(id) && now.get(id) === name) continue
+      names ??= new Set(now.values())
+      for (const value of [id, name]) {
+        if (value === undefined || now.has(value) || names.has(value)) continue
+        this.#options.env.metrics.forget(ROUTE_LABELS, value)
+        this.#forgotten++
+      }
     }
   }
 
-  #retire(snapshot: Snapshot): void {
+  /** `forgotten` is how many had been when this snapshot was made. */
+  #retire(snapshot: Snapshot, forgotten: number): void {
     const retired = snapshot.retire().then(errors => {
       this.#retiring.delete(retired)
       for (const error of errors) this.#log.error({ err: error }, 'plugin could not be closed')
+      // Its last requests have counted on routes that were gone.
+      if (this.#forgotten > forgotten) this.#forgetRoutes(snapshot)
     })
     this.#retiring.add(retired)
   }

@@ -7,6 +7,7 @@ import { HoldBook } from './holds.ts'
 import { type Listener, listen } from './listener.ts'
 import { openLog } from './observe/log.ts'
 import { MetricsWriter } from './observe/metrics-writer.ts'
+import { Traffic } from './observe/traffic.ts'
 import { Overload } from './overload.ts'
 import { localCursor } from './proxy/balancer/cursor.ts'
 import { Transport } from './proxy/transport.ts'
@@ -32,6 +33,7 @@ const metrics = new MetricsWriter({
 const transport = new Transport()
 const book = new HoldBook(metrics)
 const overload = new Overload(settings.overload, metrics)
+const traffic = new Traffic(metrics)
 const breadcrumb = new Breadcrumb(birth.breadcrumb)
 const cursors = new SharedCursors(birth.cursors, birth.id, { now: Date.now, random: Math.random })
 const feed = new Feed(send)
@@ -79,6 +81,7 @@ setInterval(() => {
   breadcrumb.beat()
   const now = performance.now()
   overload.late(now - lastBeat - BEAT_MS)
+  traffic.show(gateway.inFlight)
   lastBeat = now
 }, BEAT_MS).unref()
 await start()
@@ -88,7 +91,7 @@ async function start(): Promise<void> {
   await sync.start()
   const refused = metrics.counter('sluice_requests_refused_total', 'Requests that could not be parsed', ['status'])
   for (const address of settings.listen) {
-    listeners.push(await listen({ address, gateway, limits: settings.limits, log, refused, reusePort: true }))
+    listeners.push(await listen({ address, gateway, limits: settings.limits, log, refused, traffic, reusePort: true }))
   }
   send({ type: 'listening' })
 }

@@ -184,6 +184,7 @@ export default plugin({
         ctx.upstream = call
         return undefined
       },
+      close: env.metrics.configured('llm_model', config.options?.model ?? ''),
     }
   },
 })

@@ -10,7 +10,9 @@ export function latencyMs(ctx: Context): number {
 /** Milliseconds spent on upstreams, all attempts together; undefined when none was made. */
 export function upstreamMs(ctx: Context): number | undefined {
   if (ctx.attempts.length === 0) return undefined
-  return ctx.attempts.reduce((sum, attempt) => sum + (attempt.responseMs ?? 0), 0)
+  let sum = 0
+  for (const { responseMs } of ctx.attempts) sum += responseMs ?? 0
+  return sum
 }
 
 /** What neither upstream nor client can be blamed for. */
@@ -32,9 +34,9 @@ export function responseSize(ctx: Context): number {
 }
 
 function headSize(headers: HeaderList): number {
-  // A loop: it is run several times a request, and a closure for each field costs three times as much.
+  const { raw } = headers
   let size = 2
-  for (const text of headers.raw) size += text.length + 2
+  for (let at = 0; at < raw.length; at++) size += raw[at]!.length + 2
   return size
 }
 
@@ -44,10 +46,19 @@ export function responseSource(ctx: Context): 'apisix' | 'nginx' | 'upstream' {
   return ctx.attempts.length > 0 && ctx.attempts.every(attempt => attempt.headerMs === undefined) ? 'nginx' : 'apisix'
 }
 
-/** Host and port of the node that was asked last, as configured. */
-export function lastNode(ctx: Context): { host: string; port: string } | undefined {
-  const address = ctx.attempts.at(-1)?.address
-  if (address === undefined) return undefined
+/** `host:port` of the node that was asked last, as configured. */
+export function lastAddress(ctx: Context): string | undefined {
+  return ctx.attempts.at(-1)?.address
+}
+
+/** An address's parts; an empty port where there is none. */
+export function nodeOf(address: string): { host: string; port: string } {
   const colon = address.lastIndexOf(':')
   return colon < 0 ? { host: address, port: '' } : { host: address.slice(0, colon), port: address.slice(colon + 1) }
+}
+
+/** Host and port of the node that was asked last. */
+export function lastNode(ctx: Context): { host: string; port: string } | undefined {
+  const address = lastAddress(ctx)
+  return address === undefined ? undefined : nodeOf(address)
 }

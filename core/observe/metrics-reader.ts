@@ -1,5 +1,5 @@
-// Main's side of metrics: sums the series of all workers and prints them as Prometheus text 0.0.4; writes no series.
-import type { MetricType, SeriesDefinition, SeriesName } from './metrics.ts'
+// Main's side of metrics: sums the series of all writers and prints them as Prometheus text 0.0.4; writes no series.
+import type { MetricType, SeriesDefinition, WithdrawnSeries } from './metrics.ts'
 
 /** Content-Type of what `print` returns. */
 export const PROMETHEUS_TEXT = 'text/plain; version=0.0.4; charset=utf-8'
@@ -7,130 +7,206 @@ export const PROMETHEUS_TEXT = 'text/plain; version=0.0.4; charset=utf-8'
 export interface MetricsReaderOptions {
   /** Stands before every family's name, except those of our own (`sluice_`). */
   prefix?: string
-  /** Label sets per family, over all workers that ever lived; what comes later is counted as `other`. */
+  /** Label sets per family, over all writers that ever lived; what comes later is counted as `other`. */
   maxSeries?: number
+  /** Told when that happens. */
+  overflowed?(family: string): void
+  /** Of series that no writer has any more, those stay whose label, if they have one of these, names what there is. */
+  stays?: { labels: readonly string[]; has(value: string): boolean }
 }
 
-type WorkerId = number | string
+type WriterId = number | string
 
+/** A writer's numbers in a series. */
 interface Part {
-  readonly worker: WorkerId
+  readonly series: Series
   readonly memory: Float64Array
   readonly slot: number
+  readonly lasting: boolean
 }
 
 interface Series {
+  readonly family: Family
   /** `name="value"` pairs, escaped and joined. */
   readonly labels: string
-  /** What workers that are gone had counted. */
-  readonly kept: Float64Array
-  parts: Part[]
+  /** What it stands and falls with when no writer has it. */
+  readonly stands: readonly string[]
+  readonly parts: Set<Part>
+  /** What was counted by writers that have it no more. */
+  kept: Float64Array | undefined
 }
 
 interface Family {
+  readonly name: string
   readonly help: string
   readonly type: MetricType
   readonly labelNames: string
   readonly buckets: readonly number[] | undefined
   readonly series: Map<string, Series>
+  /** The series of what came past the limit. */
+  other: Series | undefined
 }
+
+// About 2 ms and 500 KB: the loop of main also answers the admin API and looks after the workers.
+const LINES_PER_SLICE = 2_500
+const OTHER = 'other'
 
 export class MetricsReader {
   readonly #prefix: string
   readonly #maxSeries: number
+  readonly #overflowed: (family: string) => void
+  readonly #stays: NonNullable<MetricsReaderOptions['stays']>
   readonly #families = new Map<string, Family>()
+  readonly #writers = new Map<WriterId, Map<number, Part>>()
 
-  constructor({ prefix = 'apisix_', maxSeries = 10_000 }: MetricsReaderOptions = {}) {
+  constructor(options: MetricsReaderOptions = {}) {
+    const { prefix = 'apisix_', maxSeries = 10_000, overflowed = () => {} } = options
     this.#prefix = prefix
     this.#maxSeries = maxSeries
+    this.#overflowed = overflowed
+    this.#stays = options.stays ?? { labels: [], has: () => true }
   }
 
-  /** Takes a series that a worker has published. Throws when its family is known with other labels, buckets or type. */
-  add(worker: WorkerId, definition: SeriesDefinition): void {
-    const { memory, slot } = definition
-    const family = this.#family(definition)
-    let labels = render(definition.labels)
-    if (!family.series.has(labels) && family.series.size >= this.#maxSeries)
-      labels = render(definition.labels.map(([name]) => [name, 'other'] as const))
-    let series = family.series.get(labels)
-    if (series === undefined) {
-      series = { labels, kept: new Float64Array(width(family)), parts: [] }
-      family.series.set(labels, series)
+  /** Takes a series that a writer has published. Throws when its family is known with other labels, buckets or type. */
+  add(writer: WriterId, definition: SeriesDefinition): void {
+    const { id, memory, slot, lasting } = definition
+    const series = this.#series(definition)
+    const part = { series, memory, slot, lasting }
+    series.parts.add(part)
+    const parts = this.#writers.get(writer)
+    if (parts === undefined) this.#writers.set(writer, new Map([[id, part]]))
+    else parts.set(id, part)
+  }
+
+  /** A writer has withdrawn a series. What was counted in it goes when no other has it: what it names is gone. */
+  remove(writer: WriterId, { id, last }: WithdrawnSeries): void {
+    const parts = this.#writers.get(writer)
+    const part = parts?.get(id)
+    if (part === undefined) return
+    parts?.delete(id)
+    const { series } = part
+    series.parts.delete(part)
+    // Many share this one: what they have counted is not to shrink.
+    if (series === series.family.other) keep(series, part, last)
+    else if (series.parts.size === 0) drop(series)
+  }
+
+  /** The writer is gone and writes no more: what it counted stays, what was live in it does not. */
+  removeWriter(writer: WriterId): void {
+    for (const part of this.#writers.get(writer)?.values() ?? []) {
+      const { series, memory, slot } = part
+      series.parts.delete(part)
+      keep(series, part, memory.subarray(slot))
+      if (series.parts.size === 0 && series.kept === undefined) drop(series)
     }
-    series.parts.push({ worker, memory, slot })
+    this.#writers.delete(writer)
   }
 
-  /** A worker's series is no more. What workers that are gone had counted in it goes with its last living part. */
-  remove(worker: WorkerId, { name, labels }: SeriesName): void {
-    const family = this.#families.get(this.#fullName(name))
-    const key = render(labels)
-    const series = family?.series.get(key)
-    if (series === undefined) return
-    series.parts = series.parts.filter(part => part.worker !== worker)
-    if (series.parts.length === 0) family?.series.delete(key)
-  }
-
-  #fullName(name: string): string {
-    return name.startsWith('sluice_') ? name : this.#prefix + name
-  }
-
-  /** The worker is gone and writes no more: what it counted stays, what was live in it is not. */
-  removeWorker(worker: WorkerId): void {
-    for (const family of this.#families.values()) {
-      for (const [key, series] of family.series) {
-        const gone = series.parts.filter(part => part.worker === worker)
-        if (gone.length === 0) continue
-        series.parts = series.parts.filter(part => part.worker !== worker)
-        if (family.type !== 'gauge') for (const part of gone) accumulate(series.kept, part)
-        else if (series.parts.length === 0) family.series.delete(key)
-      }
-    }
-  }
-
-  /** All families in the order of their names; those without series are left out. */
+  /** The whole page. */
   print(): string {
-    const lines: string[] = []
-    for (const [name, family] of [...this.#families].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      if (family.series.size === 0) continue
-      lines.push(`# HELP ${name} ${escapeHelp(family.help)}`, `# TYPE ${name} ${family.type}`)
-      for (const series of family.series.values()) {
-        const values = series.kept.slice()
-        for (const part of series.parts) accumulate(values, part)
-        if (family.buckets === undefined) lines.push(line(name, series.labels, values[0]!))
-        else printHistogram(lines, name, { labels: series.labels, buckets: family.buckets, values })
-      }
-    }
-    return lines.length === 0 ? '' : `${lines.join('\n')}\n`
+    return [...this.slices()].join('')
   }
 
-  #family({ name, help, type, labels, buckets }: SeriesDefinition): Family {
-    const full = this.#fullName(name)
+  /**
+   * All families in the order of their names, those without series left out, in pieces that may be printed with pauses
+   * between them: what comes and goes meanwhile is there or not, and each series adds up.
+   */
+  *slices(): IterableIterator<string> {
+    let lines: string[] = []
+    for (const family of [...this.#families.values()].sort((a, b) => (a.name < b.name ? -1 : 1))) {
+      this.#sweep(family)
+      if (family.series.size === 0) continue
+      lines.push(`# HELP ${family.name} ${escapeHelp(family.help)}`, `# TYPE ${family.name} ${family.type}`)
+      const values = new Float64Array(widthOf(family))
+      for (const series of family.series.values()) {
+        sum(series, values)
+        if (family.buckets === undefined) lines.push(line(family.name, series.labels, values[0]!))
+        else printHistogram(lines, series, family.buckets, values)
+        if (lines.length >= LINES_PER_SLICE) {
+          yield `${lines.join('\n')}\n`
+          lines = []
+        }
+      }
+    }
+    if (lines.length > 0) yield `${lines.join('\n')}\n`
+  }
+
+  /** Drops what is only there because writers that are gone have counted it, when what it names is gone too. */
+  #sweep(family: Family): void {
+    for (const series of family.series.values()) {
+      if (series.parts.size === 0 && !series.stands.every(value => this.#stays.has(value))) drop(series)
+    }
+  }
+
+  #series(definition: SeriesDefinition): Series {
+    const family = this.#family(definition)
+    const labels = render(definition.labels)
+    const known = family.series.get(labels)
+    if (known !== undefined) return known
+    if (family.series.size >= this.#maxSeries) this.#sweep(family)
+    if (family.series.size < this.#maxSeries) return open(family, labels, this.#standsWith(definition))
+    this.#overflowed(definition.name)
+    family.other ??= open(family, render(definition.labels.map(([name]) => [name, OTHER] as const)), [])
+    return family.other
+  }
+
+  #standsWith({ labels }: SeriesDefinition): string[] {
+    return labels
+      .filter(([name, value]) => value !== '' && value !== OTHER && this.#stays.labels.includes(name))
+      .map(([, value]) => value)
+  }
+
+  #family({ name: bare, help, type, labels, buckets }: SeriesDefinition): Family {
+    const name = bare.startsWith('sluice_') ? bare : this.#prefix + bare
     const labelNames = labels.map(([label]) => label).join()
-    const known = this.#families.get(full)
+    const known = this.#families.get(name)
     if (known === undefined) {
-      const family: Family = { help, type, labelNames, buckets, series: new Map() }
-      this.#families.set(full, family)
+      const family: Family = { name, help, type, labelNames, buckets, series: new Map(), other: undefined }
+      this.#families.set(name, family)
       return family
     }
     if (known.type !== type || known.labelNames !== labelNames || String(known.buckets) !== String(buckets))
-      throw new Error(`metric ${full} is published twice, differently`)
+      throw new Error(`metric ${name} is published twice, differently`)
     return known
   }
 }
 
-function width(family: Family): number {
-  return family.buckets === undefined ? 1 : family.buckets.length + 2
+function open(family: Family, labels: string, stands: readonly string[]): Series {
+  const known = family.series.get(labels)
+  if (known !== undefined) return known
+  const series: Series = { family, labels, stands, parts: new Set(), kept: undefined }
+  family.series.set(labels, series)
+  return series
 }
 
-function accumulate(into: Float64Array, { memory, slot }: Part): void {
-  for (let at = 0; at < into.length; at++) into[at]! += memory[slot + at]!
+function drop(series: Series): void {
+  const { family } = series
+  family.series.delete(series.labels)
+  if (family.other === series) family.other = undefined
+}
+
+function keep(series: Series, { lasting }: Part, last: Float64Array): void {
+  if (!lasting) return
+  series.kept ??= new Float64Array(widthOf(series.family))
+  for (let at = 0; at < series.kept.length; at++) series.kept[at]! += last[at]!
+}
+
+function sum({ kept, parts }: Series, into: Float64Array): void {
+  if (kept === undefined) into.fill(0)
+  else into.set(kept)
+  for (const { memory, slot } of parts) for (let at = 0; at < into.length; at++) into[at]! += memory[slot + at]!
+}
+
+function widthOf({ buckets }: Pick<Family, 'buckets'>): number {
+  return buckets === undefined ? 1 : buckets.length + 2
 }
 
 /** The count is made of the buckets that were just read, so that a page read while a worker writes still adds up. */
 function printHistogram(
   lines: string[],
-  name: string,
-  { labels, buckets, values }: { labels: string; buckets: readonly number[]; values: Float64Array },
+  { family: { name }, labels }: Series,
+  buckets: readonly number[],
+  values: Float64Array,
 ): void {
   const separator = labels === '' ? '' : ','
   let count = 0

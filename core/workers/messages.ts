@@ -1,7 +1,7 @@
 // What main and a worker thread say to each other; everything here survives structured cloning.
 import type { GatewayOptions } from '../gateway.ts'
 import type { Address, ListenerLimits } from '../listener.ts'
-import type { SeriesDefinition, SeriesName } from '../observe/metrics.ts'
+import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
 import type { OverloadLimits } from '../overload.ts'
 import type { Change, Item, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
@@ -51,6 +51,6 @@ export type ToMain =
   | { type: 'listening' }
   | { type: 'applied'; revision: Revision; rejected: readonly Rejected[] }
   | { type: 'series'; series: SeriesDefinition }
-  | { type: 'no_series'; series: SeriesName }
+  | { type: 'no_series'; series: WithdrawnSeries }
   | { type: 'failing'; message: string; stack: string | undefined }
   | { type: 'drained' }

@@ -127,7 +127,7 @@ export class WorkerPool {
       settings: this.#settings,
       cursors: this.#cursors,
       source,
-      noSeries: name => reader.remove(id, name),
+      noSeries: series => reader.remove(id, series),
       series: definition => {
         try {
           reader.add(id, definition)
@@ -164,7 +164,7 @@ export class WorkerPool {
     })
     void worker.gone.then(ending => {
       SharedCursors.release(this.#cursors, worker.id)
-      this.#options.reader.removeWorker(worker.id)
+      this.#options.reader.removeWriter(worker.id)
       if (seat.worker !== worker || this.#stopping) return
       const reason = reasonOf(ending)
       this.#options.log.error(

@@ -1,6 +1,6 @@
 // A worker thread as main sees it: its configuration feed, what it has applied, its metrics, its end.
 import { Worker } from 'node:worker_threads'
-import type { SeriesDefinition, SeriesName } from '../observe/metrics.ts'
+import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
 import type { ConfigSource, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
 import { breadcrumbMemory } from './breadcrumb.ts'
@@ -13,7 +13,7 @@ export interface WorkerThreadOptions {
   cursors: SharedArrayBuffer
   source: ConfigSource
   series(definition: SeriesDefinition): void
-  noSeries(name: SeriesName): void
+  noSeries(series: WithdrawnSeries): void
 }
 
 /** How a thread ended. */

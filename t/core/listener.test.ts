@@ -4,6 +4,8 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { type Listener, type ListenerLimits, listen } from '../../core/listener.ts'
 import type { Counter } from '../../core/observe/metrics.ts'
+import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
+import { Traffic } from '../../core/observe/traffic.ts'
 import { startGateway, type TestGateway } from '../helpers/gateway.ts'
 import { type Journal, openJournal } from '../helpers/journal.ts'
 import { connectRaw, type RawClient } from '../helpers/raw-client.ts'
@@ -19,6 +21,7 @@ describe('a listener', () => {
   let listener: Listener
   let journal: Journal
   let clients: RawClient[]
+  const traffic = new Traffic(new MetricsWriter({ publish() {} }))
   /** Statuses that were counted. */
   let counted: string[]
 
@@ -59,6 +62,7 @@ describe('a listener', () => {
       },
       log: journal.log,
       refused,
+      traffic,
     })
   }
   async function again(limits: Partial<ListenerLimits>): Promise<void> {
@@ -202,6 +206,7 @@ describe('a listener', () => {
         },
         log: journal.log,
         refused: { add() {} } as unknown as Counter,
+        traffic,
       }),
       { code: 'EADDRINUSE' },
     )

@@ -1,6 +1,7 @@
 // From the store to what is served: bad items, lost watches, absent sources, and instances that outlive their snapshots.
 import assert from 'node:assert/strict'
 import { Agent, get } from 'node:http'
+import { MetricsReader } from '../../core/observe/metrics-reader.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
 import { plugin } from '../../core/plugin.ts'
 import { localCursor } from '../../core/proxy/balancer/cursor.ts'
@@ -62,6 +63,8 @@ const upstream = { nodes: { '127.0.0.1:1': 1 } }
 describe('sync', () => {
   let source: Source
   let sync: Sync
+  let reader: MetricsReader
+  let metrics: MetricsWriter
   let applied: { revision: Revision; rejected: readonly Rejected[] }[]
   /** Which instances were set up and closed, in order. */
   let steps: string[]
@@ -76,7 +79,11 @@ describe('sync', () => {
     steps = []
     closing = {}
     journal.lines.length = 0
-    const metrics = new MetricsWriter({ publish() {} })
+    reader = new MetricsReader()
+    metrics = new MetricsWriter({
+      publish: series => reader.add(1, series),
+      withdraw: series => reader.remove(1, series),
+    })
     sync = new Sync({
       source,
       retryDelay: 5,
@@ -142,6 +149,55 @@ describe('sync', () => {
     source.put('routes', '1', undefined)
     await revision(4)
     assert.deepEqual([await serving('/one'), await serving('/two')], [undefined, '2'])
+  })
+
+  describe('with metrics of routes', () => {
+    const served = async (path: string) => {
+      const { current } = sync
+      const match = current.match(await makeContext({ target: path }))
+      current.enter()
+      const counter = metrics.counter('requests', 'R', ['route'])
+      return { log: () => counter.add([match!.facts.name ?? match!.facts.id]), leave: () => current.leave() }
+    }
+    const counted = () => [...reader.print().matchAll(/route="(\w+)"/g)].map(([, name]) => name).join()
+
+    it('forgets those of a route that is deleted, again when its last request has logged', async () => {
+      source.items = [source.item('routes', 'a', route('one')), source.item('routes', 'b', route('two'))]
+      await sync.start()
+      const request = await served('/one')
+      request.log()
+      const other = await served('/two')
+      other.log()
+      other.leave()
+      assert.equal(counted(), 'a,b')
+      // A later snapshot with the route, which no request of it saw.
+      source.put('routes', 'b', route('three'))
+      await revision(source.revision)
+      source.put('routes', 'a', undefined)
+      await revision(source.revision)
+      assert.equal(counted(), 'b')
+      request.log()
+      assert.equal(counted(), 'b,a')
+      request.leave()
+      await until(() => counted() === 'b', 'it is forgotten for good')
+    })
+
+    it('forgets those by a name that no route has any more', async () => {
+      const named = (name: string, as: string) => ({ ...route(as), name })
+      source.items = [source.item('routes', 'a', named('x', 'one')), source.item('routes', 'b', named('x', 'two'))]
+      await sync.start()
+      for (const path of ['/one', '/two']) {
+        const request = await served(path)
+        request.log()
+        request.leave()
+      }
+      source.put('routes', 'a', named('y', 'one'))
+      await revision(source.revision)
+      assert.equal(counted(), 'x')
+      source.put('routes', 'b', named('y', 'two'))
+      await revision(source.revision)
+      assert.equal(counted(), '')
+    })
   })
 
   it('builds once for all that comes in one turn of the loop', async () => {

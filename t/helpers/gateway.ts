@@ -6,6 +6,7 @@ import { listen } from '../../core/listener.ts'
 import { type Logger, silent } from '../../core/observe/log.ts'
 import { MetricsReader } from '../../core/observe/metrics-reader.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
+import { Traffic } from '../../core/observe/traffic.ts'
 import { Overload, type OverloadLimits } from '../../core/overload.ts'
 import type { Plugin } from '../../core/plugin.ts'
 import { localCursor } from '../../core/proxy/balancer/cursor.ts'
@@ -119,6 +120,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
       maxConnections: options.maxConnections ?? 10_000,
     },
     log,
+    traffic: new Traffic(metrics),
     refused: metrics.counter('sluice_requests_refused_total', 'Requests that could not be parsed', ['status']),
   })
   return {

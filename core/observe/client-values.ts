@@ -1,0 +1,32 @@
+// Which of the values that clients choose become labels: those that are configured, and few others; knows no metric.
+
+// Each combination of label values is a series of up to 20 numbers in every family: what clients choose must stay few.
+const MAX_CHOSEN = 100
+
+/** Values of one kind, such as the models of LLMs. */
+export class ClientValues {
+  /** How many configurations name a value. */
+  readonly #configured = new Map<string, number>()
+  readonly #chosen = new Set<string>()
+
+  /** The value counts as configured until the returned function is called; calling it twice does nothing. */
+  configured(value: string): () => void {
+    this.#configured.set(value, (this.#configured.get(value) ?? 0) + 1)
+    let named = true
+    return () => {
+      if (!named) return
+      named = false
+      const left = this.#configured.get(value)! - 1
+      if (left === 0) this.#configured.delete(value)
+      else this.#configured.set(value, left)
+    }
+  }
+
+  /** The value, or `other` when it is neither configured nor one of the first hundred different ones. */
+  bounded(value: string): string {
+    if (value === '' || this.#chosen.has(value) || this.#configured.has(value)) return value
+    if (this.#chosen.size >= MAX_CHOSEN) return 'other'
+    this.#chosen.add(value)
+    return value
+  }
+}
