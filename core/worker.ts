@@ -97,7 +97,6 @@ async function start(): Promise<void> {
 }
 
 async function drain(order: DrainOrder): Promise<void> {
-  gateway.endKeepAlive()
   const last = setTimeout(() => void gateway.drain(0), order.graceMs)
   await Promise.all(listeners.map(listener => listener.stop(order)))
   clearTimeout(last)

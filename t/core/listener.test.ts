@@ -236,6 +236,25 @@ describe('a listener', () => {
       await stopping
     })
 
+    it('serves connections that it had not accepted yet when others have taken over', async () => {
+      upstream.script = received => received.json(200, {})
+      const sockets = Array.from({ length: 20 }, () => connect(listener.address.port, '127.0.0.1'))
+      let received = ''
+      for (const socket of sockets) {
+        socket.on('error', () => {})
+        socket.on('data', (data: Buffer) => {
+          received += data.toString('latin1')
+        })
+        socket.write(GET)
+      }
+      // They knock in this very turn of the loop, so that none is accepted before the order to stop.
+      await new Promise(resolve => process.nextTick(resolve))
+      const stopping = listener.stop({ graceMs: 5_000, gently: true })
+      await until(() => received.match(/HTTP\/1\.1 200 OK/g)?.length === 20, 'all are served')
+      for (const socket of sockets) socket.destroy()
+      await stopping
+    })
+
     it('cuts what lasts longer than the grace, were it a client that says nothing', async () => {
       const silent: Socket = connect(listener.address.port, '127.0.0.1')
       silent.on('error', () => {})
