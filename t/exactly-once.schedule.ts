@@ -129,7 +129,7 @@ export async function play(plan: Schedule): Promise<void> {
   const gateway = await startGateway({
     plugins: [chaos('chaos-global', ledger), chaos('chaos-route', ledger)],
     log: ledger,
-    limits: { turnGrace: 200 },
+    limits: { turnGrace: 5_000 },
     resources: {
       global_rules: { g: { plugins: { 'chaos-global': plan.global, prometheus: {} } } },
       routes: {

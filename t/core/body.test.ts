@@ -249,7 +249,7 @@ describe('an upload', () => {
   })
 
   it('from a client that falls silent is a 408 and not the upstream’s fault', async () => {
-    await start({ bodyTimeout: 50 })
+    await start({ bodyTimeout: 400 })
     upstream.script = () => {}
     const client = await send(put('Content-Length: 100000', 'begin'))
     const received = await upstream.request(0)

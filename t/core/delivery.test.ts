@@ -211,7 +211,7 @@ describe('an answer', () => {
         setTimeout(() => socket.resume(), read < total / 2 ? 2 : 0)
       })
       socket.resume()
-      await until(() => socket.closed, 'the end', 15_000)
+      await until(() => socket.closed, 'the end')
       assert.ok(read > total && read < total + 1_000, String(read))
       await logged()
       process.off('warning', warned)
@@ -250,25 +250,25 @@ describe('an answer', () => {
   })
 
   it('that is whole already is not cut while the client reads it, however slowly', async () => {
-    await start({ sendTimeout: 150, answers: () => reply(200, Buffer.alloc(25_000_000)) })
+    await start({ sendTimeout: 400, answers: () => reply(200, Buffer.alloc(25_000_000)) })
     const socket = askSlowly()
     const began = performance.now()
     let read = 0
     socket.on('data', chunk => {
       read += chunk.length
       socket.pause()
-      setTimeout(() => socket.resume(), 1)
+      setTimeout(() => socket.resume(), 3)
     })
     socket.resume()
-    await until(() => socket.closed, 'the end', 15_000)
+    await until(() => socket.closed, 'the end')
     assert.ok(read > 25_000_000, String(read))
-    assert.ok(performance.now() - began > 300)
+    assert.ok(performance.now() - began > 800)
     await logged()
     assert.equal(journal.entries[0]!.ending, 'complete')
   })
 
   it('is not cut while it waits for its turn behind another of the same client', async () => {
-    await start({ sendTimeout: 50 })
+    await start({ sendTimeout: 400 })
     const first = Promise.withResolvers<void>()
     upstream.script = async ({ target, response }) => {
       if (target === '/1') await first.promise
@@ -278,7 +278,7 @@ describe('an answer', () => {
       'GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n',
     )
     await upstream.request(1)
-    await new Promise(resolve => setTimeout(resolve, 150))
+    await new Promise(resolve => setTimeout(resolve, 600))
     first.resolve()
     await until(() => client.closed, 'both answers')
     await until(() => journal.entries.length === 2, 'both have logged')

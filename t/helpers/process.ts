@@ -71,7 +71,7 @@ export async function startProcess(
   const [program, ...args] = command
   const child = spawn(program, [...args, '--config', file], { cwd: root })
   const output = collect(child)
-  await until(() => output.stdout.includes('error log') || child.exitCode !== null, 'the gateway is ready', 30_000)
+  await until(() => output.stdout.includes('error log') || child.exitCode !== null, 'the gateway is ready', 90_000)
   if (child.exitCode !== null) throw new Error(`the gateway ended: ${output.stderr}`)
   const url = (name: string) => `http://${new RegExp(`${name} +(\\S+:\\d+)`).exec(output.stdout)?.[1]}`
   const urls = {

@@ -551,18 +551,21 @@ describe('a call', () => {
     })
 
     it('that takes longer than it may is stopped', async () => {
-      const limits = { maxStreamMs: 60 }
-      const late = await call(streamed, { script: received => received.startStream(), limits })
+      const short = { maxStreamMs: 60 }
+      const late = await call(streamed, { script: received => received.startStream(), limits: short })
       assert.deepEqual(await failure(late), {
         status: 504,
         type: 'text/plain; charset=utf-8',
         body: 'max_stream_duration_ms exceeded',
       })
-      const long = await call(streamed, { script: begun, limits })
+      const long = await call(streamed, { script: begun, limits: { maxStreamMs: 400 } })
       assert.match(await textOf(await long.reply), /"code":"max_stream_duration_ms"/)
       assert.equal(long.call.aborted, 'max_stream_duration_ms')
       await upstream.received[1]!.closed
-      const whole = await call(chat, { script: received => setTimeout(() => received.json(200, {}), 90), limits })
+      const whole = await call(chat, {
+        script: received => setTimeout(() => received.json(200, {}), 90),
+        limits: short,
+      })
       assert.equal((await whole.reply).status, 200)
     })
 
@@ -615,9 +618,9 @@ describe('a call', () => {
       const slow = await call(streamed, {
         script: ({ response }) => {
           response.writeHead(200).write('{')
-          setTimeout(() => response.end('}'), 80)
+          setTimeout(() => response.end('}'), 600)
         },
-        limits: { clocks: { ...clocks, firstContent: 40 } },
+        limits: { clocks: { ...clocks, firstContent: 400 } },
       })
       assert.equal(await textOf(await slow.reply), '{}')
     })

@@ -86,7 +86,7 @@ describe('a plain upstream', () => {
 
     it('when the first does not answer in time', async () => {
       first.script = () => {}
-      await to([first.port, second.port], { timeout: { connect: 5, send: 5, read: 0.05 } })
+      await to([first.port, second.port], { timeout: { connect: 5, send: 5, read: 0.4 } })
       assert.deepEqual(await ask(), { status: 200, from: 'second', attempts: '504, 200', code: undefined })
     })
 
@@ -255,7 +255,7 @@ describe('a plain upstream', () => {
 
     it('read says between two pieces of an answer, which must not look whole afterwards', async () => {
       first.script = received => received.write('part')
-      await to([first.port], { timeout: quick })
+      await to([first.port], { timeout: { ...quick, read: 0.4 } })
       await assert.rejects(ask())
     })
   })
