@@ -1,6 +1,5 @@
 // Metrics from the worker that writes them to the page that Prometheus reads.
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import type { SeriesDefinition } from '../../../core/observe/metrics.ts'

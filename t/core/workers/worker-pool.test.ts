@@ -30,8 +30,8 @@ describe('a pool of workers', function () {
     replaced = []
     gone = 0
     reader = new (class extends MetricsReader {
-      override removeWorker(worker: number): void {
-        super.removeWorker(worker)
+      override removeWriter(worker: number): void {
+        super.removeWriter(worker)
         gone++
       }
     })()
