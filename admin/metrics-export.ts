@@ -52,9 +52,17 @@ export interface OwnMetrics {
   process(): Promise<string>
 }
 
+const PROCESS = 'sluice_main_'
+/** Gauges of prom-client's whose names end like a counter's, and the same by type. */
+const MISNAMED = ['resources', 'handles', 'requests'].flatMap(what => [
+  `nodejs_active_${what}`,
+  `nodejs_active_${what}_total`,
+])
+
 export function ownMetrics(metrics: Metrics, version: string): OwnMetrics {
   const register = new Registry()
-  collectDefaultMetrics({ register, prefix: 'sluice_main_' })
+  collectDefaultMetrics({ register, prefix: PROCESS })
+  for (const name of MISNAMED) register.removeSingleMetric(PROCESS + name)
   metrics.gauge('node_info', 'Which gateway this is', ['hostname', 'version']).of([hostname(), version]).set(1)
   errorCounter(metrics).add([], 0)
   const served = metrics.gauge('sluice_config_revision', 'Revision of the configuration that every worker serves', [])

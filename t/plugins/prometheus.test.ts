@@ -198,6 +198,33 @@ describe('prometheus', () => {
     assert.match(await page(), /request_llm_model="<non-scalar>"/)
   })
 
+  it('gives statuses that HTTP does not know one label', async () => {
+    upstream.script = received => received.json(777, {})
+    await configure({ prometheus: {} })
+    assert.match(await page(), /^apisix_http_status\{code="other",route="r1"/m)
+  })
+
+  it('counts on after its route is deleted and comes back, from zero', async () => {
+    await configure({ prometheus: {} })
+    await page()
+    await page()
+    await gateway.put({ routes: { r1: null } })
+    await configure({ prometheus: {} })
+    const text = await page()
+    assert.equal(total(text), 1)
+    assert.match(text, /^apisix_http_latency_count\{type="request",route="r1",.*\} 1$/m)
+  })
+
+  it('follows a route to another service', async () => {
+    await configure({ prometheus: {} })
+    await page()
+    await gateway.put({ services: { s2: { name: 'other' } } })
+    await configure({ prometheus: {} }, { service_id: 's2' })
+    const text = await page()
+    assert.match(text, /^apisix_http_status\{.*service="s1",.*\} 1$/m)
+    assert.match(text, /^apisix_http_status\{.*service="s2",.*\} 1$/m)
+  })
+
   it('counts a client that leaves before the response as 499', async () => {
     upstream.script = () => {}
     await configure({ prometheus: {} })
@@ -232,6 +259,20 @@ describe('prometheus', () => {
       await answer.text()
     }
     await until(() => gateway.gateway.inFlight === 0, 'all have logged')
+    await configure({
+      prometheus: {},
+      'ai-proxy': {
+        provider: 'openai-compatible',
+        auth: {},
+        options: { model: 'configured' },
+        override: { endpoint: 'http://127.0.0.1:1/x' },
+      },
+    })
+    const json = { 'content-type': 'application/json' }
+    assert.match(
+      await page('/v1/x', { method: 'POST', headers: json, body: '{"model":"made-up-104","messages":[]}' }),
+      /request_llm_model="other",llm_model="configured"/,
+    )
     const models = new Set([...gateway.scrape().matchAll(/request_llm_model="([^"]*)"/g)].map(([, model]) => model))
     assert.equal(models.size, 101)
     assert.ok(models.has('other'))
