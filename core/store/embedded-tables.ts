@@ -1,6 +1,6 @@
 // The embedded store's tables: their SQL, and how rows become items and changes; knows neither transactions nor time.
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import type { Change, Item, Kind, Revision, Write } from './store.ts'
+import { type Change, checkWrites, type Item, type Kind, type Revision, type Write } from './store.ts'
 
 /** `item` is what is, `change` what led to it. Times are milliseconds since the epoch; `value` is JSON. */
 export const tables = `
@@ -26,9 +26,6 @@ export interface Row {
   expires: number | null
 }
 
-/** Seconds; etcd's longest lease. */
-const longestTtl = 9_000_000_000
-
 export function prepare(db: DatabaseSync) {
   return {
     list: db.prepare('select kind, id, value, created, revision from item order by kind, id'),
@@ -50,16 +47,10 @@ export function prepare(db: DatabaseSync) {
   } satisfies Record<string, StatementSync>
 }
 
-/** Throws on what no store could keep: a key named twice (etcd refuses that too), a ttl that is no time. */
+/** Throws on what no store could keep, see checkWrites. */
 export function encode(changes: readonly Write[], now: number): Row[] {
-  const keys = new Set<string>()
+  checkWrites(changes)
   return changes.map(({ kind, id, value, ttlSeconds }) => {
-    const key = `${kind}/${id}`
-    if (keys.has(key)) throw new TypeError(`a write names ${key} twice`)
-    keys.add(key)
-    if (ttlSeconds !== undefined && !(ttlSeconds > 0 && ttlSeconds <= longestTtl)) {
-      throw new RangeError(`ttlSeconds is not between 0 and ${longestTtl}: ${ttlSeconds}`)
-    }
     const expires = ttlSeconds === undefined ? null : Math.ceil(now + ttlSeconds * 1000)
     return { kind, id, value: value === null ? null : JSON.stringify(value), expires }
   })

@@ -1,19 +1,21 @@
 // What keeps the resources: the contract that every store fulfils (t/core/store/contract.ts holds each of them to it).
 
-/** A resource directory, named as in etcd (facts core 4.11). */
-export type Kind =
-  | 'routes'
-  | 'services'
-  | 'upstreams'
-  | 'consumers'
-  | 'consumer_groups'
-  | 'ssls'
-  | 'global_rules'
-  | 'plugin_configs'
-  | 'plugin_metadata'
-  | 'protos'
-  | 'secrets'
-  | 'stream_routes'
+/** The resource directories, named as in etcd (facts core 4.11). */
+export const kinds = [
+  'routes',
+  'services',
+  'upstreams',
+  'consumers',
+  'consumer_groups',
+  'ssls',
+  'global_rules',
+  'plugin_configs',
+  'plugin_metadata',
+  'protos',
+  'secrets',
+  'stream_routes',
+] as const
+export type Kind = (typeof kinds)[number]
 
 /** Grows by at least one with every write of the store; the same number for all changes of one write. */
 export type Revision = number
@@ -26,6 +28,8 @@ export interface Item {
   value: Readonly<Record<string, unknown>>
   createRevision: Revision
   modRevision: Revision
+  /** What others have put there is no resource at all (etcd: not JSON, for one): why. `value` is empty then. */
+  fault?: string
 }
 
 /** `value: null` deletes. `ttlSeconds` lets the item vanish by itself, which is a change like any other. */
@@ -84,3 +88,19 @@ export interface Store {
 
 /** What the data plane needs of a store. */
 export type ConfigSource = Pick<Store, 'list' | 'watch'>
+
+/** Seconds; etcd's longest lease. */
+const longestTtl = 9_000_000_000
+
+/** Throws on what no store could keep: a key named twice (etcd refuses that too), a ttl that is no time. */
+export function checkWrites(changes: readonly Write[]): void {
+  const keys = new Set<string>()
+  for (const { kind, id, ttlSeconds } of changes) {
+    const key = `${kind}/${id}`
+    if (keys.has(key)) throw new TypeError(`a write names ${key} twice`)
+    keys.add(key)
+    if (ttlSeconds !== undefined && !(ttlSeconds > 0 && ttlSeconds <= longestTtl)) {
+      throw new RangeError(`ttlSeconds is not between 0 and ${longestTtl}: ${ttlSeconds}`)
+    }
+  }
+}

@@ -1,0 +1,171 @@
+// The store in an etcd cluster, in APISIX's layout (facts core 4.11): the contract of stores; keeps no items.
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ICompare, IKeyValue, IRangeResponse, IRequestOp } from 'etcd3'
+import {
+  checkWrites,
+  type Guards,
+  type Item,
+  type Kind,
+  type Revision,
+  type Store,
+  StoreUnavailable,
+  type Write,
+} from '../store.ts'
+import { Cluster, type ClusterOptions } from './cluster.ts'
+import { type Follower, follow } from './following.ts'
+import { isStranger, Layout, type Stranger } from './layout.ts'
+import { CallFailed } from './link.ts'
+import { listAll, rangeCall } from './listing.ts'
+import { Strangers } from './strangers.ts'
+import { grantLease, Writer } from './writing.ts'
+
+export interface EtcdOptions extends ClusterOptions {
+  /** What every key begins with, such as /apisix. */
+  prefix: string
+}
+
+const READY_EVERY_MS = 500
+
+/**
+ * - Reads are linearizable; every call is repeated at other members while that does no harm, within `timeout`. When etcd
+ *   has been away for `healthCheckTimeout` calls fail at once, but for one a second.
+ * - A write whose answer was lost is found out (see Writer). StoreUnavailable with the outcome `unknown` says that etcd did
+ *   not come back in time to tell.
+ */
+export class EtcdStore implements Store {
+  readonly cluster: Cluster
+  readonly layout: Layout
+  readonly #options: EtcdOptions
+  readonly #strangers: Strangers
+  readonly #writer: Writer
+  readonly #stops = new Set<() => void>()
+  #closing: Promise<void> | undefined
+
+  constructor(options: EtcdOptions) {
+    this.#options = options
+    this.cluster = new Cluster(options)
+    this.layout = new Layout(options.prefix)
+    this.#strangers = new Strangers(options.log)
+    this.#writer = new Writer(this.cluster, this.layout)
+  }
+
+  /** What stands below the prefix and is no resource. */
+  get strangers(): readonly Stranger[] {
+    return this.#strangers.all
+  }
+
+  async ready(): Promise<void> {
+    for (;;) {
+      this.#mustBeOpen()
+      try {
+        await this.cluster.ask(rangeCall({ key: this.layout.ownKey('nothing'), limit: 1 }))
+        return
+      } catch {
+        await delay(READY_EVERY_MS)
+      }
+    }
+  }
+
+  async list(): Promise<{ items: readonly Item[]; revision: Revision }> {
+    const read = (pair: IKeyValue): Item | Stranger | undefined => {
+      const found = this.layout.find(pair.key)
+      return found === undefined || isStranger(found) ? found : this.layout.itemAt(found, pair)
+    }
+    const { found, revision } = await this.#called(() => listAll(this.cluster, this.layout.all, read))
+    const items: Item[] = []
+    const strangers: Stranger[] = []
+    for (const each of found) {
+      if (each === undefined) continue
+      if ('reason' in each) strangers.push(each)
+      else items.push(each)
+    }
+    this.#strangers.replace(strangers)
+    return { items, revision }
+  }
+
+  async get(kind: Kind, id: string): Promise<Item | undefined> {
+    const key = this.layout.keyOf({ kind, id })
+    const { kvs } = await this.#called(() => this.cluster.ask<IRangeResponse>(rangeCall({ key })))
+    return kvs[0] && this.layout.itemAt({ kind, id }, kvs[0])
+  }
+
+  async write(changes: readonly Write[], guards: Guards = []): Promise<Revision> {
+    checkWrites(changes)
+    const operations = changes.map(({ kind, id, value, ttlSeconds }) => ({
+      key: this.layout.keyOf({ kind, id }),
+      // Before anything is waited for: the caller may change what it gave.
+      value: value === null ? null : Buffer.from(JSON.stringify(value)),
+      ttl: ttlSeconds === undefined ? undefined : Math.ceil(ttlSeconds),
+    }))
+    const comparisons = guards.map(
+      ({ kind, id, modRevision }): ICompare => ({
+        key: this.layout.keyOf({ kind, id }),
+        target: 'Mod',
+        result: 'Equal',
+        mod_revision: modRevision,
+      }),
+    )
+    return this.#called(async () => {
+      const requests: IRequestOp[] = []
+      for (const { key, value, ttl } of operations) {
+        if (value === null) requests.push({ request_delete_range: { key } })
+        else {
+          const lease = ttl === undefined ? '0' : await grantLease(this.cluster, ttl)
+          requests.push({ request_put: { key, value, lease } })
+        }
+      }
+      return this.#writer.write(requests, comparisons)
+    })
+  }
+
+  watch(since: Revision, changed: Follower['changed'], lost: Follower['lost']): () => void {
+    return this.follow({ since, changed, lost })
+  }
+
+  /** A watch that also tells how current it is. */
+  follow(follower: Follower): () => void {
+    if (this.#closing !== undefined) {
+      const timer = setImmediate(() => follower.lost(new StoreUnavailable('the store is closed', 'not_written')))
+      return () => clearImmediate(timer)
+    }
+    const { log, random } = this.#options
+    const stop = follow(follower, {
+      cluster: this.cluster,
+      layout: this.layout,
+      strangers: this.#strangers,
+      log,
+      random,
+    })
+    this.#stops.add(stop)
+    return () => {
+      this.#stops.delete(stop)
+      stop()
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    for (const stop of this.#stops) stop()
+    await this.#writer.end()
+    this.cluster.close()
+  }
+
+  #mustBeOpen(): void {
+    if (this.#closing !== undefined) throw new StoreUnavailable('the store is closed', 'not_written')
+  }
+
+  async #called<T>(call: () => Promise<T>): Promise<T> {
+    this.#mustBeOpen()
+    this.cluster.worthTrying()
+    try {
+      return await call()
+    } catch (error) {
+      if (!(error instanceof CallFailed)) throw error
+      throw new StoreUnavailable(`etcd refuses: ${error.message}`, 'not_written', error)
+    }
+  }
+}
