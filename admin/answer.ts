@@ -1,4 +1,5 @@
 // Answers of the admin, control and status servers: how one is sent, and the one place where what went wrong becomes one.
+import { Readable } from 'node:stream'
 import Koa, { type Context, type Middleware } from 'koa'
 import { asError } from '../core/errors.ts'
 import type { Logger } from '../core/observe/log.ts'
@@ -27,11 +28,11 @@ export function keyNotFound(): Refused {
   return new Refused(404, { message: 'Key not found' })
 }
 
-/** Sends an object as JSON with a newline, a string as it is; both as application/json, as APISIX does (facts core 4.1). */
-export function send(ctx: Context, status: number, body: object | string): void {
+/** Sends an object as JSON with a newline, text as it is; all as application/json, as APISIX does (facts core 4.1). */
+export function send(ctx: Context, status: number, body: object | string | Readable): void {
   ctx.status = status
   ctx.set('Content-Type', 'application/json')
-  ctx.body = typeof body === 'string' ? body : `${JSON.stringify(body)}\n`
+  ctx.body = typeof body === 'string' || body instanceof Readable ? body : `${JSON.stringify(body)}\n`
 }
 
 /**

@@ -1,16 +1,27 @@
 // The control API (facts core 5.6): what this node knows and serves, for operators of the machine; shows no secrets.
+import { isIP } from 'node:net'
+import { Readable } from 'node:stream'
 import Router from '@koa/router'
 import type Koa from 'koa'
 import type { Keyring } from '../core/keyring.ts'
 import type { Logger } from '../core/observe/log.ts'
 import type { Plugin } from '../core/plugin.ts'
 import { useOf } from '../core/resource/plugin-configs.ts'
-import { checkResource, fillPlugin, prepareResource, type ServedKind } from '../core/resource.ts'
+import {
+  checkResource,
+  fillPlugin,
+  prepareResource,
+  resourceKind,
+  type ServedKind,
+  warnings,
+} from '../core/resource.ts'
 import { isObject } from '../core/schema.ts'
-import type { Item, Revision, Store } from '../core/store/store.ts'
+import type { Item, Revision } from '../core/store/store.ts'
 import { openApp, refuse, send } from './answer.ts'
-import { schemaNames } from './kinds.ts'
-import { pluginEntries, resourceSchema } from './schemas.ts'
+import type { Catalogue } from './catalogue.ts'
+import { inPieces } from './in-pieces.ts'
+import { kinds } from './kinds.ts'
+import { pluginEntries, schemas } from './schemas.ts'
 
 /** What one worker serves. `rejected` are items that it does not serve as they stand in the store. */
 export interface WorkerStatus {
@@ -21,7 +32,7 @@ export interface WorkerStatus {
 }
 
 export interface ControlDeps {
-  store: Pick<Store, 'list' | 'get'>
+  catalogue: Catalogue
   plugins: ReadonlyMap<string, Plugin>
   keyring: Keyring
   workers(): readonly WorkerStatus[]
@@ -30,33 +41,42 @@ export interface ControlDeps {
 }
 
 export function controlApi(deps: ControlDeps): Koa {
-  const { store, plugins, keyring, workers, log, serverName } = deps
+  const { catalogue, plugins, keyring, workers, log, serverName } = deps
   const router = new Router()
 
   router.get('/v1/schema', ctx => {
-    const main = Object.fromEntries([...schemaNames.keys()].map(name => [name, resourceSchema(name)]))
-    send(ctx, 200, { main, plugins: pluginEntries(plugins), stream_plugins: {} })
+    send(ctx, 200, { main: Object.fromEntries(schemas), plugins: pluginEntries(plugins), stream_plugins: {} })
   })
-  router.get('/v1/config/status', ctx => send(ctx, 200, { workers: workers() }))
+  router.get('/v1/config/status', ctx => {
+    const { revision } = catalogue
+    const head = `{"revision":${revision},"workers":${JSON.stringify(workers())},"warnings":`
+    const items = kinds.flatMap(({ kind }) => catalogue.of(kind))
+    send(ctx, 200, Readable.from(inPieces(items, warned, { before: head, after: '}\n' })))
+  })
   // No version has health checks yet, so nothing is checked.
   router.get('/v1/healthcheck', ctx => send(ctx, 200, []))
   for (const name of ['route', 'service', 'upstream'] as const) {
     const kind = `${name}s` as const
-    router.get(`/v1/${kind}`, async ctx => {
-      const { items } = await store.list()
-      const own = items.filter(item => item.kind === kind)
-      send(
-        ctx,
-        200,
-        own.map(item => shown(kind, item)),
-      )
+    router.get(`/v1/${kind}`, ctx => {
+      send(ctx, 200, Readable.from(inPieces(catalogue.of(kind), item => shown(kind, item))))
     })
-    router.get(`/v1/${name}/:id`, async ctx => {
+    router.get(`/v1/${name}/:id`, ctx => {
       const id = ctx.params.id ?? ''
-      const item = await store.get(kind, id)
+      const item = catalogue.get(kind, id)
       if (item === undefined) throw refuse(404, `${name}[${id}] not found`)
       send(ctx, 200, shown(kind, item))
     })
+  }
+
+  /** Looking for them takes as long as checking the item; items never change. */
+  const found = new WeakMap<Item, readonly string[]>()
+
+  /** What of an item has no effect; undefined when all of it has. */
+  function warned(item: Item): object | undefined {
+    const kind = resourceKind(item)
+    const said = found.get(item) ?? warnings(kind, keyring.openItem(item.kind, item.value, plugins), plugins)
+    found.set(item, said)
+    return said.length === 0 ? undefined : { kind, id: item.id, warnings: said }
   }
 
   function shown(kind: ServedKind, { id, value, createRevision, modRevision }: Item): object {
@@ -66,6 +86,9 @@ export function controlApi(deps: ControlDeps): Koa {
       value: keyring.maskItem(kind, inUse, plugins),
       createdIndex: createRevision,
       modifiedIndex: modRevision,
+      orig_modifiedIndex: modRevision,
+      update_count: 0,
+      has_domain: hasDomain(kind === 'upstreams' ? inUse : inUse.upstream),
     }
   }
 
@@ -84,4 +107,10 @@ export function controlApi(deps: ControlDeps): Koa {
   const app = openApp({ log, serverName })
   app.use(router.routes())
   return app
+}
+
+/** Whether a node of an upstream is a name that has to be resolved. */
+function hasDomain(upstream: unknown): boolean {
+  const nodes = isObject(upstream) && Array.isArray(upstream.nodes) ? upstream.nodes : []
+  return nodes.some(node => isObject(node) && typeof node.host === 'string' && isIP(node.host) === 0)
 }

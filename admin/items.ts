@@ -1,21 +1,27 @@
 // What the verbs do to the items of a kind: the one place that reads and writes the store; knows no HTTP but its statuses.
 import type { Keyring } from '../core/keyring.ts'
 import type { Plugin } from '../core/plugin.ts'
-import { checkResource, warnings } from '../core/resource.ts'
+import { resourceProblem, unservedIn, warnings } from '../core/resource.ts'
 import { isObject } from '../core/schema.ts'
-import { Conflict, type Guards, type Item, type Revision, type Store } from '../core/store/store.ts'
+import { Conflict, type Guards, type Item, type Revision, type Store, type Write } from '../core/store/store.ts'
 import type { Role } from './access.ts'
 import { keyNotFound, refuse } from './answer.ts'
-import type { WritableKind } from './kinds.ts'
+import type { Catalogue } from './catalogue.ts'
+import { inPieces } from './in-pieces.ts'
+import { type AdminKind, kinds, prefixOf, type Target } from './kinds.ts'
 import { listed, type Query } from './listing.ts'
 import { oneAtATime } from './one-at-a-time.ts'
 import { merged, NoSuchPath, replaced } from './patch.ts'
+import { type Precondition, preconditionFailed } from './preconditions.ts'
 import { references } from './references.ts'
+import { configuration, idOf, idText, owner, unpatched } from './submission.ts'
 
 type Json = Record<string, unknown>
 
 export interface ItemsDeps {
   store: Store
+  /** Of the same store, with the tags that `references` needs. */
+  catalogue: Catalogue
   plugins: ReadonlyMap<string, Plugin>
   keyring: Keyring
   /** Resolves when the data plane serves this revision, or has been waited for long enough. */
@@ -26,46 +32,57 @@ export interface ItemsDeps {
 
 export interface Answer {
   status: number
-  body: object
+  /** Pieces are text. */
+  body: object | AsyncIterable<string>
+  /** When what is shown was changed, or changes now. */
+  revision: Revision
   /** What was accepted without effect. */
   warnings?: readonly string[]
 }
 
-/** A parsed request body, undefined when there was none, and how long the item shall live. */
-export interface Change {
+/** How a write is asked for. */
+export interface Terms {
+  precondition?: Precondition | undefined
+  /** How long the item shall live. */
+  ttlSeconds?: number | undefined
+}
+
+/** A parsed request body, undefined when there was none. */
+export interface Change extends Terms {
   body: unknown
-  ttlSeconds?: number
 }
 
 export interface Items {
-  get(kind: WritableKind, id: string, role: Role): Promise<Answer>
-  list(kind: WritableKind, query: Query, role: Role): Promise<Answer>
-  put(kind: WritableKind, id: string | undefined, change: Change): Promise<Answer>
-  post(kind: WritableKind, id: string | undefined, change: Change): Promise<Answer>
-  /** `path` is empty for the whole value. */
-  patch(kind: WritableKind, id: string | undefined, change: Change & { path: readonly string[] }): Promise<Answer>
-  delete(kind: WritableKind, id: string | undefined, force: boolean): Promise<Answer>
+  get(target: Target, role: Role): Promise<Answer>
+  list(target: Target, query: Query, role: Role): Promise<Answer>
+  put(target: Target, change: Change): Promise<Answer>
+  post(target: Target, change: Change): Promise<Answer>
+  patch(target: Target, change: Change): Promise<Answer>
+  delete(target: Target, terms: Terms & { force: boolean }): Promise<Answer>
 }
+
+/** A reference that changes while it is looked at is looked at again, so many times. */
+const looks = 3
 
 /** Every refusal is thrown as `Refused` with the codes and messages of facts core 4.3 to 4.8. */
 export function itemsOf(deps: ItemsDeps): Items {
-  const { store, plugins, keyring, applied, now } = deps
+  const { store, catalogue, plugins, keyring, applied, now } = deps
   const { checkWrite, checkDelete } = references(deps)
   /*
    * From the first look at the store to the write, changes go one at a time: a service cannot be deleted while a route is
-   * being put on it. That is enough for a store that only this process writes; one that others write too (etcd) would
-   * have to guard what was looked at.
+   * being put on it. What others write meanwhile to a store that is not ours alone (etcd), guards notice.
    */
   const alone = oneAtATime()
 
   const seconds = () => Math.floor(now() / 1000)
-  const keyOf = ({ kind }: WritableKind, id: string) => `/apisix/${kind}/${id}`
+  const keyOf = ({ directory }: AdminKind, id: string) => `/apisix/${directory}/${id}`
 
-  function shown(kind: WritableKind, item: Item, role: Role): object {
+  function shown({ kind }: Target, item: Item, role: Role): object {
     const view = role === 'admin' ? keyring.openItem.bind(keyring) : keyring.maskItem.bind(keyring)
+    const { key: _, keys: __, ...withoutKeys } = kind.kind === 'ssls' ? item.value : {}
     return {
       key: keyOf(kind, item.id),
-      value: view(kind.kind, item.value, plugins),
+      value: view(item.kind, kind.kind === 'ssls' ? withoutKeys : item.value, plugins),
       createdIndex: item.createRevision,
       modifiedIndex: item.modRevision,
     }
@@ -73,118 +90,172 @@ export function itemsOf(deps: ItemsDeps): Items {
 
   /** Checks a whole value (in clear), stores it sealed, and says so. Only to be called `alone`. */
   async function keep(
-    kind: WritableKind,
-    id: string,
+    { kind, id }: { kind: AdminKind; id: string },
     value: Json,
-    how: { status: number; ttlSeconds: number | undefined; guards?: Guards },
-  ): Promise<Answer & { revision: Revision }> {
-    const problem = checkResource(kind.kind, value, plugins)
+    how: { status: number; ttlSeconds: number | undefined; guards: Guards },
+  ): Promise<Answer> {
+    const problem = resourceProblem(kind.kind, value, plugins)
     if (problem !== undefined) throw refuse(400, problem)
-    await checkWrite(kind.kind, id, value)
-    const sealed = keyring.sealItem(kind.kind, value, plugins)
-    const answer = {
-      status: how.status,
-      body: { key: keyOf(kind, id), value: sealed },
-      warnings: warnings(kind.kind, value, plugins),
-    }
+    const sealed = keyring.sealItem(kind.directory, value, plugins)
     const ttl = how.ttlSeconds === undefined ? {} : { ttlSeconds: how.ttlSeconds }
-    const revision = await store.write([{ kind: kind.kind, id, value: sealed, ...ttl }], how.guards)
-    return { ...answer, revision }
+    const changes = [{ kind: kind.directory, id, value: sealed, ...ttl }]
+    const revision = await write(changes, how.guards, async () => {
+      const guards = await checkWrite(kind.kind, id, value)
+      const unserved = unservedIn(kind.kind, value)
+      if (unserved !== undefined) throw refuse(400, unserved)
+      return guards
+    })
+    const said = warnings(kind.kind, value, plugins)
+    return { status: how.status, body: { key: keyOf(kind, id), value: sealed }, revision, warnings: said }
   }
 
-  /** The next request must see the change, wherever it is answered. */
-  async function settled({ revision, ...answer }: Answer & { revision: Revision }): Promise<Answer> {
-    await applied(revision)
+  /** Writes if what `look` saw still holds. Throws Conflict when one of the write's `own` guards does not. */
+  async function write(changes: readonly Write[], own: Guards, look: () => Promise<Guards>): Promise<Revision> {
+    for (let left = looks; ; left--) {
+      const seen = await look()
+      try {
+        const revision = await store.write(changes, [...own, ...seen])
+        await catalogue.reached(revision)
+        return revision
+      } catch (error) {
+        if (!(error instanceof Conflict) || left === 1) throw error
+        for (const { kind, id, modRevision } of own) {
+          if (((await store.get(kind, id))?.modRevision ?? 0) !== modRevision) throw error
+        }
+      }
+    }
+  }
+
+  /** A write on the terms of the client. The next request must see it, wherever it is answered. */
+  async function settled(target: Target, { precondition }: Terms, act: () => Promise<Answer>): Promise<Answer> {
+    const answer = await alone(async () => {
+      try {
+        return await act()
+      } catch (error) {
+        if (!(error instanceof Conflict) || precondition === undefined || target.name === undefined) throw error
+        const item = await store.get(target.kind.directory, prefixOf(target) + target.name)
+        throw preconditionFailed(item?.modRevision ?? 0)
+      }
+    })
+    await applied(answer.revision)
     return answer
   }
 
+  /** The item as it is. A client with a precondition wants exactly this one changed. */
+  async function existing(kind: AdminKind, id: string, { precondition }: Terms) {
+    const item = await store.get(kind.directory, id)
+    const modRevision = item?.modRevision ?? 0
+    precondition?.(modRevision)
+    return { item, guards: precondition === undefined ? [] : [{ kind: kind.directory, id, modRevision }] }
+  }
+
   return {
-    async get(kind, id, role) {
-      const item = await store.get(kind.kind, id)
+    async get(target, role) {
+      const item = await store.get(target.kind.directory, prefixOf(target) + target.name)
       if (item === undefined) throw keyNotFound()
-      return { status: 200, body: shown(kind, item, role) }
+      return { status: 200, body: shown(target, item, role), revision: item.modRevision }
     },
 
-    async list(kind, query, role) {
-      const { items } = await store.list()
-      const page = listed(
-        items.filter(item => item.kind === kind.kind),
-        kind.kind,
-        query,
-      )
-      return { status: 200, body: { total: page.total, list: page.items.map(item => shown(kind, item, role)) } }
+    async list(target, query, role) {
+      const { kind } = target
+      await catalogue.reached(await store.revision())
+      const all = catalogue.of(kind.kind, prefixOf(target))
+      // Clients of APISIX rely on both (facts clients): an empty list, and that nobody's credentials are not found.
+      if (kind.kind === 'credentials' && all.length === 0) throw keyNotFound()
+      const { total, items } = listed(all, kind.kind, query)
+      const around = { before: `{"total":${total},"list":`, after: '}\n' }
+      const body = inPieces(items, item => shown(target, item, role), around)
+      return { status: 200, body, revision: catalogue.revisionOf(kind.kind) }
     },
 
-    async put(kind, urlId, { body, ttlSeconds }) {
-      const sent = configuration(body, 'missing configurations')
-      const id = putId(kind, urlId, sent)
-      const answer = await alone(async () => {
-        const existing = await store.get(kind.kind, id)
-        const created = existing?.value.create_time
+    put(target, change) {
+      const { kind } = target
+      const sent = configuration(target, change.body, 'missing configurations')
+      const name = idOf(target, sent)
+      return settled({ ...target, name }, change, async () => {
+        const id = prefixOf(target) + name
+        const { item, guards } = await existing(kind, id, change)
+        const created = item?.value.create_time
+        const times = { create_time: typeof created === 'number' ? created : seconds(), update_time: seconds() }
         const value = {
           ...sent,
-          ...(kind.kind === 'consumers' ? {} : { id: sent.id ?? id }),
-          create_time: typeof created === 'number' ? created : seconds(),
-          update_time: seconds(),
+          ...(kind.idAttribute === 'id' && { id: typeof sent.id === 'number' ? sent.id : name }),
+          ...(kind.timed && times),
+          ...owner(target),
         }
-        return keep(kind, id, value, { status: existing === undefined ? 201 : 200, ttlSeconds })
+        const { ttlSeconds } = change
+        return keep({ kind, id }, value, { status: item === undefined ? 201 : 200, ttlSeconds, guards })
       })
-      return settled(answer)
     },
 
-    async post(kind, urlId, { body, ttlSeconds }) {
-      const sent = configuration(body, 'missing configurations')
-      if (urlId !== undefined || sent.id !== undefined) throw refuse(400, `wrong ${kind.name} id, do not need it`)
-      const answer = await alone(async () => {
+    post(target, change) {
+      const { kind } = target
+      const sent = configuration(target, change.body, 'missing configurations')
+      if (target.name !== undefined || sent.id !== undefined) throw refuse(400, `wrong ${kind.name} id, do not need it`)
+      return settled(target, change, async () => {
+        if (change.precondition !== undefined) {
+          await catalogue.reached(await store.revision())
+          change.precondition(catalogue.revisionOf(kind.kind))
+        }
         // Microseconds: as long as APISIX's ids, and larger than every one before.
         for (let number = now() * 1000; ; number++) {
-          const id = String(number).padStart(20, '0')
-          const value = { ...sent, id, create_time: seconds(), update_time: seconds() }
-          const guards = [{ kind: kind.kind, id, modRevision: 0 }]
+          const name = String(number).padStart(20, '0')
+          const id = prefixOf(target) + name
+          const times = { create_time: seconds(), update_time: seconds() }
+          const value = { ...sent, id: name, ...times, ...owner(target) }
+          const guards = [{ kind: kind.directory, id, modRevision: 0 }]
           try {
-            return await keep(kind, id, value, { status: 201, ttlSeconds, guards })
+            return await keep({ kind, id }, value, { status: 201, ttlSeconds: change.ttlSeconds, guards })
           } catch (error) {
             if (!(error instanceof Conflict)) throw error
           }
         }
       })
-      return settled(answer)
     },
 
-    async patch(kind, id, { body, ttlSeconds, path }) {
-      if (id === undefined) throw refuse(400, `missing ${kind.name} id`)
+    patch(target, change) {
+      const { kind, name, path } = target
+      const { body, ttlSeconds } = change
+      if (name === undefined || name.split('/').length < kind.segments) {
+        throw refuse(400, kind.kind === 'secrets' ? 'no secret id' : `missing ${kind.name} id`)
+      }
       if (body === undefined) throw refuse(400, 'missing new configuration')
       if (path.length === 0 && !isObject(body)) throw refuse(400, 'invalid configuration')
-      const answer = await alone(async () => {
-        const item = await store.get(kind.kind, id)
+      return settled(target, change, async () => {
+        const id = prefixOf(target) + name
+        const { item } = await existing(kind, id, change)
         if (item === undefined) throw keyNotFound()
-        const old = keyring.openItem(kind.kind, item.value, plugins)
+        const old = keyring.openItem(kind.directory, item.value, plugins)
         const result = path.length === 0 ? merged(old, body as Json) : replacedAt(old, path, body)
         if (!isObject(result)) throw refuse(400, 'invalid configuration')
-        if ((idText(result.id) ?? id) !== id) throw refuse(400, `wrong ${kind.name} id`)
-        const whole = path.length === 0 || path.at(-1) === ''
-        const given = whole ? Object.hasOwn(body as Json, 'update_time') : path[0] === 'update_time'
+        if ((idText(result.id) ?? name) !== name) throw refuse(400, `wrong ${kind.name} id`)
         const value = {
           ...(old.create_time !== undefined && { create_time: old.create_time }),
           ...result,
-          id: result.id ?? id,
-          ...(!given && { update_time: seconds() }),
+          id: result.id ?? name,
+          ...(unpatched(path, body, 'update_time') && { update_time: seconds() }),
         }
-        const guards = [{ kind: kind.kind, id, modRevision: item.modRevision }]
-        return keep(kind, id, value, { status: 200, ttlSeconds, guards })
+        const guards = [{ kind: kind.directory, id, modRevision: item.modRevision }]
+        return keep({ kind, id }, value, { status: 200, ttlSeconds, guards })
       })
-      return settled(answer)
     },
 
-    async delete(kind, id, force) {
-      if (id === undefined) throw refuse(400, `missing ${kind.name} id`)
-      const answer = await alone(async () => {
-        if ((await store.get(kind.kind, id)) === undefined) throw keyNotFound()
-        if (!force) await checkDelete(kind.kind, id)
-        const revision = await store.write([{ kind: kind.kind, id, value: null }])
-        return { status: 200, body: { deleted: id, key: keyOf(kind, id) }, revision }
+    delete(target, terms) {
+      const { kind, name } = target
+      if (name === undefined) throw refuse(400, `missing ${kind.name} id`)
+      return settled(target, terms, async () => {
+        const id = prefixOf(target) + name
+        const { item, guards } = await existing(kind, id, terms)
+        if (item === undefined) throw keyNotFound()
+        if (!terms.force) checkDelete(kind.kind, id)
+        const below = kinds
+          .filter(inner => inner.nested && inner.directory === kind.kind)
+          .flatMap(inner => catalogue.of(inner.kind, prefixOf({ kind: inner, parent: id })))
+        const changes = [item, ...below].map(each => ({ kind: each.kind, id: each.id, value: null }))
+        const revision = await write(changes, guards, async () => [])
+        // Not the id: how many, as etcd says it.
+        return { status: 200, body: { deleted: '1', key: keyOf(kind, id) }, revision }
       })
-      return settled(answer)
     },
   }
 }
@@ -196,41 +267,4 @@ function replacedAt(value: Json, path: readonly string[], part: unknown): unknow
     if (error instanceof NoSuchPath) throw refuse(400, `invalid sub-path: ${error.at}`)
     throw error
   }
-}
-
-/** A body that may be stored: an object, without the times, which are the server's (facts core 4.5). */
-function configuration(body: unknown, missing: string): Json {
-  if (body === undefined) throw refuse(400, missing)
-  if (!isObject(body)) {
-    const type = Array.isArray(body) ? 'table' : typeof body
-    throw refuse(400, `invalid configuration: wrong type: expected object, got ${type}`)
-  }
-  const places = [
-    ['', body],
-    ['upstream.', body.upstream],
-    ['plugins.', body.plugins],
-  ] as const
-  const found = places.flatMap(([prefix, place]) =>
-    ['create_time', 'update_time']
-      .filter(time => isObject(place) && Object.hasOwn(place, time))
-      .map(time => prefix + time),
-  )
-  if (found.length > 0) throw refuse(400, `the property is forbidden:  ${found.join(' ')}`)
-  return body
-}
-
-/** The key of a PUT: from the URL, or from the body; where both have it they must agree (facts core 4.4). */
-function putId(kind: WritableKind, urlId: string | undefined, body: Json): string {
-  const attribute = kind.kind === 'consumers' ? 'username' : 'id'
-  const own = idText(body[attribute])
-  if (attribute === 'id' && (own ?? urlId) === undefined) throw refuse(400, `missing ${kind.name} id`)
-  if (urlId !== undefined && own !== undefined && own !== urlId) {
-    throw refuse(400, `wrong ${attribute === 'id' ? `${kind.name} id` : attribute}`)
-  }
-  return own ?? urlId ?? ''
-}
-
-function idText(id: unknown): string | undefined {
-  if (id === undefined || id === null) return undefined
-  return typeof id === 'string' ? id : JSON.stringify(id)
 }

@@ -1,54 +1,105 @@
-// The table of kinds: what the admin API calls each, which verbs it has (facts core 4.2), and what identifies an item.
-import { isServed, type ServedKind } from '../core/resource.ts'
+// The table of kinds: what the admin API calls each, which verbs it has (facts core 4.2), and where its items are kept.
+import type { ResourceKind } from '../core/resource.ts'
 import type { Kind } from '../core/store/store.ts'
 
 export type Verb = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
 export interface AdminKind {
-  /** The collection in paths and in the store. */
-  readonly kind: Kind | 'credentials'
+  readonly kind: ResourceKind
   /** In error messages. */
   readonly name: string
+  /** In `/schema/{name}`; undefined where each item has a schema of its own. */
+  readonly schemaName: string | undefined
   readonly verbs: ReadonlySet<string>
-}
-
-/** A kind that can be written. */
-export interface WritableKind extends AdminKind {
-  readonly kind: ServedKind
+  /** The directory of the store. */
+  readonly directory: Kind
+  /** Whether items are below one of another kind: `/consumers/jack/credentials/1`. */
+  readonly nested: boolean
+  /** How many segments an id has: `vault/1` is one. */
+  readonly segments: 1 | 2
+  /** The attribute that holds the id. */
+  readonly idAttribute: 'id' | 'username'
+  /** Whether the server says when an item was made and changed. */
+  readonly timed: boolean
+  /** Whether PATCH takes a path into the value. */
+  readonly subPaths: boolean
 }
 
 const everyVerb: readonly Verb[] = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
 
-function row(kind: AdminKind['kind'], name: string, without: readonly Verb[] = []): [string, AdminKind] {
-  return [kind, { kind, name, verbs: new Set(everyVerb.filter(verb => !without.includes(verb))) }]
+/** One of the usual sort, but for what is said. */
+function row(
+  kind: ResourceKind,
+  name: string,
+  { without = [], ...unusual }: Partial<AdminKind> & { without?: readonly Verb[] } = {},
+): AdminKind {
+  return {
+    kind,
+    name,
+    schemaName: kind.slice(0, -1),
+    verbs: new Set(everyVerb.filter(verb => !without.includes(verb))),
+    directory: kind as Kind, // nested kinds say theirs
+    nested: false,
+    segments: 1,
+    idAttribute: 'id',
+    timed: true,
+    subPaths: true,
+    ...unusual,
+  }
 }
 
-export const kinds: ReadonlyMap<string, AdminKind> = new Map([
+export const kinds: readonly AdminKind[] = [
   row('routes', 'route'),
   row('services', 'service'),
   row('upstreams', 'upstream'),
-  row('consumers', 'consumer', ['POST', 'PATCH']),
-  row('global_rules', 'global rule', ['POST']),
+  row('consumers', 'consumer', { without: ['POST', 'PATCH'], idAttribute: 'username' }),
+  row('credentials', 'credential', { without: ['POST', 'PATCH'], directory: 'consumers', nested: true }),
   row('ssls', 'ssl'),
-  row('plugin_configs', 'plugin config', ['POST']),
-  row('consumer_groups', 'consumer group', ['POST']),
-  row('plugin_metadata', 'plugin_metadata', ['POST', 'PATCH']),
-  row('protos', 'proto', ['PATCH']),
-  row('secrets', 'secret', ['POST']),
-])
+  row('global_rules', 'global rule', { without: ['POST'] }),
+  row('consumer_groups', 'consumer group', { without: ['POST'] }),
+  row('plugin_configs', 'plugin config', { without: ['POST'] }),
+  row('plugin_metadata', 'plugin_metadata', { without: ['POST', 'PATCH'], schemaName: undefined, timed: false }),
+  row('secrets', 'secret', { without: ['POST'], schemaName: undefined, segments: 2 }),
+  row('protos', 'proto', { without: ['PATCH'] }),
+  row('stream_routes', 'stream route', { without: ['PATCH'] }),
+  row('graphql_cost_decorations', 'graphql cost decoration', {
+    directory: 'services',
+    nested: true,
+    subPaths: false,
+  }),
+]
 
-/** Below a consumer. */
-export const credentials: AdminKind = row('credentials', 'credential', ['POST', 'PATCH'])[1]
+const byCollection = new Map<string, AdminKind>(kinds.map(kind => [kind.kind, kind]))
 
-export function isWritable(kind: AdminKind): kind is WritableKind {
-  return isServed(kind.kind)
+/** What a path below the base leads to. */
+export interface Target {
+  readonly kind: AdminKind
+  /** The item above, of a nested kind. */
+  readonly parent: string | undefined
+  /** What the path says of the item's id; undefined for the collection. */
+  readonly name: string | undefined
+  /** Steps into the value. */
+  readonly path: readonly string[]
 }
 
-/** The collections that are served, by the name that `/schema/{name}` has for one of them. */
-export const schemaNames: ReadonlyMap<string, ServedKind> = new Map([
-  ['route', 'routes'],
-  ['service', 'services'],
-  ['upstream', 'upstreams'],
-  ['consumer', 'consumers'],
-  ['global_rule', 'global_rules'],
-])
+/** Undefined when the first segment names no kind. */
+export function targetOf(segments: readonly string[]): Target | undefined {
+  const [collection = '', first, second, ...rest] = segments
+  const outer = byCollection.get(collection)
+  if (outer === undefined || outer.nested) return undefined
+  const inner = second === undefined ? undefined : byCollection.get(second)
+  if (inner?.nested && inner.directory === outer.kind) {
+    const [name, ...path] = rest
+    return { kind: inner, parent: first, name, path }
+  }
+  if (outer.segments === 2 && second !== undefined) {
+    return { kind: outer, parent: undefined, name: `${first}/${second}`, path: rest }
+  }
+  const path = second === undefined ? rest : [second, ...rest]
+  return { kind: outer, parent: undefined, name: first, path }
+}
+
+/** What the ids of a collection begin with. */
+export function prefixOf({ kind, parent }: Pick<Target, 'kind' | 'parent'>): string {
+  return kind.nested ? `${parent}/${kind.kind}/` : ''
+}

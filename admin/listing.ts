@@ -23,7 +23,7 @@ function filtered(items: readonly Item[], kind: string, query: Query): readonly 
   if (label !== undefined) {
     passing = passing.filter(({ value }) => isObject(value.labels) && Object.hasOwn(value.labels, label))
   }
-  if (kind === 'routes') {
+  if (kind === 'routes' || kind === 'stream_routes') {
     const wanted = new URLSearchParams(parameter(query, 'filter') ?? '')
     for (const attribute of ['service_id', 'upstream_id']) {
       const id = wanted.get(attribute)

@@ -3,109 +3,197 @@ import { hash } from 'node:crypto'
 import type { Keyring } from '../core/keyring.ts'
 import type { Plugin } from '../core/plugin.ts'
 import { configProblem, isDisabled } from '../core/resource/plugin-configs.ts'
-import { fillPlugin, type ServedKind } from '../core/resource.ts'
-import { isObject } from '../core/schema.ts'
-import type { Item, Kind, Revision, Store } from '../core/store/store.ts'
-import { refuse } from './answer.ts'
+import { fillPlugin, type ResourceKind, resourceKind } from '../core/resource.ts'
+import { isObject, isReference } from '../core/schema.ts'
+import type { Guards, Item, Kind, Store } from '../core/store/store.ts'
+import { Refused, refuse } from './answer.ts'
+import type { Catalogue } from './catalogue.ts'
+import { kinds } from './kinds.ts'
 
 type Value = Readonly<Record<string, unknown>>
+type Plugins = ReadonlyMap<string, Plugin>
 
 export interface References {
-  /** Throws 400 when `value` (in clear) names what does not exist, or takes what another item has. */
-  checkWrite(kind: ServedKind, id: string, value: Value): Promise<void>
+  /**
+   * Throws 400 when `value` (in clear) names what does not exist, or takes what another item has; 404 when the consumer of a
+   * credential is not there. Returns what must still be as it was for that to be true.
+   */
+  checkWrite(kind: ResourceKind, id: string, value: Value): Promise<Guards>
   /** Throws 400 when another item needs this one. */
-  checkDelete(kind: ServedKind, id: string): Promise<void>
+  checkDelete(kind: ResourceKind, id: string): void
+}
+
+/** An attribute that names another item: on what it stands, what it names, and what each is called. */
+interface Link {
+  readonly from: ResourceKind
+  readonly attribute: string
+  readonly to: Kind
+  readonly name: string
+}
+
+const links: readonly Link[] = [
+  { from: 'routes', attribute: 'upstream_id', to: 'upstreams', name: 'upstream' },
+  { from: 'routes', attribute: 'service_id', to: 'services', name: 'service' },
+  { from: 'routes', attribute: 'plugin_config_id', to: 'plugin_configs', name: 'plugin config' },
+  { from: 'services', attribute: 'upstream_id', to: 'upstreams', name: 'upstream' },
+  { from: 'consumers', attribute: 'group_id', to: 'consumer_groups', name: 'consumer group' },
+]
+
+/** It is the path that names the service of a decoration. */
+const decorated: Link = { from: 'graphql_cost_decorations', attribute: '', to: 'services', name: 'service' }
+
+/** How the refusal to delete begins. */
+const needed: Partial<Record<ResourceKind, string>> = {
+  upstreams: 'can not delete this upstream',
+  services: 'can not delete this service directly',
+  plugin_configs: 'can not delete this plugin config',
+  consumer_groups: 'can not delete this consumer group',
+  protos: 'can not delete this proto',
+}
+
+/** What the store must be indexed by for `references`: `upstreams/1` is on whatever names that upstream. */
+export function tagsOf({ plugins, keyring }: { plugins: Plugins; keyring: Keyring }): (item: Item) => string[] {
+  return item => {
+    const kind = resourceKind(item)
+    const named = links
+      .filter(({ from }) => from === kind)
+      .flatMap(({ attribute, to }) => idTags(to, item.value[attribute]))
+    const { plugins: configs } = item.value
+    if (!isObject(configs)) return named
+    const split = upstreamsOf(configs['traffic-split']).flatMap(id => idTags('plugin upstreams', id))
+    const protos = isObject(configs['grpc-transcode']) ? idTags('protos', configs['grpc-transcode'].proto_id) : []
+    const recognised = recognises(kind)
+      ? [...credentialTags(keyring.openItem(item.kind, item.value, plugins), plugins).values()]
+      : []
+    return [...named, ...split, ...protos, ...recognised]
+  }
+}
+
+function idTags(kind: string, id: unknown): string[] {
+  return typeof id === 'string' || typeof id === 'number' ? [`${kind}/${id}`] : []
+}
+
+/** The upstreams that a traffic-split sends some of the traffic to. */
+function upstreamsOf(config: unknown): unknown[] {
+  const list = (value: unknown) => (Array.isArray(value) ? value.filter(isObject) : [])
+  const rules = isObject(config) ? list(config.rules) : []
+  return rules.flatMap(rule => list(rule.weighted_upstreams).map(({ upstream_id }) => upstream_id))
+}
+
+function recognises(kind: ResourceKind): boolean {
+  return kind === 'consumers' || kind === 'credentials'
+}
+
+/** By plugin, what it knows a consumer by, digested. A config that is wrong, disabled or kept elsewhere identifies nobody. */
+function credentialTags({ plugins: configs }: Value, plugins: Plugins): ReadonlyMap<string, string> {
+  const found = new Map<string, string>()
+  for (const [name, config] of Object.entries(isObject(configs) ? configs : {})) {
+    const plugin = plugins.get(name)
+    if (plugin?.credential === undefined || !isObject(config) || isDisabled(config)) continue
+    if (configProblem(plugin, 'consumer', config) !== undefined) continue
+    const credential = plugin.credential(fillPlugin(plugin, config, 'consumer'))
+    if (!isReference(credential)) found.set(name, `credential ${name} ${hash('sha256', credential, 'base64')}`)
+  }
+  return found
 }
 
 export function references(deps: {
-  store: Pick<Store, 'list' | 'get'>
-  plugins: ReadonlyMap<string, Plugin>
-  keyring: Keyring
+  store: Pick<Store, 'get'>
+  /** Has the tags of `tagsOf`. */
+  catalogue: Pick<Catalogue, 'of' | 'tagged'>
+  plugins: Plugins
 }): References {
-  const { store, plugins, keyring } = deps
+  const { store, catalogue, plugins } = deps
 
-  async function othersOf(kind: Kind, id: string): Promise<Item[]> {
-    const { items } = await store.list()
-    return items.filter(item => item.kind === kind && item.id !== id)
+  async function mustExist({ to, name }: Link, id: string): Promise<Guards> {
+    const item = await store.get(to, id)
+    if (item === undefined) throw refuse(400, `failed to fetch ${name} info by ${name} id [${id}], response code: 404`)
+    return [{ kind: to, id, modRevision: item.modRevision }]
   }
 
-  async function mustExist(kind: 'services' | 'upstreams', name: string, id: unknown): Promise<void> {
-    if (id === undefined || (await store.get(kind, String(id))) !== undefined) return
-    throw refuse(400, `failed to fetch ${name} info by ${name} id [${String(id)}], response code: 404`)
+  /** An SSL object that an upstream shows its own upstream (facts core 3.3). */
+  async function clientCertificate({ tls }: Value): Promise<Guards> {
+    const id = isObject(tls) ? tls.client_cert_id : undefined
+    if (id === undefined) return []
+    const item = await store.get('ssls', String(id))
+    const failed = (why: string) => refuse(400, `failed to fetch ssl info by ssl id [${String(id)}], ${why}`)
+    if (item === undefined) throw failed('response code: 404')
+    if (item.value.type !== 'client') throw failed('wrong ssl type')
+    return [{ kind: 'ssls', id: item.id, modRevision: item.modRevision }]
   }
 
-  /** Digests of what each plugin knows a consumer by. A config that is wrong or disabled identifies nobody. */
-  function credentialsOf(consumer: Value): ReadonlyMap<string, string> {
-    const found = new Map<string, string>()
-    for (const [name, config] of Object.entries(isObject(consumer.plugins) ? consumer.plugins : {})) {
-      const plugin = plugins.get(name)
-      if (plugin?.credential === undefined || !isObject(config) || isDisabled(config)) continue
-      if (configProblem(plugin, 'consumer', config) !== undefined) continue
-      found.set(name, hash('sha256', plugin.credential(fillPlugin(plugin, config, 'consumer')), 'base64'))
-    }
-    return found
+  async function consumerOf(id: string): Promise<Guards> {
+    const item = await store.get('consumers', above(id))
+    if (item === undefined) throw new Refused(404, { error_msg: 'consumer not found' })
+    return [{ kind: 'consumers', id: item.id, modRevision: item.modRevision }]
   }
 
-  /** By username: decrypting and checking all consumers again for each of many writes would take its time. */
-  let known = new Map<string, { revision: Revision; credentials: ReadonlyMap<string, string> }>()
-
-  async function checkCredentials(username: string, value: Value): Promise<void> {
-    const own = credentialsOf(value)
-    if (own.size === 0) return
-    const others = new Map<string, { revision: Revision; credentials: ReadonlyMap<string, string> }>()
-    for (const { id, value: sealed, modRevision } of await othersOf('consumers', username)) {
-      const before = known.get(id)
-      const current =
-        before?.revision === modRevision
-          ? before
-          : { revision: modRevision, credentials: credentialsOf(keyring.openItem('consumers', sealed, plugins)) }
-      others.set(id, current)
-    }
-    known = others
-    for (const [id, { credentials }] of others) {
-      const twice = [...own].find(([name, credential]) => credentials.get(name) === credential)
-      if (twice !== undefined) throw refuse(400, `duplicate key of plugin ${twice[0]} found with consumer: ${id}`)
+  function checkCredentials(kind: ResourceKind, id: string, value: Value): void {
+    for (const [name, tag] of credentialTags(value, plugins)) {
+      for (const other of catalogue.tagged(tag)) {
+        if (resourceKind(other) === kind && other.id === id) continue
+        const [username, , credential] = other.id.split('/')
+        const where = credential === undefined ? '' : `credential: ${credential} of `
+        throw refuse(400, `duplicate key of plugin ${name} found with ${where}consumer: ${username}`)
+      }
     }
   }
 
-  async function checkGlobalPlugins(id: string, value: Value): Promise<void> {
-    for (const other of await othersOf('global_rules', id)) {
+  function checkGlobalPlugins(id: string, value: Value): void {
+    for (const other of catalogue.of('global_rules')) {
       const theirs = isObject(other.value.plugins) ? other.value.plugins : {}
-      const both = Object.keys(value.plugins as object).find(name => Object.hasOwn(theirs, name))
+      const both = Object.keys(value.plugins as object).find(name => other.id !== id && Object.hasOwn(theirs, name))
       if (both !== undefined) throw refuse(400, `plugin '${both}' already exists in global rule with id '${other.id}'`)
-    }
-  }
-
-  async function mustNotName(
-    id: string,
-    attribute: string,
-    where: readonly (readonly [Kind, string])[],
-    message: string,
-  ) {
-    const { items } = await store.list()
-    for (const [kind, name] of where) {
-      const user = items.find(item => item.kind === kind && namesId(item.value[attribute], id))
-      if (user !== undefined) throw refuse(400, `${message}, ${name} [${user.id}] is still using it now`)
     }
   }
 
   return {
     async checkWrite(kind, id, value) {
-      if (kind === 'routes') await mustExist('services', 'service', value.service_id)
-      if (kind === 'routes' || kind === 'services') await mustExist('upstreams', 'upstream', value.upstream_id)
-      if (kind === 'consumers') await checkCredentials(id, value)
-      if (kind === 'global_rules') await checkGlobalPlugins(id, value)
+      const guards: Guards[number][] = []
+      for (const link of links) {
+        const named = link.from === kind ? value[link.attribute] : undefined
+        if (named !== undefined) guards.push(...(await mustExist(link, String(named))))
+      }
+      const upstream = kind === 'upstreams' ? value : value.upstream
+      if (isObject(upstream)) guards.push(...(await clientCertificate(upstream)))
+      if (kind === 'credentials') guards.push(...(await consumerOf(id)))
+      if (kind === 'graphql_cost_decorations') guards.push(...(await mustExist(decorated, above(id))))
+      if (recognises(kind)) checkCredentials(kind, id, value)
+      if (kind === 'global_rules') checkGlobalPlugins(id, value)
+      return guards
     },
-    async checkDelete(kind, id) {
-      const route = ['routes', 'route'] as const
-      if (kind === 'services') await mustNotName(id, 'service_id', [route], 'can not delete this service directly')
-      if (kind === 'upstreams') {
-        await mustNotName(id, 'upstream_id', [route, ['services', 'service']], 'can not delete this upstream')
+
+    checkDelete(kind, id) {
+      const refusal = needed[kind]
+      if (refusal === undefined) return
+      const user = first(catalogue.tagged(`${kind}/${id}`))
+      if (user !== undefined) {
+        throw refuse(400, `${refusal}, ${nameOf(user)} [${user.id}] is still using it now`)
+      }
+      const through = first(catalogue.tagged(`plugin ${kind}/${id}`))
+      if (through !== undefined) {
+        throw refuse(400, `${refusal}, plugin in ${pluginHolder(through)} [${through.id}] is still using it now`)
       }
     },
   }
 }
 
-function namesId(value: unknown, id: string): boolean {
-  return (typeof value === 'string' || typeof value === 'number') && String(value) === id
+/** The id of the item that another is below. */
+function above(id: string): string {
+  return id.split('/')[0] ?? ''
+}
+
+/** Of all who need an item, the same one is named every time. */
+function first(items: Iterable<Item>): Item | undefined {
+  const rank = (item: Item) => kinds.findIndex(({ kind }) => kind === resourceKind(item))
+  return [...items].sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1))[0]
+}
+
+function nameOf(item: Item): string {
+  return kinds.find(({ kind }) => kind === resourceKind(item))!.name.replace(' ', '_')
+}
+
+/** As APISIX calls the object that holds the plugin. */
+function pluginHolder(item: Item): string {
+  return item.kind === 'global_rules' ? item.kind : nameOf(item)
 }

@@ -3,8 +3,10 @@
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { adminApi } from '../admin/admin-api.ts'
+import { Catalogue } from '../admin/catalogue.ts'
 import { controlApi } from '../admin/control-api.ts'
 import { metricsExport, ownMetrics } from '../admin/metrics-export.ts'
+import { tagsOf } from '../admin/references.ts'
 import { type Served, serve } from '../admin/serve.ts'
 import { statusApi } from '../admin/status.ts'
 import { builtins } from '../plugins/index.ts'
@@ -89,8 +91,11 @@ async function start(loaded: LoadedConfig): Promise<void> {
     replaced: (reason, plugin) => own.replaced(reason, plugin),
   })
   await pool.start()
+  const catalogue = new Catalogue({ source: store, tags: tagsOf({ plugins, keyring }), log })
+  await catalogue.start()
   const life = { stopping: false }
-  const servers = await openServers(loaded, { plugins, secrets, log, keyring, store, reader, own, pool, life })
+  const parts = { plugins, secrets, log, keyring, store, catalogue, reader, own, pool, life }
+  const servers = await openServers(loaded, parts)
   announce(config, secrets, [
     ['requests', data],
     ...servers.map(({ name, served }): [string, Address[]] => [name, [served.address]]),
@@ -109,6 +114,7 @@ async function start(loaded: LoadedConfig): Promise<void> {
     await pool.drain(config.nginxConfig.workerShutdownTimeout)
     await Promise.all(servers.map(({ served }) => served.close()))
     routes.close()
+    catalogue.close()
     await store.close()
     process.exit(0)
   }
@@ -158,6 +164,7 @@ interface Parts {
   log: Logger
   keyring: Keyring
   store: Store
+  catalogue: Catalogue
   reader: MetricsReader
   own: ReturnType<typeof ownMetrics>
   pool: WorkerPool
@@ -166,7 +173,7 @@ interface Parts {
 
 async function openServers(
   { config, where }: LoadedConfig,
-  { plugins, secrets, log, keyring, store, reader, own, pool, life }: Parts,
+  { plugins, secrets, log, keyring, store, catalogue, reader, own, pool, life }: Parts,
 ): Promise<{ name: string; served: Served }[]> {
   const { admin } = config.deployment
   const addresses = listeners(config)
@@ -175,6 +182,7 @@ async function openServers(
     admin: adminApi({
       ...common,
       store,
+      catalogue,
       plugins,
       keyring,
       keys: admin.adminKeyRequired ? secrets.adminKeys : undefined,
@@ -186,7 +194,7 @@ async function openServers(
       now: Date.now,
       applied: revision => pool.serves(revision, APPLIED_WITHIN_MS),
     }),
-    control: controlApi({ ...common, store, plugins, keyring, workers: () => pool.status() }),
+    control: controlApi({ ...common, catalogue, plugins, keyring, workers: () => pool.status() }),
     status: statusApi({ ...common, ready: () => notReady(pool, life) }),
     prometheus: metricsExport({
       ...common,

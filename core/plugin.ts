@@ -65,6 +65,8 @@ export interface PluginSpec<S extends Schema, C extends Schema> {
   schema: S
   /** Schema of what stands in a consumer's `plugins` under this name (auth plugins only). */
   consumer?: C
+  /** Schema of the settings that all uses of the plugin share (facts core 3.9); any object without it. */
+  metadata?: Schema
   /** Auth plugins: which value of a consumer's config identifies it in a request. */
   credential?(config: Infer<C>): string
   /** Paths of config values that are encrypted at rest (facts core 4.10). */

@@ -1,24 +1,36 @@
-// Resources: whether one can be served, and what the data plane makes of it; knows nothing of other resources and of stores.
+// Resources: whether one is valid, whether it can be served, and what the data plane makes of it; knows no others, no stores.
 import type { Plugin, Schema } from './plugin.ts'
 import type { Plugins } from './resource/attributes.ts'
-import { type Consumer, consumerSchema } from './resource/consumer.ts'
-import { type GlobalRule, globalRuleSchema } from './resource/global-rule.ts'
+import { type Consumer, consumer } from './resource/consumer.ts'
+import { credential } from './resource/credential.ts'
+import type { Definition } from './resource/definition.ts'
+import { graphqlCostDecoration } from './resource/graphql-cost-decoration.ts'
 import { fillPlugin, pluginsProblem, pluginsWarnings } from './resource/plugin-configs.ts'
-import { type Route, routeExclusions, routeProblem, routeSchema } from './resource/route.ts'
-import { type Service, serviceProblem, serviceSchema } from './resource/service.ts'
+import { pluginMetadata } from './resource/plugin-metadata.ts'
+import { consumerGroup, type GlobalRule, globalRule, pluginConfig } from './resource/plugin-sets.ts'
+import { proto } from './resource/proto.ts'
+import { type Route, route } from './resource/route.ts'
+import { managerOf, secret, secretManagers } from './resource/secret.ts'
+import { type Service, service } from './resource/service.ts'
+import { ssl } from './resource/ssl.ts'
+import { streamRoute } from './resource/stream-route.ts'
 import { notServed } from './resource/unserved.ts'
 import {
   normaliseNodes,
   type Upstream,
+  upstream,
   upstreamProblem,
-  upstreamSchema,
+  upstreamUnserved,
   upstreamWarnings,
 } from './resource/upstream.ts'
-import { isObject, shapeProblem, type Validator, validator } from './schema.ts'
-import type { Kind } from './store/store.ts'
+import { allStrangers, isObject, shapeProblem, type Validator, validator } from './schema.ts'
+import type { Item, Kind } from './store/store.ts'
 
 export type { Consumer, GlobalRule, Plugins, Route, Service, Upstream }
 export { fillPlugin }
+
+/** Every kind of resource: those that have a directory of the store, and those kept below an item of another kind. */
+export type ResourceKind = Kind | 'credentials' | 'graphql_cost_decorations'
 
 /** What the data plane gets of each kind that is served. */
 export interface Resources {
@@ -30,80 +42,147 @@ export interface Resources {
 }
 export type ServedKind = keyof Resources
 
-export const resourceSchemas: Readonly<Record<ServedKind, Schema>> = {
-  routes: routeSchema,
-  services: serviceSchema,
-  upstreams: upstreamSchema,
-  consumers: consumerSchema,
-  global_rules: globalRuleSchema,
+const definitions: Readonly<Record<ResourceKind, Definition>> = {
+  routes: route,
+  services: service,
+  upstreams: upstream,
+  consumers: consumer,
+  credentials: credential,
+  consumer_groups: consumerGroup,
+  ssls: ssl,
+  global_rules: globalRule,
+  plugin_configs: pluginConfig,
+  plugin_metadata: pluginMetadata,
+  secrets: secret,
+  protos: proto,
+  stream_routes: streamRoute,
+  graphql_cost_decorations: graphqlCostDecoration,
 }
 
-/** Nothing resolves references outside of plugin configs, so there they are strings like any other. */
-const literal = <T>(schema: Schema) => validator<T>(schema, { references: false })
-
-const validators: { readonly [K in ServedKind]: Validator<Resources[K]> } = {
-  routes: literal(routeSchema),
-  services: literal(serviceSchema),
-  upstreams: literal(upstreamSchema),
-  consumers: literal(consumerSchema),
-  global_rules: literal(globalRuleSchema),
+const served: Readonly<Record<ServedKind, true>> = {
+  routes: true,
+  services: true,
+  upstreams: true,
+  consumers: true,
+  global_rules: true,
 }
 
+export function isResourceKind(kind: string): kind is ResourceKind {
+  return Object.hasOwn(definitions, kind)
+}
+
+/** Whether the data plane acts on items of a kind. */
 export function isServed(kind: string): kind is ServedKind {
-  return Object.hasOwn(resourceSchemas, kind)
+  return Object.hasOwn(served, kind)
 }
 
-/** What its schema says of a value, without a word in front. */
-export function checkSchema(kind: ServedKind, value: unknown): string | undefined {
-  return validators[kind].check(value)
+/** The kind of an item of the store: some are kept below an item of another kind (facts core 4.11). */
+export function resourceKind({ kind, id }: { kind: Kind; id: string }): ResourceKind {
+  const [, below] = id.split('/')
+  if (kind === 'consumers' && below === 'credentials') return 'credentials'
+  return kind === 'services' && below === 'graphql_cost_decorations' ? 'graphql_cost_decorations' : kind
+}
+
+/** For forms: what the kind as a whole must be. */
+export function resourceSchema(kind: ResourceKind): Schema {
+  return definitions[kind].schema
+}
+
+/** What this very value must be: of secrets its manager says it, of plugin metadata the plugin. */
+function schemaOf(kind: ResourceKind, value: unknown, plugins: ReadonlyMap<string, Plugin>): Schema {
+  const { id } = isObject(value) ? value : {}
+  const manager = kind === 'secrets' ? managerOf(id) : undefined
+  if (manager !== undefined) return secretManagers[manager]!
+  const metadata = kind === 'plugin_metadata' ? plugins.get(String(id))?.metadata : undefined
+  return metadata ?? definitions[kind].schema
+}
+
+/** Compiled on first use and kept as long as the schema. */
+const validators = new WeakMap<Schema, Validator<unknown>>()
+
+function validatorOf(kind: ResourceKind, schema: Schema): Validator<unknown> {
+  // Nothing resolves references outside of plugin configs and SSLs, so there they are strings like any other.
+  const made = validators.get(schema) ?? validator(schema, { references: definitions[kind].references ?? false })
+  validators.set(schema, made)
+  return made
+}
+
+/** What its schema alone says of a value, without a word in front. */
+export function checkSchema(
+  kind: ResourceKind,
+  value: unknown,
+  plugins: ReadonlyMap<string, Plugin>,
+): string | undefined {
+  return validatorOf(kind, schemaOf(kind, value, plugins)).check(value)
 }
 
 /**
- * The first thing that is wrong with an item as far as it can be said without looking at others, in the words of the
- * admin API's `error_msg` (facts core 2.7, 3, 4.8); undefined when it can be served. Encrypted values come in clear.
+ * The first thing that is wrong with a resource as far as it can be said without looking at others, in the words of the
+ * admin API's `error_msg` (facts core 2.7, 3, 4.8). Encrypted values come in clear.
  */
-export function checkResource(kind: Kind, value: unknown, plugins: ReadonlyMap<string, Plugin>): string | undefined {
-  if (!isServed(kind)) return notServed(kind)
+export function resourceProblem(
+  kind: ResourceKind,
+  value: unknown,
+  plugins: ReadonlyMap<string, Plugin>,
+): string | undefined {
   const unfit = shapeProblem(value)
   if (unfit !== undefined) return `invalid configuration: ${unfit}`
-  const excluded = kind === 'routes' && isObject(value) ? routeExclusions(value) : undefined
+  if (kind === 'plugin_metadata' && !plugins.has(String((value as { id?: unknown })?.id))) return 'invalid plugin name'
+  const { exclusion, problem } = definitions[kind]
+  const excluded = isObject(value) ? exclusion?.(value) : undefined
   if (excluded !== undefined) return excluded
-  const invalid = checkSchema(kind, value)
+  const validator = validatorOf(kind, schemaOf(kind, value, plugins))
+  const invalid = validator.check(value)
   if (invalid !== undefined) return `invalid configuration: ${invalid}`
-  const resource: Record<string, unknown> = { ...validators[kind].fill(value) }
-  return ownProblem(kind, resource) ?? embeddedProblem(kind, resource, plugins)
-}
-
-function ownProblem(kind: ServedKind, resource: Record<string, unknown>): string | undefined {
-  switch (kind) {
-    case 'routes':
-      return routeProblem(resource)
-    case 'services':
-      return serviceProblem(resource)
-    case 'upstreams':
-      return upstreamProblem(resource, '')
-    case 'consumers':
-      return resource.group_id === undefined ? undefined : notServed('group_id')
-    case 'global_rules':
-      return undefined
-  }
+  const resource = validator.fill(value) as Record<string, unknown>
+  return problem?.(resource) ?? embeddedProblem(kind, resource, plugins)
 }
 
 function embeddedProblem(
-  kind: ServedKind,
+  kind: ResourceKind,
   { upstream, plugins: configs }: Record<string, unknown>,
   plugins: ReadonlyMap<string, Plugin>,
 ): string | undefined {
-  const bad = isObject(upstream) ? upstreamProblem(upstream, 'upstream.') : undefined
+  if (!holdsPlugins(kind)) return undefined
+  const bad = isObject(upstream) ? upstreamProblem(upstream) : undefined
   if (bad !== undefined) return bad
   const wrong = pluginsProblem((configs ?? {}) as Plugins, kind, plugins)
   return wrong && (kind === 'consumers' ? `invalid plugins configuration: ${wrong}` : wrong)
 }
 
-/** What is accepted without effect in an item that `checkResource` let pass: one sentence each. */
-export function warnings(kind: ServedKind, value: unknown, plugins: ReadonlyMap<string, Plugin>): string[] {
-  const resource: Record<string, unknown> = { ...validators[kind].fill(value) }
+/** Plugin metadata and secrets may have an attribute of any name. */
+function holdsPlugins(kind: ResourceKind): boolean {
+  return kind !== 'plugin_metadata' && kind !== 'secrets'
+}
+
+/** What a valid resource asks for that APISIX has and this version has not. */
+export function unservedIn(kind: ResourceKind, value: Readonly<Record<string, unknown>>): string | undefined {
+  const { upstream } = value
+  return (
+    definitions[kind].unserved?.(value) ?? (isObject(upstream) ? upstreamUnserved(upstream, 'upstream.') : undefined)
+  )
+}
+
+/** Why the data plane cannot serve an item; undefined when it can. Encrypted values come in clear. */
+export function checkResource(
+  kind: ResourceKind,
+  value: unknown,
+  plugins: ReadonlyMap<string, Plugin>,
+): string | undefined {
+  if (!isServed(kind)) return notServed(kind)
+  return resourceProblem(kind, value, plugins) ?? unservedIn(kind, value as Item['value']) // a valid one is an object
+}
+
+/** What is accepted without effect in a valid resource: one sentence each. */
+export function warnings(kind: ResourceKind, value: unknown, plugins: ReadonlyMap<string, Plugin>): string[] {
+  const schema = schemaOf(kind, value, plugins)
+  const resource = validatorOf(kind, schema).fill(value) as Record<string, unknown>
+  const unknown = allStrangers(schema, value).map(path => `${path} has no effect`)
+  const unserved = isServed(kind) ? [] : [notServed(kind)]
+  if (!holdsPlugins(kind)) return [...unserved, ...unknown]
   return [
+    ...unserved,
+    ...unknown,
     ...upstreamWarnings(kind === 'upstreams' ? resource : resource.upstream, kind === 'upstreams' ? '' : 'upstream.'),
     ...pluginsWarnings((resource.plugins ?? {}) as Plugins, kind, plugins),
   ]
@@ -114,7 +193,7 @@ export function warnings(kind: ServedKind, value: unknown, plugins: ReadonlyMap<
  * strings. Plugin configs stay as they are: `fillPlugin` completes each.
  */
 export function prepareResource<K extends ServedKind>(kind: K, value: unknown): Resources[K] {
-  const resource = validators[kind].fill(value)
+  const resource = validatorOf(kind, definitions[kind].schema).fill(value) as Resources[K]
   const open = resource as unknown as Record<string, unknown>
   // A client may write the number 1 where it means the key "1".
   for (const key of ['id', 'upstream_id', 'service_id'])

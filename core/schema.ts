@@ -10,6 +10,7 @@ import { uniqueItems } from './schema/unique-items.ts'
 import { explain } from './schema/words.ts'
 
 export { isObject, shapeProblem } from './schema/json.ts'
+export { allStrangers, strangers } from './schema/strangers.ts'
 
 export interface Validator<T> {
   /** The first thing that is wrong with `value`, in the words of facts core Appendix A. Never changes `value`. */

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { asError } from './errors.ts'
 import type { Logger } from './observe/log.ts'
-import { checkResource } from './resource.ts'
+import { checkResource, resourceKind } from './resource.ts'
 import { Snapshot, type SnapshotEnv } from './snapshot.ts'
 import type { Change, ConfigSource, Item, Revision } from './store/store.ts'
 
@@ -120,7 +120,7 @@ export class Sync {
       this.#rejected.delete(key)
       return
     }
-    const reason = checkResource(item.kind, item.value, this.#options.env.plugins)
+    const reason = checkResource(resourceKind(item), item.value, this.#options.env.plugins)
     if (reason === undefined) {
       this.#good.set(key, item)
       this.#rejected.delete(key)

@@ -1,6 +1,8 @@
 // Consumers (facts core 3.5): who asks; schema and type.
 import type { Schema } from '../plugin.ts'
 import { desc, id, labels, type Plugins, plugins, times } from './attributes.ts'
+import type { Definition } from './definition.ts'
+import { unserved } from './unserved.ts'
 
 /** A consumer as the data plane uses it. Its key in the store is its username. */
 export interface Consumer {
@@ -12,7 +14,7 @@ export interface Consumer {
   update_time?: number
 }
 
-export const consumerSchema: Schema = {
+const schema: Schema = {
   type: 'object',
   properties: {
     id,
@@ -26,3 +28,5 @@ export const consumerSchema: Schema = {
   required: ['username'],
   additionalProperties: false,
 }
+
+export const consumer: Definition = { schema, unserved: value => unserved(value, ['group_id'], '') }

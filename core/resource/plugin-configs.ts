@@ -1,7 +1,7 @@
 // The plugin configs of a resource: what makes them valid, and their defaults; knows plugins only as schemas and checks.
 import type { Plugin, Schema } from '../plugin.ts'
 import { checkExpr } from '../router/expr.ts'
-import { isObject, isReference, type Validator, validator } from '../schema.ts'
+import { isObject, isReference, strangers, type Validator, validator } from '../schema.ts'
 import type { Plugins } from './attributes.ts'
 
 /** What a plugin's config is for: to run, or, of an authentication plugin on a consumer, to be recognised by. */
@@ -31,8 +31,13 @@ const made = new WeakMap<Plugin, Partial<Record<PluginUse, Known>>>()
 function known(plugin: Plugin, use: PluginUse): Known {
   const own = made.get(plugin) ?? {}
   made.set(plugin, own)
-  own[use] ??= make(plugin, (use === 'consumer' ? plugin.consumer : undefined) ?? plugin.schema)
+  own[use] ??= make(plugin, schemaFor(plugin, use))
   return own[use]
+}
+
+/** As the plugin wrote it. */
+function schemaFor(plugin: Plugin, use: PluginUse): Schema {
+  return (use === 'consumer' ? plugin.consumer : undefined) ?? plugin.schema
 }
 
 function make(plugin: Plugin, written: Schema): Known {
@@ -50,9 +55,9 @@ export function fillPlugin(plugin: Plugin, config: unknown, use: PluginUse = 'co
   return known(plugin, use).validator.fill(config)
 }
 
-/** What the config of `plugin` on a resource is for: only consumers hold credentials. */
+/** What the config of `plugin` on a resource is for: only consumers, and what is theirs, are recognised by it. */
 export function useOf(plugin: Plugin, kind: string): PluginUse {
-  return kind === 'consumers' && plugin.type === 'auth' ? 'consumer' : 'config'
+  return (kind === 'consumers' || kind === 'credentials') && plugin.type === 'auth' ? 'consumer' : 'config'
 }
 
 /** The first thing that is wrong with the plugin configs of a resource of `kind` (facts core 4.8). */
@@ -63,8 +68,15 @@ export function pluginsProblem(
 ): string | undefined {
   for (const [name, config] of Object.entries(configs)) {
     const plugin = plugins.get(name)
-    if (!isTable(config)) return `invalid plugin conf ${scalar(config)} for plugin [${name.slice(0, 256)}]`
-    if (plugin === undefined) return `unknown plugin [${name.slice(0, 256)}]`
+    const shown = name.slice(0, 256)
+    if (!isTable(config)) return `invalid plugin conf ${scalar(config)} for plugin [${shown}]`
+    // There are no plugins for streams.
+    if (plugin === undefined || kind === 'stream_routes') {
+      return kind === 'credentials' ? `unknown plugin ${shown}` : `unknown plugin [${shown}]`
+    }
+    if (kind === 'credentials' && plugin.type !== 'auth') {
+      return 'only supports auth type plugins in consumer credential'
+    }
     // A disabled plugin's config may be anything (facts core 1.2): it is never used.
     const problem = isDisabled(config) ? undefined : configProblem(plugin, useOf(plugin, kind), config)
     if (problem !== undefined) return problem
@@ -108,19 +120,10 @@ export function pluginsWarnings(configs: Plugins, kind: string, plugins: Readonl
     }
     const without = (attribute: string) => `plugins.${name}.${attribute} has no effect`
     const inert = (plugin.inert ?? []).filter(path => at(config, path.split('.')) !== undefined)
-    const unknown = unknownTo(pluginSchema(plugin, use), config).filter(name => !inert.includes(name))
+    const { _meta: _, ...own } = config
+    const unknown = strangers(schemaFor(plugin, use), own).filter(name => !inert.includes(name))
     return [...inert, ...unknown].map(without)
   })
-}
-
-/** Names in a config that its schema does not speak of, where it can be told. */
-function unknownTo(schema: Schema, config: Record<string, unknown>): string[] {
-  const { properties = {}, patternProperties, additionalProperties, allOf, anyOf, oneOf } = schema
-  const open = [patternProperties, additionalProperties, allOf, anyOf, oneOf, schema.if].some(
-    part => part !== undefined,
-  )
-  const free = open || Object.keys(properties).length === 1
-  return free ? [] : Object.keys(config).filter(name => !Object.hasOwn(properties, name))
 }
 
 export function isDisabled(config: Record<string, unknown>): boolean {

@@ -15,6 +15,7 @@ import {
   type Timeout,
   timeout,
 } from './attributes.ts'
+import type { Definition } from './definition.ts'
 import { notServed, unserved } from './unserved.ts'
 import { type Upstream, upstreamSchema } from './upstream.ts'
 
@@ -50,7 +51,7 @@ const atMostOne = (one: string, many: string): Schema => ({
 /** Who can answer, with where: one of each. */
 const answers = ['plugins', 'upstream', 'upstream_id', 'service_id', 'script']
 
-export const routeSchema: Schema = {
+const schema: Schema = {
   type: 'object',
   properties: {
     ...described,
@@ -85,8 +86,10 @@ export const routeSchema: Schema = {
   additionalProperties: false,
 }
 
-/** Checked before the schema, which would only say that none or several match. */
-export function routeExclusions(route: Record<string, unknown>): string | undefined {
+export const route: Definition = { schema, exclusion, problem, unserved: routeUnserved }
+
+/** Of which the schema would only say that none or several match. */
+function exclusion(route: Readonly<Record<string, unknown>>): string | undefined {
   if (route.host !== undefined && route.hosts !== undefined) return 'only one of host or hosts is allowed'
   if (route.remote_addr !== undefined && route.remote_addrs !== undefined) {
     return 'only one of remote_addr or remote_addrs is allowed'
@@ -94,21 +97,22 @@ export function routeExclusions(route: Record<string, unknown>): string | undefi
   return undefined
 }
 
-/** What is wrong with a route that fits its schema, apart from its upstream and plugins. */
-export function routeProblem(route: Record<string, unknown>): string | undefined {
-  const refused = unserved(route, ['script', 'script_id', 'filter_func', 'plugin_config_id'], '')
-  if (refused !== undefined) return refused
-  if (route.enable_websocket === true) return notServed('enable_websocket')
-  const { remote_addr, remote_addrs = [], vars } = route as Partial<Route>
+function problem({ remote_addr, remote_addrs = [], vars }: Partial<Route>): string | undefined {
   try {
     addressSet(remote_addr === undefined ? remote_addrs : [remote_addr])
   } catch (error) {
     return asError(error).message
   }
-  if (vars === undefined) return undefined
-  const invalid = checkExpr(vars)
-  if (invalid !== undefined) return `failed to validate the 'vars' expression: ${invalid}`
+  const invalid = vars === undefined ? undefined : checkExpr(vars)
+  return invalid && `failed to validate the 'vars' expression: ${invalid}`
+}
+
+function routeUnserved(route: Readonly<Record<string, unknown>>): string | undefined {
+  const refused = unserved(route, ['script', 'script_id', 'filter_func', 'plugin_config_id'], '')
+  if (refused !== undefined) return refused
+  if (route.enable_websocket === true) return notServed('enable_websocket')
+  if (route.vars === undefined) return undefined
   // No body is read before a route is chosen.
-  const ofBody = [...compileExpr(vars).names].find(name => /^(post_arg|graphql_)/.test(name))
+  const ofBody = [...compileExpr(route.vars).names].find(name => /^(post_arg|graphql_)/.test(name))
   return ofBody && notServed(`${ofBody} in vars`)
 }

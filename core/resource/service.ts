@@ -1,6 +1,7 @@
 // Services (facts core 3.2): what several routes share; schema, type, and what a schema cannot say.
 import type { Schema } from '../plugin.ts'
 import { type Described, described, host, id, type Plugins, plugins } from './attributes.ts'
+import type { Definition } from './definition.ts'
 import { notServed, unserved } from './unserved.ts'
 import { type Upstream, upstreamSchema } from './upstream.ts'
 
@@ -12,7 +13,7 @@ export interface Service extends Described {
   hosts?: string[]
 }
 
-export const serviceSchema: Schema = {
+const schema: Schema = {
   type: 'object',
   properties: {
     ...described,
@@ -26,9 +27,8 @@ export const serviceSchema: Schema = {
   additionalProperties: false,
 }
 
-/** What is wrong with a service that fits its schema, apart from its upstream and plugins. */
-export function serviceProblem(service: Record<string, unknown>): string | undefined {
-  return (
-    unserved(service, ['script'], '') ?? (service.enable_websocket === true ? notServed('enable_websocket') : undefined)
-  )
+export const service: Definition = {
+  schema,
+  unserved: value =>
+    unserved(value, ['script'], '') ?? (value.enable_websocket === true ? notServed('enable_websocket') : undefined),
 }

@@ -1,8 +1,10 @@
 // Upstreams (facts core 3.3), of their own or embedded in a route or service: schema, type, and what a schema cannot say.
 import { isIPv6 } from 'node:net'
 import type { Schema } from '../plugin.ts'
-import { isObject } from '../schema.ts'
+import { isObject, validator } from '../schema.ts'
 import { type Described, described, host, id, type Timeout, timeout } from './attributes.ts'
+import { pairProblem } from './certificate.ts'
+import type { Definition } from './definition.ts'
 import { notServed, unserved } from './unserved.ts'
 import { checksSchema } from './upstream-checks.ts'
 
@@ -110,18 +112,63 @@ export const upstreamSchema = {
   additionalProperties: false,
 } as const satisfies Schema
 
-/** What is wrong with an upstream that fits its schema. `at` is `upstream.` for an embedded one, else empty. */
-export function upstreamProblem(upstream: Record<string, unknown>, at: string): string | undefined {
-  const { type = 'roundrobin', scheme = 'http', nodes } = upstream
-  if (type !== 'roundrobin') return notServed(`${at}type ${JSON.stringify(type)}`)
-  if (scheme !== 'http' && scheme !== 'https') return notServed(`${at}scheme ${JSON.stringify(scheme)}`)
-  const refused = unserved(upstream, ['service_name', 'discovery_type', 'discovery_args', 'checks', 'tls'], at)
-  if (refused !== undefined) return refused
+export const hashVarsSchema: Schema = {
+  type: 'string',
+  pattern:
+    '^((uri|server_name|server_addr|request_uri|remote_port|remote_addr|query_string|host|hostname|mqtt_client_id)|arg_[0-9a-zA-z_-]+)$',
+}
+export const hashHeaderSchema: Schema = { type: 'string', pattern: '^[a-zA-Z0-9-_]+$' }
+
+/** What the key of a consistent hash must be; of `vars_combinations` any text, and a consumer needs none. */
+const hashKeys: Readonly<Record<string, ReturnType<typeof validator> | undefined>> = {
+  vars: validator(hashVarsSchema, { references: false }),
+  header: validator(hashHeaderSchema, { references: false }),
+  cookie: validator(hashHeaderSchema, { references: false }),
+}
+
+export const upstream: Definition = {
+  schema: upstreamSchema,
+  problem: upstreamProblem,
+  unserved: value => upstreamUnserved(value, ''),
+}
+
+/** What is wrong with an upstream that fits its schema. */
+export function upstreamProblem(upstream: Readonly<Record<string, unknown>>): string | undefined {
   if (upstream.pass_host === 'rewrite' && upstream.upstream_host === undefined) {
     return "`upstream_host` can't be empty when `pass_host` is `rewrite`"
   }
+  const { nodes = [] } = upstream
   const addresses = Array.isArray(nodes) ? nodes.map(node => String(node.host)) : Object.keys(nodes as object)
-  return addresses.map(address => addressProblem(address)).find(problem => problem !== undefined)
+  return (
+    hashProblem(upstream) ??
+    addresses.map(address => addressProblem(address)).find(problem => problem !== undefined) ??
+    tlsProblem(upstream.tls as { client_cert?: string; client_key?: string } | undefined)
+  )
+}
+
+function hashProblem({ type, hash_on = 'vars', key }: Readonly<Record<string, unknown>>): string | undefined {
+  if (type !== 'chash' || hash_on === 'consumer') return undefined
+  if (key === undefined) return 'missing key'
+  const unfit = hashKeys[String(hash_on)]?.check(key)
+  return unfit && `type is chash, err: ${unfit}`
+}
+
+function tlsProblem({
+  client_cert,
+  client_key,
+}: {
+  client_cert?: string
+  client_key?: string
+} = {}): string | undefined {
+  return client_cert === undefined || client_key === undefined ? undefined : pairProblem(client_cert, client_key)
+}
+
+/** What of an upstream this version does not serve. `at` is `upstream.` for an embedded one, else empty. */
+export function upstreamUnserved(upstream: Readonly<Record<string, unknown>>, at: string): string | undefined {
+  const { type = 'roundrobin', scheme = 'http' } = upstream
+  if (type !== 'roundrobin') return notServed(`${at}type ${JSON.stringify(type)}`)
+  if (scheme !== 'http' && scheme !== 'https') return notServed(`${at}scheme ${JSON.stringify(scheme)}`)
+  return unserved(upstream, ['service_name', 'discovery_type', 'discovery_args', 'checks', 'tls'], at)
 }
 
 /** `[IPv6]` or a host, and a port if there is one. */

@@ -105,6 +105,11 @@ class EmbeddedStore implements Store {
     return row && item(row)
   }
 
+  async revision(): Promise<Revision> {
+    this.#mustBeOpen()
+    return this.#revision
+  }
+
   async write(changes: readonly Write[], guards: Guards = []): Promise<Revision> {
     this.#mustBeOpen()
     const rows = encode(changes, this.#now())

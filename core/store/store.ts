@@ -73,6 +73,8 @@ export interface Store {
   /** Every item, of one revision, ordered by kind and id. */
   list(): Promise<{ items: readonly Item[]; revision: Revision }>
   get(kind: Kind, id: string): Promise<Item | undefined>
+  /** The last revision: whatever was written anywhere before this was called is in it. */
+  revision(): Promise<Revision>
   /** One change or many, all or nothing, durable before it resolves. Throws Conflict or StoreUnavailable. */
   write(changes: readonly Write[], expect?: Guards): Promise<Revision>
   /**

@@ -1,5 +1,6 @@
 // The control API: what an operator of the machine is told, and what nobody is told.
 import assert from 'node:assert/strict'
+import { Catalogue } from '../../admin/catalogue.ts'
 import { controlApi, type WorkerStatus } from '../../admin/control-api.ts'
 import { Keyring } from '../../core/keyring.ts'
 import { silent } from '../../core/observe/log.ts'
@@ -10,15 +11,18 @@ import { MemoryStore } from '../helpers/memory-store.ts'
 describe('the control API', () => {
   let api: TestServer
   let store: MemoryStore
+  let catalogue: Catalogue
   let workers: WorkerStatus[] = []
   const keyring = new Keyring(['0123456789abcdef'])
 
   beforeEach(async () => {
     store = new MemoryStore()
     workers = []
+    catalogue = new Catalogue({ source: store, tags: () => [], log: silent })
+    await catalogue.start()
     api = await serve(
       controlApi({
-        store,
+        catalogue,
         keyring,
         plugins: fakePlugins,
         workers: () => workers,
@@ -29,6 +33,7 @@ describe('the control API', () => {
   })
   afterEach(async () => {
     await api.close()
+    catalogue.close()
     await store.close()
   })
 
@@ -45,6 +50,9 @@ describe('the control API', () => {
       value: { id: '1', nodes: [node], type: 'roundrobin', hash_on: 'vars', scheme: 'http', pass_host: 'pass' },
       createdIndex: 1,
       modifiedIndex: 1,
+      orig_modifiedIndex: 1,
+      update_count: 0,
+      has_domain: true,
     }
     assert.deepEqual((await api.call('GET', '/v1/upstream/1')).json, upstream)
     assert.deepEqual((await api.call('GET', '/v1/upstreams')).json, [upstream])
@@ -82,17 +90,44 @@ describe('the control API', () => {
     ]
     const reply = await api.call('GET', '/v1/config/status')
     assert.deepEqual(reply.json, {
+      revision: 0,
       workers: [
         { id: 0, revision: 7, rejected },
         { id: 1, rejected: [] },
       ],
+      warnings: [],
     })
+  })
+
+  it('lists what is kept without effect, item by item', async () => {
+    await put('routes', '1', { uri: '/a', plugins: { late: {} } })
+    await put('routes', '2', { uri: '/a', upstream: { nodes: [{ host: 'a', weight: 1, colour: 'red' }] } })
+    await put('plugin_configs', '3', { plugins: {} })
+    await put('consumers', 'jack/credentials/4', { plugins: {} })
+    const said = 'is not served by this version of Sluice'
+    assert.deepEqual((await api.call('GET', '/v1/config/status')).json.warnings, [
+      { kind: 'routes', id: '2', warnings: ['upstream.nodes.colour has no effect'] },
+      { kind: 'credentials', id: 'jack/credentials/4', warnings: [`credentials ${said}`] },
+      { kind: 'plugin_configs', id: '3', warnings: [`plugin_configs ${said}`] },
+    ])
+    await store.write([{ kind: 'routes', id: '2', value: null }])
+    assert.equal((await api.call('GET', '/v1/config/status')).json.warnings.length, 2)
   })
 
   it('has the schemas of resources and plugins', async () => {
     const { json } = await api.call('GET', '/v1/schema')
     assert.deepEqual(Object.keys(json), ['main', 'plugins', 'stream_plugins'])
-    assert.deepEqual(Object.keys(json.main), ['route', 'service', 'upstream', 'consumer', 'global_rule'])
+    const names = [
+      'consumer',
+      'consumer_group',
+      'credential',
+      'global_rule',
+      'graphql_cost_decoration',
+      'plugin_config',
+    ]
+    const more = ['plugins', 'proto', 'route', 'service', 'ssl', 'stream_route', 'upstream']
+    const internal = ['upstream_hash_header_schema', 'upstream_hash_vars_schema']
+    assert.deepEqual(Object.keys(json.main).sort(), [...names, ...more, ...internal])
     assert.ok('uri' in json.main.route.properties)
     assert.equal(json.plugins['key-auth'].priority, 2500)
     assert.deepEqual(json.stream_plugins, {})
@@ -112,9 +147,10 @@ describe('the control API', () => {
     }
   })
 
-  it('is unavailable while its store is', async () => {
+  it('goes on with what it knows while the store is away', async () => {
+    await put('routes', '1', { uri: '/a', plugins: {} })
     store.away = true
-    const reply = await api.call('GET', '/v1/routes')
-    assert.deepEqual([reply.status, reply.json], [503, { error_msg: 'the store is away' }])
+    assert.equal((await api.call('GET', '/v1/routes')).json.length, 1)
+    assert.equal((await api.call('GET', '/v1/route/1')).status, 200)
   })
 })

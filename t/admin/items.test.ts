@@ -1,9 +1,10 @@
 // The verbs of the admin API, over HTTP: what is answered, what is stored, when it is answered.
 import assert from 'node:assert/strict'
+import { kinds } from '../../admin/kinds.ts'
 import { adminKey, type Reply, startAdmin, type TestAdmin, viewerKey } from '../helpers/admin.ts'
+import { nodes, sampleList } from '../helpers/samples.ts'
 import { until } from '../helpers/until.ts'
 
-const nodes = { '127.0.0.1:80': 1 }
 const notFound = { message: 'Key not found' }
 
 function isError(reply: Reply, status: number, message: string): void {
@@ -26,130 +27,129 @@ describe('items', () => {
   })
   afterEach(() => api.close())
 
-  /** What each kind that is served takes: its collection, where PUT goes, a value, and the value of a change. */
-  const samples = [
-    ['routes', 'r1', { uri: '/a', upstream: { nodes } }, 'route'],
-    ['services', 's1', { name: 'a', upstream: { nodes } }, 'service'],
-    ['upstreams', 'u1', { nodes }, 'upstream'],
-    ['global_rules', 'g1', { plugins: { late: {} } }, 'global rule'],
-    ['consumers', 'jack', { username: 'jack', plugins: {} }, 'consumer'],
-  ] as const
+  for (const [kind, { collection, id, value, first, change }] of sampleList) {
+    const { name, timed, verbs, idAttribute } = kinds.find(row => row.kind === kind)!
+    const times = (update_time: number) => (timed ? { create_time: 1_700_000_000, update_time } : {})
+    const owner = kind === 'graphql_cost_decorations' ? { service_id: 's2' } : {}
+    const stored = (more: object, update_time: number) => ({
+      ...value,
+      ...more,
+      ...(idAttribute === 'id' && { id }),
+      ...owner,
+      ...times(update_time),
+    })
 
-  for (const [kind, id, value, name] of samples) {
     describe(`of ${kind}`, () => {
-      const key = `/apisix/${kind}/${id}`
-      const path = `/${kind}/${id}`
-      const withId = kind === 'consumers' ? value : { ...value, id }
+      const key = `/apisix/${collection}/${id}`
+      const path = `/${collection}/${id}`
+      let before = 0
+
+      beforeEach(async () => {
+        if (first !== undefined) assert.equal((await api.admin('PUT', ...first)).status, 201)
+        before = (await api.store.list()).revision
+      })
+
+      /** What only PUT answers with, as ciphertext. */
+      const secretless = ({ plugins: _, key: __, ...rest }: Record<string, unknown>) => rest
 
       it('are created with 201, changed with 200, read, listed and deleted', async () => {
         const created = await api.admin('PUT', path, value)
-        const stored = { ...withId, create_time: 1_700_000_000, update_time: 1_700_000_000 }
-        assert.deepEqual([created.status, created.json], [201, { key, value: stored }])
+        assert.deepEqual([created.status, created.json.key], [201, key])
+        assert.deepEqual(secretless(created.json.value), secretless(stored({}, 1_700_000_000)))
 
         now += 5_000
-        const changed = await api.admin('PUT', path, { ...value, desc: undefined })
-        const renewed = { ...stored, update_time: 1_700_000_005 }
-        assert.deepEqual([changed.status, changed.json], [200, { key, value: renewed }])
+        const [attribute, other] = change
+        const changed = await api.admin('PUT', path, { ...value, [attribute]: other })
+        const renewed = stored({ [attribute]: other }, 1_700_000_005)
+        assert.deepEqual([changed.status, secretless(changed.json.value)], [200, secretless(renewed)])
 
-        const item = { key, value: renewed, createdIndex: 1, modifiedIndex: 2 }
+        const { key: hidden, ...rest } = renewed as Record<string, unknown>
+        const shown = kind === 'ssls' ? rest : renewed
+        assert.equal(hidden === undefined, kind !== 'ssls')
+        const item = { key, value: shown, createdIndex: before + 1, modifiedIndex: before + 2 }
         const read = await api.admin('GET', path)
         assert.deepEqual([read.status, read.json], [200, item])
-        const list = await api.admin('GET', `/${kind}`)
+        const list = await api.admin('GET', `/${collection}`)
         assert.deepEqual([list.status, list.json], [200, { total: 1, list: [item] }])
 
         const deleted = await api.admin('DELETE', path)
-        assert.deepEqual([deleted.status, deleted.json], [200, { deleted: id, key }])
-        assert.deepEqual((await api.admin('GET', `/${kind}`)).text, '{"total":0,"list":[]}\n')
-      })
-
-      it('that do not exist are 404', async () => {
-        for (const verb of ['GET', 'DELETE']) {
-          const reply = await api.admin(verb, path)
-          assert.deepEqual([reply.status, reply.json], [404, notFound])
-        }
+        assert.deepEqual([deleted.status, deleted.json], [200, { deleted: '1', key }])
+        assert.equal((await api.admin('GET', path)).status, 404)
       })
 
       it('are refused without a body, without an id, and when they are wrong, and then nothing is stored', async () => {
         isError(await api.admin('PUT', path), 400, 'missing configurations')
         isError(await api.admin('PUT', path, 'null'), 400, 'missing configurations')
-        isError(
-          await api.admin('PUT', path, { ...value, nobody: 1 }),
-          400,
-          'invalid configuration: additional properties forbidden, found nobody',
-        )
-        isError(
-          await api.admin('PUT', path, [value]),
-          400,
-          'invalid configuration: wrong type: expected object, got table',
-        )
-        isError(await api.admin('DELETE', `/${kind}`), 400, `missing ${name} id`)
+        if (kind !== 'plugin_metadata' && kind !== 'secrets') {
+          const said = 'invalid configuration: additional properties forbidden, found nobody'
+          isError(await api.admin('PUT', path, { ...value, nobody: 1 }), 400, said)
+        }
+        const list = 'invalid configuration: wrong type: expected object, got table'
+        isError(await api.admin('PUT', path, [value]), 400, list)
+        isError(await api.admin('DELETE', `/${collection}`), 400, `missing ${name} id`)
         if (kind === 'consumers') {
-          isError(
-            await api.admin('PUT', '/consumers', {}),
-            400,
-            'invalid configuration: property "username" is required',
-          )
-        } else isError(await api.admin('PUT', `/${kind}`, value), 400, `missing ${name} id`)
-        assert.equal((await api.store.list()).revision, 0)
+          const missing = 'invalid configuration: property "username" is required'
+          isError(await api.admin('PUT', '/consumers', {}), 400, missing)
+        } else {
+          const what = kind === 'plugin_metadata' ? 'plugin name' : `${name} id`
+          isError(await api.admin('PUT', `/${collection}`, value), 400, `missing ${what}`)
+        }
+        assert.equal((await api.store.list()).revision, before)
       })
 
       it('take their key from the body too, and refuse two keys', async () => {
-        const attribute = kind === 'consumers' ? 'username' : 'id'
-        const named = await api.admin('PUT', `/${kind}`, { ...value, [attribute]: id })
-        assert.deepEqual([named.status, named.json.key], [201, key])
-        const wrong = kind === 'consumers' ? 'wrong username' : `wrong ${name} id`
-        isError(await api.admin('PUT', path, { ...value, [attribute]: 'other' }), 400, wrong)
+        const named = await api.admin('PUT', `/${collection}`, { ...value, [idAttribute]: id })
+        assert.deepEqual([named.status, named.json.key], [201, key], named.text)
+        const wrong = idAttribute === 'username' ? 'wrong username' : `wrong ${name} id`
+        isError(await api.admin('PUT', path, { ...value, [idAttribute]: 'other' }), 400, wrong)
       })
 
-      it('are not described by a time that the client chose', async () => {
-        const body = { ...value, create_time: 1, upstream: { nodes, update_time: 1 }, plugins: { create_time: 1 } }
-        isError(
-          await api.admin('PUT', path, body),
-          400,
-          'the property is forbidden:  create_time upstream.update_time plugins.create_time',
-        )
-      })
-    })
-  }
+      if (timed) {
+        it('are not described by a time that the client chose', async () => {
+          const body = { ...value, create_time: 1, upstream: { nodes, update_time: 1 }, plugins: { create_time: 1 } }
+          const said = 'the property is forbidden:  create_time upstream.update_time plugins.create_time'
+          isError(await api.admin('PUT', path, body), 400, said)
+          if (verbs.has('POST')) isError(await api.admin('POST', `/${collection}`, body), 400, said)
+        })
+      }
 
-  for (const [kind, , value, name] of samples.slice(0, 3)) {
-    it(`of ${kind} get an id of 20 digits from POST`, async () => {
-      const [one, two] = [await api.admin('POST', `/${kind}`, value), await api.admin('POST', `/${kind}`, value)]
-      assert.deepEqual([one.status, two.status], [201, 201])
-      assert.match(one.json.value.id, /^\d{20}$/)
-      assert.ok(one.json.value.id < two.json.value.id)
-      assert.equal(one.json.key, `/apisix/${kind}/${one.json.value.id}`)
-      assert.equal((await api.admin('GET', `/${kind}/${one.json.value.id}`)).status, 200)
-      isError(await api.admin('POST', `/${kind}/1`, value), 400, `wrong ${name} id, do not need it`)
-      isError(await api.admin('POST', `/${kind}`, { ...value, id: 1 }), 400, `wrong ${name} id, do not need it`)
-      isError(await api.admin('POST', `/${kind}`), 400, 'missing configurations')
-    })
-  }
+      if (verbs.has('POST')) {
+        it('get an id of 20 digits from POST', async () => {
+          const [one, two] = [
+            await api.admin('POST', `/${collection}`, value),
+            await api.admin('POST', `/${collection}`, value),
+          ]
+          assert.deepEqual([one.status, two.status], [201, 201])
+          assert.match(one.json.value.id, /^\d{20}$/)
+          assert.ok(one.json.value.id < two.json.value.id)
+          assert.equal(one.json.key, `/apisix/${collection}/${one.json.value.id}`)
+          assert.equal((await api.admin('GET', `/${collection}/${one.json.value.id}`)).status, 200)
+          const needless = `wrong ${name} id, do not need it`
+          isError(await api.admin('POST', `/${collection}/1`, value), 400, needless)
+          isError(await api.admin('POST', `/${collection}`, { ...value, id: 1 }), 400, needless)
+          isError(await api.admin('POST', `/${collection}`), 400, 'missing configurations')
+        })
+      }
 
-  for (const [kind, id, value, name] of samples.slice(0, 4)) {
-    it(`of ${kind} are changed in part by PATCH`, async () => {
-      isError(await api.admin('PATCH', `/${kind}`, {}), 400, `missing ${name} id`)
-      assert.deepEqual((await api.admin('PATCH', `/${kind}/${id}`, {})).json, notFound)
-      await api.admin('PUT', `/${kind}/${id}`, value)
-      now += 5_000
-      const [attribute, inner] = kind === 'upstreams' ? ['nodes', 'a:1'] : ['plugins', 'late']
-      const [one, two] = kind === 'upstreams' ? [1, 2] : [{ n: 1 }, { n: 2 }]
-      const whole = await api.admin('PATCH', `/${kind}/${id}`, { [attribute]: { [inner]: one } })
-      assert.equal(whole.status, 200)
-      assert.deepEqual(whole.json.value, {
-        ...value,
-        id,
-        [attribute]: kind === 'upstreams' ? { ...nodes, [inner]: one } : { [inner]: one },
-        create_time: 1_700_000_000,
-        update_time: 1_700_000_005,
-      })
-      const part = await api.admin('PATCH', `/${kind}/${id}/${attribute}`, { [inner]: two })
-      assert.deepEqual([part.status, part.json.value[attribute]], [200, { [inner]: two }])
-      isError(await api.admin('PATCH', `/${kind}/${id}`), 400, 'missing new configuration')
-      isError(await api.admin('PATCH', `/${kind}/${id}`, '[]'), 400, 'invalid configuration')
-      isError(await api.admin('PATCH', `/${kind}/${id}`, '5'), 400, 'invalid configuration')
-      isError(await api.admin('PATCH', `/${kind}/${id}`, { id: 'other' }), 400, `wrong ${name} id`)
-      assert.equal((await api.store.list()).revision, 3)
+      if (verbs.has('PATCH')) {
+        it('are changed in part by PATCH', async () => {
+          const missing = kind === 'secrets' ? 'no secret id' : `missing ${name} id`
+          isError(await api.admin('PATCH', `/${collection}`, {}), 400, missing)
+          assert.deepEqual((await api.admin('PATCH', path, {})).json, notFound)
+          await api.admin('PUT', path, value)
+          now += 5_000
+          const [attribute, other] = change
+          const whole = await api.admin('PATCH', path, { [attribute]: other })
+          const merged = attribute === 'plugins' ? value.plugins : other
+          assert.equal(whole.status, 200, whole.text)
+          assert.deepEqual(secretless(whole.json.value), secretless(stored({ [attribute]: merged }, 1_700_000_005)))
+          isError(await api.admin('PATCH', path), 400, 'missing new configuration')
+          isError(await api.admin('PATCH', path, '[]'), 400, 'invalid configuration')
+          isError(await api.admin('PATCH', path, '5'), 400, 'invalid configuration')
+          isError(await api.admin('PATCH', path, { id: 'other' }), 400, `wrong ${name} id`)
+          assert.equal((await api.store.list()).revision, before + 2)
+        })
+      }
     })
   }
 

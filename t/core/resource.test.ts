@@ -1,20 +1,26 @@
 // Resources: which are refused and in which words, and what the data plane gets of the others.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import { hashVarsSchema } from '../../core/resource/upstream.ts'
 import {
   checkResource,
   fillPlugin,
+  isServed,
   prepareResource,
-  resourceSchemas,
+  type ResourceKind,
+  resourceKind,
+  resourceProblem,
+  resourceSchema,
   type ServedKind,
   warnings,
 } from '../../core/resource.ts'
-import type { Kind } from '../../core/store/store.ts'
 import { fakePlugins } from '../helpers/admin.ts'
+import { pem, sampleList } from '../helpers/samples.ts'
 
 type Value = Record<string, unknown>
 
-const check = (kind: Kind, value: unknown) => checkResource(kind, value, fakePlugins)
+const check = (kind: ResourceKind, value: unknown) =>
+  isServed(kind) ? checkResource(kind, value, fakePlugins) : resourceProblem(kind, value, fakePlugins)
 const nodes = { '127.0.0.1:80': 1 }
 const route = (more: Value) => ({ uri: '/a', plugins: {}, ...more })
 const upstream = (more: Value) => ({ nodes, ...more })
@@ -23,7 +29,7 @@ const invalid = (what: string) => `invalid configuration: ${what}`
 const attribute = (name: string, what: string) => invalid(`property "${name}" validation failed: ${what}`)
 
 /** Each value gets the answer beside it. */
-function table(kind: Kind, rows: [value: unknown, said: string | undefined][]): void {
+function table(kind: ResourceKind, rows: [value: unknown, said: string | undefined][]): void {
   for (const [value, said] of rows) assert.equal(check(kind, value), said, JSON.stringify(value).slice(0, 300))
 }
 
@@ -126,6 +132,9 @@ describe('an upstream', () => {
   it('keeps to the limits of its attributes', () => {
     const none = 'value should match only one schema, but matches none'
     const anyNodes = attribute('nodes', 'object matches none of the required')
+    const hash = (pattern: unknown, value: string) =>
+      `type is chash, err: failed to match pattern "${pattern}" with "${value}"`
+    const vars = hashVarsSchema.pattern
     table('upstreams', [
       [{}, invalid(none)],
       [{ nodes: {} }, undefined],
@@ -151,6 +160,18 @@ describe('an upstream', () => {
         upstream({ checks: { passive: {} } }),
         attribute('checks', 'object matches none of the required: ["active"] or ["active","passive"]'),
       ],
+      [upstream({ type: 'chash' }), 'missing key'],
+      [upstream({ type: 'chash', hash_on: 'header' }), 'missing key'],
+      [upstream({ type: 'chash', hash_on: 'cookie', key: 'a b' }), hash('^[a-zA-Z0-9-_]+$', 'a b')],
+      [upstream({ type: 'chash', key: 'http_x' }), hash(vars, 'http_x')],
+      [
+        upstream({ type: 'chash', hash_on: 'other', key: 'x' }),
+        attribute('hash_on', 'matches none of the enum values'),
+      ],
+      [
+        upstream({ tls: { client_cert: pem('self-signed'), client_key: pem('client-key') } }),
+        'failed to parse key: it is not the key of the cert',
+      ],
       [
         upstream({ tls: { client_cert: 'x'.repeat(128) } }),
         attribute('tls', 'failed to validate dependent schema for "client_cert": property "client_key" is required'),
@@ -161,6 +182,9 @@ describe('an upstream', () => {
   it('is refused by name where this version cannot serve it', () => {
     table('upstreams', [
       [upstream({ type: 'chash', key: 'uri' }), notServed('type "chash"')],
+      [upstream({ type: 'chash', hash_on: 'consumer' }), notServed('type "chash"')],
+      [upstream({ type: 'chash', hash_on: 'vars_combinations', key: '$a$b' }), notServed('type "chash"')],
+      [upstream({ tls: { client_cert: pem('self-signed'), client_key: pem('self-signed-key') } }), notServed('tls')],
       [upstream({ type: 'ewma' }), notServed('type "ewma"')],
       [upstream({ type: 'least_conn' }), notServed('type "least_conn"')],
       [upstream({ scheme: 'grpc' }), notServed('scheme "grpc"')],
@@ -198,9 +222,231 @@ describe('a service, a consumer, a global rule', () => {
     ])
   })
 
-  it('of another kind is refused by the name of the kind', () => {
-    table('ssls', [[{}, notServed('ssls')]])
-    table('plugin_configs', [[{}, notServed('plugin_configs')]])
+  it('of a kind that the data plane does not act on is refused there by the name of the kind', () => {
+    for (const [kind, { id, value }] of sampleList) {
+      const said = checkResource(kind, { id, ...value }, fakePlugins)
+      assert.equal(said, isServed(kind) ? undefined : notServed(kind))
+    }
+    assert.equal(checkResource('ssls', {}, fakePlugins), notServed('ssls'))
+  })
+})
+
+describe('every kind of resource', () => {
+  it('has a valid value, and knows its items by their place in the store', () => {
+    for (const [kind, { id, value }] of sampleList) {
+      const whole = kind === 'consumers' ? value : { ...value, id }
+      assert.equal(resourceProblem(kind, whole, fakePlugins), undefined, kind)
+    }
+    assert.equal(resourceKind({ kind: 'consumers', id: 'jack' }), 'consumers')
+    assert.equal(resourceKind({ kind: 'consumers', id: 'jack/credentials/1' }), 'credentials')
+    assert.equal(resourceKind({ kind: 'services', id: '1/graphql_cost_decorations/2' }), 'graphql_cost_decorations')
+    assert.equal(resourceKind({ kind: 'secrets', id: 'vault/credentials' }), 'secrets')
+    assert.equal(resourceKind({ kind: 'services', id: 'credentials' }), 'services')
+  })
+})
+
+describe('a credential', () => {
+  it('is of one plugin, which authenticates', () => {
+    table('credentials', [
+      [{}, undefined],
+      [{ id: 'c1', name: 'a', desc: 'b', labels: { a: 'b' }, plugins: { 'key-auth': { key: 'k' } } }, undefined],
+      [{ id: 'jack/credentials/c1', plugins: {} }, undefined],
+      [{ id: 'jack/credential/c1', plugins: {} }, attribute('id', 'object matches none of the required')],
+      [
+        { plugins: { 'key-auth': { key: 'k' }, late: {} } },
+        attribute('plugins', 'expect object to have at most 1 properties'),
+      ],
+      [{ plugins: { late: {} } }, 'only supports auth type plugins in consumer credential'],
+      [{ plugins: { nobody: {} } }, 'unknown plugin nobody'],
+      [
+        { plugins: { 'key-auth': {} } },
+        'failed to check the configuration of plugin key-auth err: property "key" is required',
+      ],
+      [{ username: 'jack' }, invalid('additional properties forbidden, found username')],
+    ])
+  })
+})
+
+describe('a consumer group, a plugin config', () => {
+  it('has plugins and is described', () => {
+    for (const kind of ['consumer_groups', 'plugin_configs'] as const) {
+      table(kind, [
+        [{ id: 1, plugins: {}, name: 'a', desc: 'b', labels: { a: 'b' }, create_time: 1 }, undefined],
+        [{ id: 1 }, invalid('property "plugins" is required')],
+        [{ plugins: {} }, invalid('property "id" is required')],
+        [{ id: 1, plugins: {}, uri: '/a' }, invalid('additional properties forbidden, found uri')],
+        [{ id: 1, plugins: { nobody: {} } }, 'unknown plugin [nobody]'],
+      ])
+    }
+    table('consumer_groups', [
+      [{ id: 1, plugins: {}, name: '' }, attribute('name', 'string too short, expected at least 1, got 0')],
+    ])
+    table('plugin_configs', [[{ id: 1, plugins: {}, name: '' }, undefined]])
+  })
+})
+
+describe('an SSL object', () => {
+  const [cert, key] = [pem('self-signed'), pem('self-signed-key')]
+  const ssl = (more: Value) => ({ sni: 'localhost', cert, key, ...more })
+
+  it('keeps to the limits of its attributes', () => {
+    table('ssls', [
+      [ssl({}), undefined],
+      [{ snis: ['a.b', '*.a.b'], cert, key }, undefined],
+      [ssl({ status: 0, ssl_protocols: ['TLSv1.2'], labels: { a: 'b' }, desc: '' }), undefined],
+      [{ cert, key }, invalid('then clause did not match')],
+      [ssl({ snis: ['a'] }), invalid('then clause did not match')],
+      [{ type: 'client', cert, key }, undefined],
+      [ssl({ type: 'other' }), attribute('type', 'matches none of the enum values')],
+      [ssl({ cert: undefined }), invalid('property "cert" is required')],
+      [ssl({ key: undefined }), invalid('property "key" is required')],
+      [ssl({ cert: 'x' }), attribute('cert', 'string too short, expected at least 128, got 1')],
+      [ssl({ name: 'a' }), invalid('additional properties forbidden, found name')],
+      [
+        ssl({ ssl_protocols: ['SSLv3'] }),
+        attribute('ssl_protocols', 'failed to validate item 1: matches none of the enum values'),
+      ],
+      [ssl({ client: {} }), attribute('client', 'property "ca" is required')],
+      [
+        ssl({ client: { ca: cert, depth: -1 } }),
+        attribute('client', 'property "depth" validation failed: expected -1 to be at least 0'),
+      ],
+      [ssl({ client: { ca: cert, depth: 0, skip_mtls_uri_regex: ['/a'] } }), undefined],
+    ])
+  })
+
+  it('holds certificates that can be read, with their keys', () => {
+    const starts = (value: unknown, said: string) =>
+      assert.ok(check('ssls', value)?.startsWith(said), `${check('ssls', value)}`)
+    starts(ssl({ cert: 'x'.repeat(128) }), 'failed to parse cert: ')
+    starts(ssl({ key: 'x'.repeat(64) }), 'failed to parse key: ')
+    table('ssls', [
+      [ssl({ key: pem('client-key') }), 'failed to parse key: it is not the key of the cert'],
+      [ssl({ certs: [cert] }), 'mismatched number of certs and keys'],
+      [ssl({ certs: [cert], keys: [key] }), undefined],
+      [
+        ssl({ certs: [cert, cert], keys: [key, pem('client-key')] }),
+        'failed to handle cert-key pair[2]: failed to parse key: it is not the key of the cert',
+      ],
+      [ssl({ client: { ca: pem('authority') + pem('self-signed') } }), undefined],
+    ])
+    starts(ssl({ client: { ca: 'x'.repeat(128) } }), 'failed to validate client_cert: ')
+    for (const bad of [ssl({ key: `top-secret${key}` }), ssl({ cert: 'x'.repeat(128), key: `top-secret${key}` })]) {
+      assert.ok(!check('ssls', bad)?.includes('top-secret'))
+    }
+  })
+
+  it('may be kept elsewhere, and then nothing is known of it', () => {
+    table('ssls', [
+      [ssl({ cert: '$secret://vault/1/tls/cert', key: '$env://TLS_KEY' }), undefined],
+      [ssl({ sni: '$env://SNI' }), undefined],
+    ])
+  })
+})
+
+describe('plugin metadata', () => {
+  it('is what the plugin says, or any object where it says nothing', () => {
+    table('plugin_metadata', [
+      [{ id: 'late', anything: [1, { a: null }] }, undefined],
+      [{ id: 'nobody' }, 'invalid plugin name'],
+      [{}, 'invalid plugin name'],
+      [[], 'invalid plugin name'],
+      [{ id: 'ai-proxy', log_format: { a: '$b' } }, undefined],
+      [{ id: 'ai-proxy', log_format: 'x' }, attribute('log_format', 'wrong type: expected object, got string')],
+    ])
+  })
+})
+
+describe('a secret', () => {
+  const vault = { id: 'vault/1', uri: 'http://127.0.0.1:8200', prefix: 'kv', token: 't' }
+  const aws = { id: 'aws/1', access_key_id: 'a', secret_access_key: 'b' }
+  const account = { client_email: 'a@b', private_key: 'k', project_id: 'p' }
+
+  it('is what its manager asks for', () => {
+    table('secrets', [
+      [vault, undefined],
+      [{ ...vault, namespace: 'n' }, undefined],
+      [{ ...vault, token: undefined }, invalid('property "token" is required')],
+      [{ ...vault, prefix: undefined }, invalid('property "prefix" is required')],
+      [
+        { ...vault, uri: '127.0.0.1:8200' },
+        attribute(
+          'uri',
+          'failed to match pattern "^[^\\/]+:\\/\\/([\\da-zA-Z.-]+|\\[[\\da-fA-F:]+\\])(:\\d+)?" with "127.0.0.1:8200"',
+        ),
+      ],
+      [aws, undefined],
+      [{ ...aws, session_token: 't', region: 'eu-west-1', endpoint_url: 'http://localhost:4566' }, undefined],
+      [{ ...aws, access_key_id: undefined }, invalid('property "access_key_id" is required')],
+      [{ id: 'gcp/1', auth_file: '/key.json', ssl_verify: false }, undefined],
+      [{ id: 'gcp/1', auth_config: account }, undefined],
+      [{ id: 'gcp/1' }, invalid('value should match only one schema, but matches none')],
+      [
+        { id: 'gcp/1', auth_config: account, auth_file: 'x' },
+        invalid('value should match only one schema, but matches both schemas 1 and 2'),
+      ],
+      [
+        { ...vault, id: 'vault/a b' },
+        attribute('id', 'failed to match pattern "^[a-z]+/[a-zA-Z0-9-_.]{1,64}$" with "vault/a b"'),
+      ],
+    ])
+  })
+})
+
+describe('a proto', () => {
+  it('has content that can be a definition', () => {
+    const content = (text: string) => check('protos', { content: text })
+    for (const good of [
+      'syntax = "proto3";\npackage a.b;\nimport public "x.proto";\noption java_package = "y";',
+      'message A { int32 n = 1; message B { } } // }\n/* { */ enum C { D = 0; }',
+      "syntax = 'proto3'; service S { rpc M (A) returns (B) { option (x) = { a: '}' }; } };",
+      'option (my) = { a: 1 };',
+      'syntax="proto3";',
+      Buffer.from([0x0a, 3, 1, 2, 3]).toString('base64'),
+      `${Buffer.from([0x0a, 0x81, 0x01, ...Array(129).fill(0)]).toString('base64')}\n`,
+    ])
+      assert.equal(content(good), undefined, good)
+    for (const [bad, said] of [
+      ['hello', 'neither a .proto file nor a descriptor set in base64'],
+      ['aGVsbG8=', 'neither a .proto file nor a descriptor set in base64'],
+      [Buffer.from([0x0a, 3, 1]).toString('base64'), 'neither a .proto file nor a descriptor set in base64'],
+      [Buffer.from([0x0a, 0xff]).toString('base64'), 'neither a .proto file nor a descriptor set in base64'],
+      ['message A {\n  int32 n = 1;\n', 'line 3: the file ends in the middle of a definition'],
+      ['message A { }\n}', 'line 2: unexpected }'],
+      ['syntax = "proto3;\n', 'line 1: unexpected "'],
+      ['\n<html>', 'line 2: unexpected <'],
+      ['class A { }', 'line 1: unexpected {'],
+      ['return 1;', 'line 1: unexpected ;'],
+      ['{}', 'line 1: unexpected {'],
+    ] as const)
+      assert.equal(content(bad), `invalid content: ${said}`, bad)
+    assert.equal(content(''), attribute('content', 'string too short, expected at least 1, got 0'))
+    assert.equal(check('protos', { name: 'a' }), invalid('property "content" is required'))
+  })
+})
+
+describe('a stream route, a GraphQL cost decoration', () => {
+  it('keeps to the limits of its attributes', () => {
+    table('stream_routes', [
+      [{ remote_addr: '10.0.0.0/8', server_port: 9100, sni: 'a.b', upstream: { nodes } }, undefined],
+      [{ server_port: 0 }, attribute('server_port', 'expected 0 to be at least 1')],
+      [{ protocol: {} }, attribute('protocol', 'property "name" is required')],
+      [
+        { protocol: { name: 'redis', superior_id: 1, logger: [{ name: 'x' }] } },
+        attribute(
+          'protocol',
+          'property "logger" validation failed: failed to validate item 1: property "conf" is required when "name" is set',
+        ),
+      ],
+      [{ plugins: { late: {} } }, 'unknown plugin [late]'],
+      [{ uri: '/a' }, invalid('additional properties forbidden, found uri')],
+    ])
+    table('graphql_cost_decorations', [
+      [{ field_path: 'a.b', add_value: 0, mul_value: 1.5, add_arguments: ['x'], service_id: 's' }, undefined],
+      [{}, invalid('property "field_path" is required')],
+      [{ field_path: 'a', mul_value: -1 }, attribute('mul_value', 'expected -1 to be at least 0')],
+    ])
+    assert.match(check('graphql_cost_decorations', { field_path: 'a.' }) ?? '', /failed to match pattern/)
   })
 })
 
@@ -305,6 +551,30 @@ describe('warnings', () => {
     ])
     assert.deepEqual(warnings('routes', route({ upstream: upstream({}) }), fakePlugins), [])
   })
+
+  it('name what nobody here knows, wherever it stands, once', () => {
+    const value = route({
+      upstream: {
+        nodes: [
+          { host: 'a', weight: 1, colour: 'red', metadata: { any: 1 } },
+          { host: 'b', weight: 1, colour: 'blue' },
+        ],
+      },
+      timeout: { connect: 1, send: 1, read: 1, think: 1 },
+      labels: { any: 'x' },
+    })
+    assert.deepEqual(warnings('routes', value, fakePlugins), [
+      'timeout.think has no effect',
+      'upstream.nodes.colour has no effect',
+    ])
+  })
+
+  it('name the kind where nobody acts on it', () => {
+    for (const [kind, { id, value }] of sampleList) {
+      if (isServed(kind)) continue
+      assert.ok(warnings(kind, { ...value, id }, fakePlugins).includes(notServed(kind)), kind)
+    }
+  })
 })
 
 describe('what the data plane gets', () => {
@@ -349,7 +619,7 @@ describe('what the data plane gets', () => {
   })
 
   it('is made of everything that is accepted, whatever it is, and what is refused is refused without an exception', () => {
-    const names = Object.keys((resourceSchemas.routes.properties ?? {}) as object)
+    const names = Object.keys((resourceSchema('routes').properties ?? {}) as object)
     const some = fc.oneof(
       fc.jsonValue({ maxDepth: 3 }),
       fc.constantFrom<unknown>('/a', 1, 'GET', nodes, { nodes }, ['a.b'], [['a', '==', 1]], { late: {} }, [], {}),

@@ -3,6 +3,8 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type Koa from 'koa'
 import { type AdminApiDeps, adminApi } from '../../admin/admin-api.ts'
+import { Catalogue } from '../../admin/catalogue.ts'
+import { tagsOf } from '../../admin/references.ts'
 import { Keyring } from '../../core/keyring.ts'
 import { silent } from '../../core/observe/log.ts'
 import { type Plugin, plugin } from '../../core/plugin.ts'
@@ -40,6 +42,7 @@ const aiProxy = plugin({
     },
     required: ['provider', 'auth'],
   },
+  metadata: { type: 'object', properties: { log_format: { type: 'object' } } },
   encrypt: ['auth.header'],
   inert: ['keepalive_pool'],
   check: ({ timeout }) => (timeout === 13 ? 'thirteen brings bad luck' : undefined),
@@ -110,11 +113,15 @@ function parsed(text: string): unknown {
 export async function startAdmin(options: Partial<AdminApiDeps> = {}): Promise<TestAdmin> {
   const store = new MemoryStore()
   const keyring = new Keyring(['0123456789abcdef'])
+  const plugins = fakePlugins
+  const catalogue = new Catalogue({ source: store, tags: tagsOf({ plugins, keyring }), log: silent })
+  await catalogue.start()
   const server = await serve(
     adminApi({
       store,
+      catalogue,
       keyring,
-      plugins: fakePlugins,
+      plugins,
       applied: async () => {},
       now: Date.now,
       keys: [
@@ -137,6 +144,7 @@ export async function startAdmin(options: Partial<AdminApiDeps> = {}): Promise<T
       server.call(method, `/apisix/admin${path}`, body, { 'X-API-KEY': as }),
     async close() {
       await server.close()
+      catalogue.close()
       await store.close()
     },
   }

@@ -37,6 +37,11 @@ export class MemoryStore implements Store {
     return this.#items.get(`${kind}/${id}`)
   }
 
+  async revision(): Promise<Revision> {
+    this.#mustBeThere()
+    return this.#revision
+  }
+
   async write(changes: readonly Write[], guards: Guards = []): Promise<Revision> {
     await this.beforeWrite(changes)
     this.#mustBeThere()

@@ -73,6 +73,14 @@ export function storeContract(open: () => Promise<StoreBench>): void {
       assert.ok((await store.list()).revision >= two)
     })
 
+    it('says at which revision it is, with everything that was written before', async () => {
+      assert.equal(await store.revision(), (await store.list()).revision)
+      const written = await store.write([put('routes', '1')])
+      assert.ok((await store.revision()) >= written)
+      store = await bench.reopen()
+      assert.ok((await store.revision()) >= written)
+    })
+
     it('is not affected by what callers do to the values they gave or got', async () => {
       const value = { list: [1] }
       const written = store.write([put('routes', '1', value)])
