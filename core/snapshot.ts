@@ -6,7 +6,7 @@ import { UpstreamError } from './errors.ts'
 import { Parts } from './parts.ts'
 import { type Attached, Instance, type Meta, type Plan, plan } from './pipeline.ts'
 import type { Env, Owner, Plugin } from './plugin.ts'
-import type { Cursor } from './proxy/balancer/cursor.ts'
+import type { BalancerState } from './proxy/balancer/state.ts'
 import { HttpUpstream } from './proxy/http-upstream.ts'
 import {
   fillPlugin,
@@ -24,8 +24,7 @@ import type { Item, Revision } from './store/store.ts'
 /** What the snapshots of a worker are built with. */
 export interface SnapshotEnv extends Omit<Env, 'owner'> {
   plugins: ReadonlyMap<string, Plugin>
-  /** The position of a round robin, by name. */
-  cursor(name: string): Cursor
+  balancing: BalancerState
 }
 
 /** A route together with what led to it. */
@@ -241,7 +240,8 @@ export class Snapshot implements ConsumerIndex, Surroundings {
     }
     return this.#parts.carry(
       `upstream ${owner} ${JSON.stringify(config)}`,
-      () => new HttpUpstream(config, this.#env.transport, priority => this.#env.cursor(`${owner} ${priority}`)),
+      () =>
+        new HttpUpstream(config, this.#env.transport, priority => this.#env.balancing.cursor(`${owner} ${priority}`)),
     )
   }
 

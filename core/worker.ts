@@ -9,13 +9,12 @@ import { openLog } from './observe/log.ts'
 import { MetricsWriter } from './observe/metrics-writer.ts'
 import { Traffic } from './observe/traffic.ts'
 import { Overload } from './overload.ts'
-import { localCursor } from './proxy/balancer/cursor.ts'
 import { Transport } from './proxy/transport.ts'
 import { Sync } from './sync.ts'
 import { Breadcrumb } from './workers/breadcrumb.ts'
 import { Feed } from './workers/feed.ts'
 import type { Birth, DrainOrder, ToMain, ToWorker } from './workers/messages.ts'
-import { SharedCursors } from './workers/shared-cursors.ts'
+import { sharedState } from './workers/shared-memory.ts'
 
 // How often the loop shows that it turns.
 const BEAT_MS = 50
@@ -35,7 +34,6 @@ const book = new HoldBook(metrics)
 const overload = new Overload(settings.overload, metrics)
 const traffic = new Traffic(metrics)
 const breadcrumb = new Breadcrumb(birth.breadcrumb)
-const cursors = new SharedCursors(birth.cursors, birth.id, { now: Date.now, random: Math.random })
 const feed = new Feed(send)
 const enabled = new Set(settings.plugins)
 const sync = new Sync({
@@ -46,11 +44,11 @@ const sync = new Sync({
     log,
     metrics,
     transport,
-    cursor(name) {
-      const shared = cursors.named(name)
-      if (shared === undefined) log.warn({ upstream: name }, 'too many upstreams: this one is balanced per worker')
-      return shared ?? localCursor(Math.random)
-    },
+    balancing: sharedState(birth.shared, birth.id, {
+      now: Date.now,
+      random: Math.random,
+      full: (what, name) => log.warn({ what, upstream: name }, 'too many upstreams: this one is balanced per worker'),
+    }),
     plugins: new Map(builtins.filter(({ name }) => enabled.has(name)).map(builtin => [builtin.name, builtin])),
   },
   applied: (revision, rejected) => send({ type: 'applied', revision, rejected }),

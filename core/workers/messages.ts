@@ -5,6 +5,7 @@ import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
 import type { OverloadLimits } from '../overload.ts'
 import type { Change, Item, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
+import type { SharedMemory } from './shared-memory.ts'
 
 /** What a worker is started with: the part of the configuration that concerns the data plane. */
 export interface WorkerSettings {
@@ -26,7 +27,7 @@ export interface Birth {
   id: number
   settings: WorkerSettings
   /** Shared by all workers. */
-  cursors: SharedArrayBuffer
+  shared: SharedMemory
   /** This worker's own, read by main. */
   breadcrumb: SharedArrayBuffer
 }

@@ -4,7 +4,7 @@ import type { MetricsReader } from '../observe/metrics-reader.ts'
 import type { ConfigSource, Revision } from '../store/store.ts'
 import { Footprint } from './breadcrumb.ts'
 import type { WorkerSettings } from './messages.ts'
-import { cursorMemory, SharedCursors } from './shared-cursors.ts'
+import { releaseShared, type SharedMemory, sharedMemory } from './shared-memory.ts'
 import { type Ending, WorkerThread } from './worker-thread.ts'
 
 export interface WorkerPoolOptions {
@@ -42,7 +42,8 @@ interface Seat {
 
 export class WorkerPool {
   readonly #options: WorkerPoolOptions
-  readonly #cursors = cursorMemory()
+  readonly #shared: SharedMemory
+  readonly #living = new Set<number>()
   readonly #seats: Seat[] = []
   #settings: WorkerSettings
   #made = 0
@@ -56,6 +57,7 @@ export class WorkerPool {
   constructor(options: WorkerPoolOptions) {
     this.#options = options
     this.#settings = options.settings
+    this.#shared = sharedMemory(options.count)
   }
 
   /** Starts every worker; resolves when all listen. Rejects with CannotListen, or with why a worker could not begin. */
@@ -121,11 +123,11 @@ export class WorkerPool {
   #make(): WorkerThread {
     const { source, reader, log, entry } = this.#options
     const id = this.#made++
-    return new WorkerThread({
+    const worker = new WorkerThread({
       id,
       ...(entry && { entry }),
       settings: this.#settings,
-      cursors: this.#cursors,
+      shared: this.#shared,
       source,
       noSeries: series => reader.remove(id, series),
       series: definition => {
@@ -139,6 +141,12 @@ export class WorkerPool {
         }
       },
     })
+    this.#living.add(id)
+    void worker.gone.then(() => {
+      this.#living.delete(id)
+      releaseShared(this.#shared, id, this.#living)
+    })
+    return worker
   }
 
   /** Puts a new worker into a seat once it listens. Throws when it does not come to that. */
@@ -163,7 +171,6 @@ export class WorkerPool {
       )
     })
     void worker.gone.then(ending => {
-      SharedCursors.release(this.#cursors, worker.id)
       this.#options.reader.removeWriter(worker.id)
       if (seat.worker !== worker || this.#stopping) return
       const reason = reasonOf(ending)

@@ -5,12 +5,13 @@ import type { ConfigSource, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
 import { breadcrumbMemory } from './breadcrumb.ts'
 import type { Birth, DrainOrder, ToMain, ToWorker, WorkerSettings } from './messages.ts'
+import type { SharedMemory } from './shared-memory.ts'
 
 export interface WorkerThreadOptions {
   id: number
   entry?: URL
   settings: WorkerSettings
-  cursors: SharedArrayBuffer
+  shared: SharedMemory
   source: ConfigSource
   series(definition: SeriesDefinition): void
   noSeries(series: WithdrawnSeries): void
@@ -46,10 +47,10 @@ export class WorkerThread {
   #stalled = false
 
   constructor(options: WorkerThreadOptions) {
-    const { id, settings, cursors, entry = new URL('../worker.ts', import.meta.url) } = options
+    const { id, settings, shared, entry = new URL('../worker.ts', import.meta.url) } = options
     this.#options = options
     this.id = id
-    const birth: Birth = { id, settings, cursors, breadcrumb: this.breadcrumb }
+    const birth: Birth = { id, settings, shared, breadcrumb: this.breadcrumb }
     this.#worker = new Worker(entry, {
       workerData: birth,
       name: `worker ${id}`,

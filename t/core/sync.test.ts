@@ -4,7 +4,7 @@ import { Agent, get } from 'node:http'
 import { MetricsReader } from '../../core/observe/metrics-reader.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
 import { plugin } from '../../core/plugin.ts'
-import { localCursor } from '../../core/proxy/balancer/cursor.ts'
+import { localState } from '../../core/proxy/balancer/state.ts'
 import { Transport } from '../../core/proxy/transport.ts'
 import type { Change, ConfigSource, Item, Kind, Revision } from '../../core/store/store.ts'
 import { type Rejected, Sync } from '../../core/sync.ts'
@@ -90,7 +90,7 @@ describe('sync', () => {
       env: {
         now: Date.now,
         random: Math.random,
-        cursor: () => localCursor(Math.random),
+        balancing: localState({ now: Date.now, random: Math.random }),
         log: journal.log,
         metrics,
         transport,

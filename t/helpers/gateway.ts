@@ -9,7 +9,7 @@ import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
 import { Traffic } from '../../core/observe/traffic.ts'
 import { Overload, type OverloadLimits } from '../../core/overload.ts'
 import type { Plugin } from '../../core/plugin.ts'
-import { localCursor } from '../../core/proxy/balancer/cursor.ts'
+import { localState } from '../../core/proxy/balancer/state.ts'
 import { Transport } from '../../core/proxy/transport.ts'
 import type { Change, Item, Kind } from '../../core/store/store.ts'
 import { type Rejected, Sync } from '../../core/sync.ts'
@@ -81,7 +81,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
     env: {
       now: options.now ?? Date.now,
       random: Math.random,
-      cursor: () => localCursor(Math.random),
+      balancing: localState({ now: Date.now, random: Math.random }),
       log,
       metrics,
       transport,

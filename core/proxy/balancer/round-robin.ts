@@ -1,12 +1,14 @@
 // Weighted round robin: a schedule made once per node list; knows no health and no sockets.
+import type { Balancer, Except } from './balancer.ts'
 import type { Cursor } from './cursor.ts'
 import type { Node } from './node.ts'
+import { sharesOf } from './shares.ts'
 
 // Longer schedules are scaled down to this many turns; the shares are then right to 1 in 2,048.
 const MAX_TURNS = 2_048
 
 /** Picks nodes in proportion to their weights, evenly spread. A node of weight 0 is never picked. */
-export class RoundRobin {
+export class RoundRobin implements Balancer {
   readonly #schedule: readonly Node[]
   readonly #cursor: Cursor
 
@@ -17,7 +19,7 @@ export class RoundRobin {
   }
 
   /** The next node that has not been tried; undefined when none is left. */
-  pick(tried: ReadonlySet<Node>): Node | undefined {
+  pick(tried: Except): Node | undefined {
     const { length } = this.#schedule
     if (length === 0) return undefined
     const turn = this.#cursor.next()
@@ -31,26 +33,18 @@ export class RoundRobin {
 
 /** Smooth weighted order: always the node that is furthest behind its share. */
 function schedule(nodes: readonly Node[]): Node[] {
-  const live = nodes.filter(node => node.weight > 0)
-  const divisor = live.reduce((gcd, node) => greatestCommonDivisor(gcd, node.weight), 0)
-  let shares = live.map(node => node.weight / divisor)
-  const total = shares.reduce((sum, share) => sum + share, 0)
-  if (total > MAX_TURNS) shares = shares.map(share => Math.max(1, Math.round((share * MAX_TURNS) / total)))
-  const turns = shares.reduce((sum, share) => sum + share, 0)
+  const shares = sharesOf(nodes, MAX_TURNS)
+  const turns = shares.reduce((sum, { share }) => sum + share, 0)
   const behind = shares.map(() => 0)
   const order: Node[] = []
   for (let turn = 0; turn < turns; turn++) {
     let next = 0
-    for (let at = 0; at < live.length; at++) {
-      behind[at]! += shares[at]!
+    for (let at = 0; at < shares.length; at++) {
+      behind[at]! += shares[at]!.share
       if (behind[at]! > behind[next]!) next = at
     }
     behind[next]! -= turns
-    order.push(live[next]!)
+    order.push(shares[next]!.node)
   }
   return order
-}
-
-function greatestCommonDivisor(a: number, b: number): number {
-  return b === 0 ? a : greatestCommonDivisor(b, a % b)
 }

@@ -1,7 +1,5 @@
-// Positions that threads share: every number once, bounded places, a dead owner's lock is broken.
+// Positions that threads share: every number once, and bounded places.
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { Worker } from 'node:worker_threads'
 import { cursorMemory, SharedCursors } from '../../../core/workers/shared-cursors.ts'
 
 describe('shared cursors', () => {
@@ -36,29 +34,5 @@ describe('shared cursors', () => {
     clock += 601_000
     const next = held[0]!.next()
     assert.equal(held[0]!.next(), next + 1)
-  })
-
-  it('wait for a lock only as long as its owner lives', async () => {
-    const { memory, cursors } = table(4)
-    // Worker 7 dies with the lock in its hand.
-    new Int32Array(memory)[0] = 8
-    const waiting = new Worker(
-      `const { workerData, parentPort } = require('node:worker_threads')
-       import(workerData.module).then(({ SharedCursors }) => {
-         const found = new SharedCursors(workerData.memory, 1, { now: () => 0, random: () => 0 }).named('x')
-         parentPort.postMessage(found !== undefined)
-       })`,
-      {
-        eval: true,
-        workerData: { memory, module: new URL('../../../core/workers/shared-cursors.ts', import.meta.url).href },
-      },
-    )
-    const found = once(waiting, 'message')
-    SharedCursors.release(memory, 6)
-    assert.equal(new Int32Array(memory)[0], 8, 'another owner’s lock is left alone')
-    SharedCursors.release(memory, 7)
-    assert.deepEqual(await found, [true])
-    await waiting.terminate()
-    assert.ok(cursors.named('y'))
   })
 })
