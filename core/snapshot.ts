@@ -231,7 +231,7 @@ export class Snapshot implements ConsumerIndex, Surroundings {
   #httpUpstream(owner: string, upstream: UpstreamResource, routeTimeout: Route['timeout']): Upstream {
     const config = {
       scheme: upstream.scheme,
-      nodes: upstream.nodes,
+      nodes: upstream.nodes.map(node => ({ ...node, address: node.host })),
       retries: upstream.retries,
       retryTimeout: upstream.retry_timeout ?? 0,
       timeout: routeTimeout ?? upstream.timeout ?? { connect: 60, send: 60, read: 60 },

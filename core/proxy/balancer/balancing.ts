@@ -4,10 +4,10 @@ import { ConsistentHash, type HashOn, hashKey } from './chash.ts'
 import { Ewma } from './ewma.ts'
 import { HashRing } from './hash-ring.ts'
 import { LeastConn } from './least-conn.ts'
-import { addressOf } from './node.ts'
+import { addressOf, type Node } from './node.ts'
 import { RoundRobin } from './round-robin.ts'
 import type { BalancerState } from './state.ts'
-import type { Tier } from './tiers.ts'
+import { overTiers, type Tier, tiersOf } from './tiers.ts'
 
 export type BalancerType = 'roundrobin' | 'chash' | 'ewma' | 'least_conn'
 
@@ -18,25 +18,39 @@ export interface Balancing {
   readonly key: string
 }
 
-/** What makes the balancer of the nodes of one priority. `name` is the upstream's, by which its state is found again. */
+export interface BalancerMaker {
+  /** A balancer over these nodes. */
+  over(nodes: readonly Node[]): Balancer
+  /** Nodes have places that must not move when others cannot be used: those are passed over, not left out. */
+  readonly placed: boolean
+}
+
+/** `name` is the upstream's, by which the state of its balancers is found again. */
 export function balancerMaker(
   name: string,
   { type, hashOn, key }: Balancing,
   { state, random }: { state: BalancerState; random(): number },
-): (tier: Tier) => Balancer {
+): BalancerMaker {
   const cursor = (priority: number) => state.cursor(`${name} ${priority}`)
+  const maker = (make: (tier: Tier) => Balancer, placed = false): BalancerMaker => ({
+    over: nodes => overTiers(tiersOf(nodes), make),
+    placed,
+  })
   switch (type) {
     case 'roundrobin':
-      return ({ priority, nodes }) => new RoundRobin(nodes, cursor(priority))
-    case 'least_conn':
-      return ({ priority, nodes }) =>
-        new LeastConn(nodes, node => state.load(`${name} ${addressOf(node)}`), cursor(priority))
-    case 'ewma':
+      return maker(({ priority, nodes }) => new RoundRobin(nodes, cursor(priority)))
+    case 'least_conn': {
+      const load = (node: Node) => state.load(`${name} ${addressOf(node)}`)
+      return maker(({ priority, nodes }) => new LeastConn(nodes, load, cursor(priority)))
+    }
+    case 'ewma': {
       // A node is as slow for one upstream as for another.
-      return ({ nodes }) => new Ewma(nodes, node => state.latency(addressOf(node)), random)
+      const latency = (node: Node) => state.latency(addressOf(node))
+      return maker(({ nodes }) => new Ewma(nodes, latency, random))
+    }
     case 'chash': {
       const keyOf = hashKey(hashOn, key)
-      return ({ nodes }) => new ConsistentHash(new HashRing(nodes), keyOf)
+      return maker(({ nodes }) => new ConsistentHash(new HashRing(nodes), keyOf), true)
     }
   }
 }

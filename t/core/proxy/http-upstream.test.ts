@@ -369,7 +369,7 @@ describe('a plain upstream', () => {
         host: new HeaderList(headers).get('host'),
       }))
     }
-    const node = (host: string, port: number) => ({ host, port, weight: 1, priority: 0 })
+    const node = (host: string, port: number) => ({ host, address: host, port, weight: 1, priority: 0 })
 
     it('by a name that is its own, at every attempt, without the port that its scheme implies', async () => {
       const nodes = [node('a.test', 80), node('b.test', 443), node('c.test', 8080)]

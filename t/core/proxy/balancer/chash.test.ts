@@ -5,6 +5,7 @@ import { ConsistentHash, type HashOn, hashKey } from '../../../../core/proxy/bal
 import { HashRing } from '../../../../core/proxy/balancer/hash-ring.ts'
 import type { Node } from '../../../../core/proxy/balancer/node.ts'
 import { makeContext } from '../../../helpers/context.ts'
+import { nodesOf } from '../../../helpers/node.ts'
 
 const CLIENT = '203.0.113.9'
 
@@ -49,7 +50,7 @@ describe('a request that is hashed', () => {
   })
 
   it('goes to one node, and to the next on the ring when that has been tried, until all have', async () => {
-    const nodes = [0, 1, 2, 3].map((at): Node => ({ host: `n${at}`, port: 80, weight: at, priority: 0 }))
+    const nodes = nodesOf([0, 1, 2, 3])
     const ring = new HashRing(nodes)
     const balancer = new ConsistentHash(ring, hashKey('vars', 'arg_user'))
     for (let user = 0; user < 50; user++) {

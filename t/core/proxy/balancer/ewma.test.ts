@@ -4,6 +4,7 @@ import { Ewma } from '../../../../core/proxy/balancer/ewma.ts'
 import { localLatency } from '../../../../core/proxy/balancer/latency.ts'
 import type { Node } from '../../../../core/proxy/balancer/node.ts'
 import { attempt } from '../../../helpers/context.ts'
+import { node } from '../../../helpers/node.ts'
 
 const none: ReadonlySet<Node> = new Set()
 
@@ -14,7 +15,6 @@ describe('the moving average', () => {
     clock = 1_000_000
     random = []
   })
-  const node = (host: string, weight = 1): Node => ({ host, port: 80, weight, priority: 0 })
   const balance = (...nodes: Node[]) => {
     const latencies = new Map(nodes.map(each => [each, localLatency(() => clock)]))
     return {
@@ -90,7 +90,7 @@ describe('the moving average', () => {
   })
 
   it('passes over what has been tried, and what has weight 0', () => {
-    const nodes = [node('a'), node('b'), node('never', 0)]
+    const nodes = [node('a'), node('b'), node('never', { weight: 0 })]
     const { balancer } = balance(...nodes)
     assert.equal(count(balancer, nodes, 50)[2], 0)
     assert.equal(balancer.pick(new Set([nodes[0]!])), nodes[1])

@@ -3,9 +3,8 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { HashRing } from '../../../../core/proxy/balancer/hash-ring.ts'
 import type { Node } from '../../../../core/proxy/balancer/node.ts'
+import { node, nodesOf } from '../../../helpers/node.ts'
 
-const nodesOf = (weights: readonly number[]): Node[] =>
-  weights.map((weight, at) => ({ host: `10.0.0.${at}`, port: 80, weight, priority: 0 }))
 const keys = Array.from({ length: 20_000 }, (_, at) => `user-${at}`)
 const ownerOf = (ring: HashRing, key: string): Node | undefined => ring.after(key).next().value
 
@@ -67,7 +66,7 @@ describe('a hash ring', () => {
   })
 
   it('has room for thousands of nodes', () => {
-    const nodes = Array.from({ length: 5_000 }, (_, at): Node => ({ host: `n${at}`, port: 1, weight: 1, priority: 0 }))
+    const nodes = Array.from({ length: 5_000 }, (_, at) => node(`n${at}`))
     const ring = new HashRing(nodes)
     const owners = new Set(keys.map(key => ownerOf(ring, key)))
     assert.ok(owners.size > 4_000, `${owners.size}`)

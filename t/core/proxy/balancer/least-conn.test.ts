@@ -5,9 +5,8 @@ import { localCursor } from '../../../../core/proxy/balancer/cursor.ts'
 import { LeastConn } from '../../../../core/proxy/balancer/least-conn.ts'
 import { type Load, localLoad } from '../../../../core/proxy/balancer/load.ts'
 import type { Node } from '../../../../core/proxy/balancer/node.ts'
+import { nodesOf } from '../../../helpers/node.ts'
 
-const nodesOf = (weights: readonly number[]): Node[] =>
-  weights.map((weight, at) => ({ host: `n${at}`, port: 80, weight, priority: 0 }))
 const none: ReadonlySet<Node> = new Set()
 
 function balance(weights: readonly number[], begin = 0) {

@@ -4,9 +4,8 @@ import fc from 'fast-check'
 import { localCursor } from '../../../../core/proxy/balancer/cursor.ts'
 import type { Node } from '../../../../core/proxy/balancer/node.ts'
 import { RoundRobin } from '../../../../core/proxy/balancer/round-robin.ts'
+import { nodesOf } from '../../../helpers/node.ts'
 
-const nodesOf = (weights: readonly number[]): Node[] =>
-  weights.map((weight, at) => ({ host: `n${at}`, port: 80, weight, priority: 0 }))
 const none: ReadonlySet<Node> = new Set()
 /** A cursor that begins there. */
 const from = (first: number) => localCursor(() => first / 2 ** 31)
