@@ -116,6 +116,7 @@ export class RequestBody {
 
   /** The body parsed as JSON, once per request; whoever wants to change it clones it. Throws BodyNotJson too. */
   async json(max: number): Promise<unknown> {
+    if (this.#parsed !== undefined && this.#bytes !== undefined && this.#bytes.length <= max) return this.#parsed.value
     const bytes = await this.bytes(max)
     if (this.#parsed === undefined) {
       try {

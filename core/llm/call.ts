@@ -151,10 +151,8 @@ class Attempt {
     const raw = body.whole() ?? (await readAll(body, max, tooLarge))
     if (raw.length > max) throw tooLarge()
     this.#ctx.buffer(raw.length)
-    const bytes = await decodeContent(raw, headers.get('content-encoding'), max).catch(cause => {
-      if ((cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge()
-      throw new UpstreamError('malformed', 'the answer could not be decompressed', { cause })
-    })
+    const coding = headers.get('content-encoding')
+    const bytes = isEncoded(coding) ? await decoded(raw, coding, { max, tooLarge }) : raw
     if (status < 400) {
       const { usage, text, hasToolCalls } = protocol.answerFacts(parsed(bytes))
       call.usage = usage
@@ -220,6 +218,19 @@ class Attempt {
 
   #elapsed(): number {
     return Math.floor(performance.now() - this.#started)
+  }
+}
+
+async function decoded(
+  raw: Buffer,
+  coding: string | undefined,
+  { max, tooLarge }: { max: number; tooLarge: () => Error },
+): Promise<Buffer> {
+  try {
+    return await decodeContent(raw, coding, max)
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge()
+    throw new UpstreamError('malformed', 'the answer could not be decompressed', { cause })
   }
 }
 
