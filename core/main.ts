@@ -66,17 +66,16 @@ async function start(loaded: LoadedConfig): Promise<void> {
   const keyring = new Keyring(config.apisix.dataEncryption.enableEncryptFields ? secrets.keyring : [], at =>
     log.error({ at }, 'no key of the keyring opens this value; it is used as it is'),
   )
-  const { path } = config.deployment.embedded
-  const store = at(loaded, 'deployment.embedded.path', () => openEmbedded({ path, log }))
-  await store.ready()
-
-  const routes = new RouteNames(store, log)
   const reader = new MetricsReader({
     prefix: config.pluginAttr.prometheus.metricPrefix,
     stays: { labels: ['route', 'route_id'], has: value => routes.has(value) },
     overflowed: family => countOverflow(metrics, family),
   })
   const metrics = new MetricsWriter({ publish: series => reader.add('main', series) })
+  const { path } = config.deployment.embedded
+  const store = at(loaded, 'deployment.embedded.path', () => openEmbedded({ path, log }))
+  await store.ready()
+  const routes = new RouteNames(store, log)
   const own = ownMetrics(metrics, version)
   const data = await dataAddresses(loaded)
   const pool = new WorkerPool({
