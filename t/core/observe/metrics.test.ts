@@ -428,6 +428,27 @@ describe('metrics of what is gone', () => {
     assert.match(reader.print(), /route="b"\} 2/)
   })
 
+  it('leave their memory to others: any number of routes may come and go', () => {
+    const reader = new MetricsReader()
+    const memories = new Set<ArrayBufferLike>()
+    const metrics = new MetricsWriter({
+      publish(series) {
+        memories.add(series.memory.buffer)
+        reader.add(1, series)
+      },
+      withdraw: series => reader.remove(1, series),
+    })
+    const requests = metrics.counter('requests', 'R', ['route'])
+    const latency = metrics.histogram('latency', 'L', ['type', 'route'], [1, 2, 3, 4, 5])
+    for (let route = 0; route < 5_000; route++) {
+      requests.add([`r${route}`])
+      latency.observe(['request', `r${route}`], route % 7)
+      metrics.forget(['route'], `r${route}`)
+    }
+    assert.equal(memories.size, 1)
+    assert.equal(reader.print(), '')
+  })
+
   it('stay while something is live in them', () => {
     const { reader, metrics } = pair()
     const live = metrics.liveGauge('live', 'Live', ['route'])
