@@ -6,8 +6,9 @@ import type Koa from 'koa'
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import type { Logger } from '../core/observe/log.ts'
 import type { Metrics } from '../core/observe/metrics.ts'
-import { type MetricsReader, PROMETHEUS_TEXT } from '../core/observe/metrics-reader.ts'
+import type { MetricsReader } from '../core/observe/metrics-reader.ts'
 import { errorCounter } from '../core/observe/metrics-writer.ts'
+import { PROMETHEUS_TEXT } from '../core/observe/prometheus-text.ts'
 import { openApp, refuse } from './answer.ts'
 
 export interface MetricsExportDeps {
@@ -15,13 +16,11 @@ export interface MetricsExportDeps {
   own: OwnMetrics
   /** Path of the page. */
   uri: string
-  /** The revision that every worker serves; undefined before the first. */
-  revision(): number | undefined
   log: Logger
   serverName: string
 }
 
-export function metricsExport({ reader, own, uri, revision, log, serverName }: MetricsExportDeps): Koa {
+export function metricsExport({ reader, own, uri, log, serverName }: MetricsExportDeps): Koa {
   const app = openApp({ log, serverName })
   app.use(ctx => {
     if (ctx.path !== uri) throw refuse(404, 'not found')
@@ -32,7 +31,6 @@ export function metricsExport({ reader, own, uri, revision, log, serverName }: M
 
   /** With a turn of the loop between the slices, and not faster than it is read. */
   async function* page(): AsyncIterable<string> {
-    own.serves(revision() ?? 0)
     yield await own.process()
     for (const slice of reader.slices()) {
       yield slice
@@ -46,8 +44,6 @@ export function metricsExport({ reader, own, uri, revision, log, serverName }: M
 export interface OwnMetrics {
   /** A worker was replaced. */
   replaced(reason: string, plugin: string | undefined): void
-  /** Every worker serves this revision of the configuration. */
-  serves(revision: number): void
   /** The text of what is measured of main's thread and of the process. */
   process(): Promise<string>
 }
@@ -59,13 +55,31 @@ const MISNAMED = ['resources', 'handles', 'requests'].flatMap(what => [
   `nodejs_active_${what}_total`,
 ])
 
-export function ownMetrics(metrics: Metrics, version: string): OwnMetrics {
+export interface OwnMetricsDeps {
+  reader: MetricsReader
+  metrics: Metrics
+  version: string
+  /** The revision that every worker serves; undefined before the first. */
+  revision(): number | undefined
+}
+
+export function ownMetrics({ reader, metrics, version, revision }: OwnMetricsDeps): OwnMetrics {
   const register = new Registry()
   collectDefaultMetrics({ register, prefix: PROCESS })
   for (const name of MISNAMED) register.removeSingleMetric(PROCESS + name)
-  metrics.gauge('node_info', 'Which gateway this is', ['hostname', 'version']).of([hostname(), version]).set(1)
+  reader.measure({
+    name: 'node_info',
+    help: 'Which gateway this is',
+    labels: ['hostname', 'version'],
+    read: () => [[[hostname(), version], 1]],
+  })
+  reader.measure({
+    name: 'sluice_config_revision',
+    help: 'Revision of the configuration that every worker serves',
+    labels: [],
+    read: () => [[[], revision() ?? 0]],
+  })
   errorCounter(metrics).add([], 0)
-  const served = metrics.gauge('sluice_config_revision', 'Revision of the configuration that every worker serves', [])
   const replacements = metrics.counter(
     'sluice_worker_replacements_total',
     'Workers that were replaced, by reason and by the plugin that held them up',
@@ -73,7 +87,6 @@ export function ownMetrics(metrics: Metrics, version: string): OwnMetrics {
   )
   return {
     replaced: (reason, plugin = '') => replacements.add([reason, plugin]),
-    serves: revision => served.of([]).set(revision),
     process: () => register.metrics(),
   }
 }

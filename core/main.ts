@@ -76,7 +76,7 @@ async function start(loaded: LoadedConfig): Promise<void> {
   const store = at(loaded, 'deployment.embedded.path', () => openEmbedded({ path, log }))
   await store.ready()
   const routes = new RouteNames(store, log)
-  const own = ownMetrics(metrics, version)
+  const own = ownMetrics({ reader, metrics, version, revision: () => pool.applied })
   const data = await dataAddresses(loaded)
   const pool = new WorkerPool({
     count: config.nginxConfig.workerProcesses,
@@ -200,7 +200,6 @@ async function openServers(
       reader,
       own,
       uri: config.pluginAttr.prometheus.exportUri,
-      revision: () => pool.applied,
     }),
   }
   const opened: { name: string; served: Served }[] = []

@@ -1,8 +1,6 @@
 // Main's side of metrics: sums the series of all writers and prints them as Prometheus text 0.0.4; writes no series.
 import type { MetricType, SeriesDefinition, WithdrawnSeries } from './metrics.ts'
-
-/** Content-Type of what `print` returns. */
-export const PROMETHEUS_TEXT = 'text/plain; version=0.0.4; charset=utf-8'
+import { heading, histogramLines, labelText, line } from './prometheus-text.ts'
 
 export interface MetricsReaderOptions {
   /** Stands before every family's name, except those of our own (`sluice_`). */
@@ -13,6 +11,15 @@ export interface MetricsReaderOptions {
   overflowed?(family: string): void
   /** Of series that no writer has any more, those stay whose label, if they have one of these, names what there is. */
   stays?: { labels: readonly string[]; has(value: string): boolean }
+}
+
+/** A gauge of main's that is asked for when the page is printed. */
+export interface MeasuredGauge {
+  name: string
+  help: string
+  labels: readonly string[]
+  /** Its series now, in few steps: label values in the order of `labels`, each row once. Must not throw. */
+  read(): Iterable<readonly [values: readonly string[], value: number]>
 }
 
 type WriterId = number | string
@@ -57,6 +64,7 @@ export class MetricsReader {
   readonly #overflowed: (family: string) => void
   readonly #stays: NonNullable<MetricsReaderOptions['stays']>
   readonly #families = new Map<string, Family>()
+  readonly #measured = new Map<string, MeasuredGauge>()
   readonly #writers = new Map<WriterId, Map<number, Part>>()
 
   constructor(options: MetricsReaderOptions = {}) {
@@ -65,6 +73,11 @@ export class MetricsReader {
     this.#maxSeries = maxSeries
     this.#overflowed = overflowed
     this.#stays = options.stays ?? { labels: [], has: () => true }
+  }
+
+  /** Puts a gauge on the page whose series somebody knows better than a writer could be told: they come and go. */
+  measure(gauge: MeasuredGauge): void {
+    this.#measured.set(this.#fullName(gauge.name), gauge)
   }
 
   /** Takes a series that a writer has published. Throws when its family is known with other labels, buckets or type. */
@@ -113,15 +126,19 @@ export class MetricsReader {
    */
   *slices(): IterableIterator<string> {
     let lines: string[] = []
-    for (const family of [...this.#families.values()].sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    for (const name of [...this.#families.keys(), ...this.#measured.keys()].sort()) {
+      const measured = this.#measured.get(name)
+      if (measured !== undefined) lines.push(...measuredLines(name, measured))
+      const family = this.#families.get(name)
+      if (family === undefined) continue
       this.#sweep(family)
       if (family.series.size === 0) continue
-      lines.push(`# HELP ${family.name} ${escapeHelp(family.help)}`, `# TYPE ${family.name} ${family.type}`)
+      lines.push(...heading(family))
       const values = new Float64Array(widthOf(family))
       for (const series of family.series.values()) {
         sum(series, values)
-        if (family.buckets === undefined) lines.push(line(family.name, series.labels, values[0]!))
-        else printHistogram(lines, series, family.buckets, values)
+        if (family.buckets === undefined) lines.push(line(name, series.labels, values[0]!))
+        else histogramLines(lines, { name, labels: series.labels, buckets: family.buckets, values })
         if (lines.length >= LINES_PER_SLICE) {
           yield `${lines.join('\n')}\n`
           lines = []
@@ -140,13 +157,13 @@ export class MetricsReader {
 
   #series(definition: SeriesDefinition): Series {
     const family = this.#family(definition)
-    const labels = render(definition.labels)
+    const labels = labelText(definition.labels)
     const known = family.series.get(labels)
     if (known !== undefined) return known
     if (family.series.size >= this.#maxSeries) this.#sweep(family)
     if (family.series.size < this.#maxSeries) return open(family, labels, this.#standsWith(definition))
     this.#overflowed(definition.name)
-    family.other ??= open(family, render(definition.labels.map(([name]) => [name, OTHER] as const)), [])
+    family.other ??= open(family, labelText(definition.labels.map(([name]) => [name, OTHER] as const)), [])
     return family.other
   }
 
@@ -156,8 +173,12 @@ export class MetricsReader {
       .map(([, value]) => value)
   }
 
+  #fullName(name: string): string {
+    return name.startsWith('sluice_') ? name : this.#prefix + name
+  }
+
   #family({ name: bare, help, type, labels, buckets }: SeriesDefinition): Family {
-    const name = bare.startsWith('sluice_') ? bare : this.#prefix + bare
+    const name = this.#fullName(bare)
     const labelNames = labels.map(([label]) => label).join()
     const known = this.#families.get(name)
     if (known === undefined) {
@@ -201,41 +222,10 @@ function widthOf({ buckets }: Pick<Family, 'buckets'>): number {
   return buckets === undefined ? 1 : buckets.length + 2
 }
 
-/** The count is made of the buckets that were just read, so that a page read while a worker writes still adds up. */
-function printHistogram(
-  lines: string[],
-  { family: { name }, labels }: Series,
-  buckets: readonly number[],
-  values: Float64Array,
-): void {
-  const separator = labels === '' ? '' : ','
-  let count = 0
-  for (let at = 0; at <= buckets.length; at++) {
-    count += values[at]!
-    const bound = at < buckets.length ? number(buckets[at]!) : '+Inf'
-    lines.push(line(`${name}_bucket`, `${labels}${separator}le="${bound}"`, count))
-  }
-  lines.push(line(`${name}_sum`, labels, values[buckets.length + 1]!), line(`${name}_count`, labels, count))
-}
-
-function line(name: string, labels: string, value: number): string {
-  return labels === '' ? `${name} ${number(value)}` : `${name}{${labels}} ${number(value)}`
-}
-
-function number(value: number): string {
-  if (value === Number.POSITIVE_INFINITY) return '+Inf'
-  return value === Number.NEGATIVE_INFINITY ? '-Inf' : String(value)
-}
-
-function render(labels: SeriesDefinition['labels']): string {
-  return labels.map(([name, value]) => `${name}="${escapeLabel(value)}"`).join()
-}
-
-function escapeLabel(text: string): string {
-  // Broken surrogates would all be written alike: two series of one name.
-  return text.toWellFormed().replace(/[\\"\n]/g, char => (char === '\n' ? '\\n' : `\\${char}`))
-}
-
-function escapeHelp(text: string): string {
-  return text.replace(/[\\\n]/g, char => (char === '\n' ? '\\n' : '\\\\'))
+function measuredLines(name: string, { help, labels, read }: MeasuredGauge): string[] {
+  const lines = [...read()].map(([values, value]) => {
+    const pairs = labels.map((label, at) => [label, values[at]!] as const)
+    return line(name, labelText(pairs), value)
+  })
+  return lines.length === 0 ? [] : [...heading({ name, help, type: 'gauge' }), ...lines]
 }

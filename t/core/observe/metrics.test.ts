@@ -169,6 +169,27 @@ describe('the metrics page', () => {
     assert.ok(user + system < 100_000, `${user + system} us`)
   })
 
+  it('asks for gauges that somebody measures when it is printed', () => {
+    const reader = new MetricsReader({ prefix: 'gw_' })
+    const metrics = new MetricsWriter({ publish: series => reader.add(1, series) })
+    metrics.counter('z', 'Z', []).add([])
+    const targets = new Map([['a"b', 1]])
+    reader.measure({
+      name: 'upstream_status',
+      help: 'U',
+      labels: ['name', 'ip'],
+      read: () => [...targets].map(([name, usable]) => [[name, '::1'], usable] as const),
+    })
+    const shown = `# HELP gw_upstream_status U
+# TYPE gw_upstream_status gauge
+gw_upstream_status{name="a\\"b",ip="::1"} 1
+`
+    const z = '# HELP gw_z Z\n# TYPE gw_z counter\ngw_z 1\n'
+    assert.equal(reader.print(), shown + z)
+    targets.clear()
+    assert.equal(reader.print(), z)
+  })
+
   it('gives names that are no text one series', () => {
     const { reader, writer } = connected()
     const requests = writer.counter('requests', 'R', ['model'])
