@@ -4,8 +4,16 @@ import type { Change, Revision } from '../store.ts'
 import { isStranger, type Layout } from './layout.ts'
 import type { Strangers } from './strangers.ts'
 
-/** What came after a revision cannot be had any more: list again. */
-export class Lost extends Error {}
+/** What came after a revision cannot be had: list again. */
+export class Lost extends Error {
+  /** Because this is another history: what was known of the old one says nothing. */
+  readonly replaced: boolean
+
+  constructor(message: string, { replaced }: { replaced: boolean }) {
+    super(message)
+    this.replaced = replaced
+  }
+}
 
 /**
  * The writes of one stream. Fragments may divide a write: its changes wait for the rest, and for nothing else, so that no
@@ -31,7 +39,8 @@ export class Assembly {
   take(reply: IWatchResponse): { revision: Revision; changes: readonly Change[] }[] {
     if (Number(reply.compact_revision) > 0) {
       // The reason is empty on some versions (defect 2).
-      throw new Lost(`revision ${this.#since} has been lost to compaction at ${reply.compact_revision}`)
+      const at = `${this.#since} has been lost to compaction at ${reply.compact_revision}`
+      throw new Lost(`revision ${at}`, { replaced: false })
     }
     if (reply.canceled) throw new Error(reply.cancel_reason || 'etcd has ended the watch')
     const events = [...this.#waiting, ...reply.events]

@@ -1,27 +1,37 @@
 // The store in an etcd cluster, in APISIX's layout (facts core 4.11): the contract of stores; keeps no items.
 import { setTimeout as delay } from 'node:timers/promises'
-import type { ICompare, IKeyValue, IRangeResponse, IRequestOp } from 'etcd3'
+import { isDeepStrictEqual } from 'node:util'
+import type { ICompare, IKeyValue, IRangeRequest, IRangeResponse, IRequestOp, ITxnRequest, ITxnResponse } from 'etcd3'
 import {
+  type Change,
   checkWrites,
   type Guards,
   type Item,
   type Kind,
+  kinds,
   type Revision,
   type Store,
   StoreUnavailable,
   type Write,
 } from '../store.ts'
+import type { Connection } from './cluster.ts'
 import { Cluster, type ClusterOptions } from './cluster.ts'
 import { type Follower, follow } from './following.ts'
 import { isStranger, Layout, type Stranger } from './layout.ts'
 import { CallFailed } from './link.ts'
-import { listAll, rangeCall } from './listing.ts'
+import { listAll, listRange, rangeCall } from './listing.ts'
 import { Strangers } from './strangers.ts'
 import { grantLease, Writer } from './writing.ts'
 
 export interface EtcdOptions extends ClusterOptions {
   /** What every key begins with, such as /apisix. */
   prefix: string
+}
+
+/** What a history hardly has by chance: how many items of each kind, and the one that was written last. */
+export interface Mark {
+  counts: ReadonlyMap<Kind, number>
+  last: Item | undefined
 }
 
 const READY_EVERY_MS = 500
@@ -64,6 +74,13 @@ export class EtcdStore implements Store {
         await delay(READY_EVERY_MS)
       }
     }
+  }
+
+  /** The last revision: whatever was written anywhere before this was called is in it. */
+  async revision(): Promise<Revision> {
+    const call = rangeCall({ key: this.layout.ownKey('nothing'), limit: 1 })
+    const { header } = await this.#called(() => this.cluster.ask<IRangeResponse>(call))
+    return Number(header.revision)
   }
 
   async list(): Promise<{ items: readonly Item[]; revision: Revision }> {
@@ -124,8 +141,41 @@ export class EtcdStore implements Store {
     })
   }
 
-  watch(since: Revision, changed: Follower['changed'], lost: Follower['lost']): () => void {
-    return this.follow({ since, changed, lost })
+  /** The modRevision of every item there was at a revision, by kind/id. */
+  async revisionsAt(revision: Revision): Promise<Map<string, Revision>> {
+    const revisions = new Map<string, Revision>()
+    const take = (page: readonly IKeyValue[]) => {
+      for (const { key, mod_revision } of page) {
+        const found = this.layout.find(key)
+        if (found === undefined || isStranger(found)) continue
+        revisions.set(`${found.kind}/${found.id}`, Number(mod_revision))
+      }
+    }
+    await this.#called(() => listRange(this.cluster, this.layout.all, take, { revision, keysOnly: true }))
+    return revisions
+  }
+
+  /** Whether there were so many items of each kind at a revision, and this one. */
+  async agrees({ counts, last }: Mark, revision: Revision, connection: Connection): Promise<boolean> {
+    const ranges: IRangeRequest[] = kinds.map(kind => {
+      const { from, to } = this.layout.itemsOf(kind)
+      return { key: from, range_end: to, revision, count_only: true }
+    })
+    if (last !== undefined) ranges.push({ key: this.layout.keyOf(last), revision })
+    const request: ITxnRequest = { success: ranges.map(request_range => ({ request_range })) }
+    const { responses } = await connection.call<ITxnResponse>({ service: 'KV', method: 'txn', request })
+    const found = responses.map(({ response_range }) => response_range)
+    const counted = kinds.every((kind, at) => Number(found[at]?.count ?? 0) === (counts.get(kind) ?? 0))
+    if (last === undefined || !counted) return counted
+    const pair = found.at(-1)?.kvs[0]
+    return pair !== undefined && isDeepStrictEqual(this.layout.itemAt(last, pair), last)
+  }
+
+  watch(since: Revision, changed: (changes: readonly Change[]) => void, lost: (error: Error) => void): () => void {
+    const wrote: Follower['wrote'] = (_, changes) => {
+      if (changes.length > 0) changed(changes)
+    }
+    return this.follow({ since, wrote, lost })
   }
 
   /** A watch that also tells how current it is. */

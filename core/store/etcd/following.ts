@@ -13,13 +13,17 @@ import type { Strangers } from './strangers.ts'
 export interface Follower {
   /** Everything up to here is known. */
   since: Revision
-  changed(changes: readonly Change[]): void
+  /** A write; there are no changes in one that is about no resource. */
+  wrote(revision: Revision, changes: readonly Change[]): void
   /** What came after cannot be had: list again. Nothing is called after it. */
   lost(error: Error): void
-  /** After a break: whether etcd has at this revision what is known. By default, that it still has the revision. */
+  /** For each connection: whether etcd has at this revision what is known. By default, that it still has the revision. */
   agrees?(since: Revision, connection: Connection): Promise<boolean>
-  /** A stream stands whose member has just been heard of: called when it begins, and every few seconds. */
-  current?(): void
+  /**
+   * A stream stands whose member has just been heard of: called when it begins, and every few seconds. What was written up
+   * to `confirmed` was on its way long ago.
+   */
+  current?(confirmed: Revision): void
 }
 
 export interface FollowingDeps {
@@ -95,27 +99,30 @@ class Following {
 
   /** Whether etcd's history begins where ours ends. Throws Lost. */
   async #check(connection: Connection): Promise<void> {
-    const resumes = this.#clusterId !== undefined
     await this.#look(connection, this.#since)
-    const agreed = !resumes || ((await this.#follower.agrees?.(this.#since, connection)) ?? true)
-    if (!agreed) throw new Lost('the data was replaced')
+    // Data that was wiped or restored from a backup may have come to our revision again, in the same cluster by its id.
+    const agreed = await this.#follower.agrees?.(this.#since, connection)
+    if (agreed === false) throw new Lost('the data was replaced', { replaced: true })
   }
 
   /**
-   * Asks for nothing, at a revision, or at the newest when it is 0. That tells more than the reply `created`: it waits for
+   * The newest revision. Asks for nothing, at a revision, or at the newest when it is 0. That tells more than the reply `created`: it waits for
    * a member that is behind, it fails on a revision of the future (which a watch would wait for in silence, defect 10), and
    * on one that was compacted. A watch from the very revision of a compaction is taken, and never sees its deletes.
    */
-  async #look(connection: Connection, revision: Revision): Promise<void> {
+  async #look(connection: Connection, revision: Revision): Promise<Revision> {
     const request = { key: this.#deps.layout.ownKey('nothing'), revision, limit: 1 }
     try {
       const { header } = await connection.call<IRangeResponse>(rangeCall(request))
       this.#clusterId ??= header.cluster_id
-      if (header.cluster_id !== this.#clusterId) throw new Lost('this is another cluster')
+      if (header.cluster_id !== this.#clusterId) throw new Lost('this is another cluster', { replaced: true })
+      return Number(header.revision)
     } catch (error) {
       if (!isOutOfRange(error)) throw error
-      const future = error.message.includes('future')
-      throw new Lost(`revision ${revision} ${future ? 'is in the future' : 'has been lost to compaction'}`)
+      const replaced = error.message.includes('future')
+      throw new Lost(`revision ${revision} ${replaced ? 'is in the future' : 'has been lost to compaction'}`, {
+        replaced,
+      })
     }
   }
 
@@ -171,7 +178,7 @@ class Following {
     for (const { revision, changes } of writes) {
       if (this.#stop.aborted) return
       this.#since = revision
-      if (changes.length > 0) this.#tell(() => this.#follower.changed(changes))
+      this.#tell(() => this.#follower.wrote(revision, changes))
     }
   }
 
@@ -179,14 +186,17 @@ class Following {
   async #guard(connection: Connection, created: Promise<Revision>, over: AbortSignal): Promise<never> {
     const resumed = this.#since
     const late = delay(CREATED_WITHIN_MS, undefined, { signal: over })
-    const newest = await Promise.race([created, late])
+    let newest = await Promise.race([created, late])
     if (newest === undefined) throw new Error('the stream did not begin')
     this.#pause = PAUSE_MS[0]
     // What is replayed comes in a moment: had it been compacted by the end of it, deletes could be missing, see #look.
-    for (let revision = newest > resumed ? resumed : 0; ; revision = 0) {
-      this.#tell(() => this.#follower.current?.())
+    let pinned = newest > resumed ? resumed : 0
+    for (let confirmed = resumed; ; ) {
+      this.#tell(() => this.#follower.current?.(confirmed))
       await delay(LOOK_EVERY_MS, undefined, { signal: over })
-      await this.#look(connection, revision)
+      confirmed = newest
+      newest = await this.#look(connection, pinned)
+      pinned = 0
     }
   }
 

@@ -1,6 +1,7 @@
 // Writes to etcd, each once: guarded transactions, and finding out what became of one whose answer was lost; knows no items.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
+import { status } from '@grpc/grpc-js'
 import type { ICompare, IKeyValue, ILeaseGrantResponse, IRequestOp, ITxnRequest, ITxnResponse } from 'etcd3'
 import { Conflict, type Revision, StoreUnavailable } from '../store.ts'
 import type { Cluster } from './cluster.ts'
@@ -54,13 +55,20 @@ export class Writer {
     comparisons: readonly ICompare[],
     deadline: number,
   ): Promise<Revision> {
-    for (;;) {
+    for (let renewed = false; ; ) {
       this.#cluster.worthTrying()
       if (performance.now() > deadline) throw new StoreUnavailable('etcd is too slow', 'not_written')
       const name = String(++this.#written)
       const lease = await this.#leaseOfMark()
       const success = [...operations, put(this.#key, name, lease)]
-      const reply = await this.#send({ compare: [...comparisons], success }, deadline)
+      const reply = await this.#send({ compare: [...comparisons], success }, deadline).catch((error: unknown) => {
+        // etcd has lost the lease of the mark, with all its data: once more, under another.
+        if (renewed || !isLeaseGone(error as Error)) throw error
+        this.#lease = undefined
+        renewed = true
+        return 'again' as const
+      })
+      if (reply === 'again') continue
       if (reply === undefined) {
         const revision = await this.#findOut(name, deadline)
         if (revision !== undefined) return revision
@@ -116,8 +124,6 @@ export class Writer {
     } catch (error) {
       // Only what etcd has refused is known not to have happened. To send the rest again would do it twice (defect 8).
       if (error instanceof CallFailed && !error.refused) return undefined
-      // A lease that etcd does not know went with its data.
-      this.#lease = undefined
       throw new StoreUnavailable(`etcd refuses the write: ${(error as Error).message}`, 'not_written', error)
     }
   }
@@ -136,6 +142,10 @@ export async function grantLease(cluster: Cluster, ttl: number): Promise<string>
   const call: Call = { service: 'Lease', method: 'leaseGrant', request: { TTL: ttl } }
   const { ID } = await cluster.ask<ILeaseGrantResponse>(call)
   return ID
+}
+
+function isLeaseGone({ cause }: Partial<Error>): boolean {
+  return cause instanceof CallFailed && cause.code === status.NOT_FOUND
 }
 
 function put(key: Buffer, value: string, lease = '0'): IRequestOp {
