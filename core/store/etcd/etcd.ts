@@ -106,12 +106,6 @@ export class EtcdStore implements Store {
     return kvs[0] && this.layout.itemAt({ kind, id }, kvs[0])
   }
 
-  async revision(): Promise<Revision> {
-    const nothing = rangeCall({ key: this.layout.ownKey('nothing'), limit: 1 })
-    const { header } = await this.#called(() => this.cluster.ask<IRangeResponse>(nothing))
-    return Number(header.revision)
-  }
-
   async write(changes: readonly Write[], guards: Guards = []): Promise<Revision> {
     checkWrites(changes)
     const operations = changes.map(({ kind, id, value, ttlSeconds }) => ({
