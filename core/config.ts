@@ -1,7 +1,8 @@
 // conf/*.yaml and the environment become one validated, frozen object; knows what is written, not what anybody does with it.
+import { isDeepStrictEqual } from 'node:util'
 import { foreignBelow, judge } from './config/foreign.ts'
 import { isGroup, type Key, type Place, unwrap, type Values } from './config/key.ts'
-import { schema } from './config/schema.ts'
+import { isPublished, schema } from './config/schema.ts'
 import { below, ConfigError, type Environment, readSource, type Source, Substituted } from './config/source.ts'
 import { nearest } from './config/suggest.ts'
 
@@ -36,15 +37,32 @@ export function loadConfig({ file, env = process.env }: { file?: string; env?: E
 
 /** Variables of APISIX's that stand above the file (facts core 5.3). */
 function withOverrides(raw: unknown, env: Environment, warnings: string[]): unknown {
-  for (const name of ['APISIX_DEPLOYMENT_ETCD_HOST', 'APISIX_STAND_ALONE']) {
-    if (env[name]) warnings.push(`the environment variable ${name} has no effect in Sluice: the store is embedded`)
+  if (env.APISIX_STAND_ALONE) {
+    warnings.push('the environment variable APISIX_STAND_ALONE has no effect in Sluice: say it in the configuration')
   }
   const workers = env.APISIX_WORKER_PROCESSES
-  if (!workers || !isGroup(raw)) return raw
-  const nginx = raw.nginx_config ?? {}
-  if (!isGroup(nginx)) return raw
-  const value = new Substituted(workers, 'APISIX_WORKER_PROCESSES')
-  return { ...raw, nginx_config: { ...nginx, worker_processes: value } }
+  const hosts = env.APISIX_DEPLOYMENT_ETCD_HOST
+  let above = raw
+  if (workers) {
+    above = withValue(above, ['nginx_config', 'worker_processes'], new Substituted(workers, 'APISIX_WORKER_PROCESSES'))
+  }
+  if (hosts) above = withValue(above, ['deployment', 'etcd', 'host'], hostsOf(hosts))
+  return above
+}
+
+/** The same with a value at a path; what is no group on the way is left for its key to complain about. */
+function withValue(raw: unknown, [step, ...rest]: readonly string[], value: unknown): unknown {
+  if (step === undefined) return value
+  if (raw !== undefined && !isGroup(raw)) return raw
+  return { ...raw, [step]: withValue(raw?.[step], rest, value) }
+}
+
+function hostsOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new ConfigError('the environment variable APISIX_DEPLOYMENT_ETCD_HOST is not a JSON list of URLs')
+  }
 }
 
 function place(path: string, source: Source, warnings: string[]): Place {
@@ -92,18 +110,54 @@ export function paths(key: Key<unknown>, path = ''): string[] {
 function checkTogether(config: Config, source: Source, warnings: string[]): void {
   const at = (path: string) => place(path, source, warnings)
   const { adminKey, adminKeyRequired } = config.deployment.admin
-  if (config.apisix.enableAdmin && adminKeyRequired && adminKey.length === 0) {
+  if (hasAdmin(config) && adminKeyRequired && adminKey.length === 0) {
     at('deployment.admin.admin_key').fail('holds no key: add one, or set admin_key_required to false')
   }
-  if (config.apisix.enableAdmin && !adminKeyRequired) {
+  if (hasAdmin(config) && !adminKeyRequired) {
     const key = source.where('deployment.admin.admin_key_required')
     warnings.push(`${key} is false: whoever reaches the admin API may change everything`)
+  }
+  for (const [index, key] of (config.apisix.dataEncryption.keyring ?? []).entries()) {
+    if (!isPublished(key)) continue
+    const where = source.where(`apisix.data_encryption.keyring[${index}]`)
+    warnings.push(`${where} is a default that APISIX publishes: what is still encrypted with it is no secret`)
+  }
+  const { etcd, role } = config.deployment
+  const shared = providerOf(config) === 'etcd'
+  if (!shared && !isDeepStrictEqual(etcd, schema.keys.deployment.keys.etcd.read({}, at('deployment.etcd')))) {
+    const instead = 'deployment.role_traditional.config_provider is not etcd, resources are kept in the embedded store'
+    warnings.push(`${source.where('deployment.etcd')} has no effect in Sluice: ${instead}`)
+  }
+  if (shared && (etcd.tls.cert === undefined) !== (etcd.tls.key === undefined)) {
+    at('deployment.etcd.tls').fail('cert and key belong together')
+  }
+  if (shared && !etcd.tls.verify) {
+    const key = source.where('deployment.etcd.tls.verify')
+    warnings.push(`${key} is false: whoever answers in place of etcd is believed`)
+  }
+  if (role === 'control_plane' && !config.apisix.enableAdmin) {
+    at('deployment.role').fail('a control plane without an admin API does nothing: apisix.enable_admin is false')
   }
   const all = Object.values(listeners(config)).flat()
   for (const [index, one] of all.entries()) {
     const other = all.slice(0, index).find(each => collide(each, one))
     if (other !== undefined) at(one.key).fail(`port ${one.port} is also that of ${other.key}`)
   }
+}
+
+/** Where resources are kept: what the role's own group says (facts core 7.3). */
+export function providerOf({ deployment }: Config): 'embedded' | 'etcd' {
+  return deployment.role === 'traditional' ? deployment.roleTraditional.configProvider : 'etcd'
+}
+
+/** A data plane has no admin API. */
+export function hasAdmin({ apisix, deployment }: Config): boolean {
+  return apisix.enableAdmin && deployment.role !== 'data_plane'
+}
+
+/** A control plane serves nobody else. */
+export function hasDataPlane({ deployment }: Config): boolean {
+  return deployment.role !== 'control_plane'
 }
 
 /** What to give to `server.listen`, and the key it comes from. */
@@ -125,12 +179,13 @@ export function listeners(config: Config): Record<'data' | 'admin' | 'control' |
     address === undefined ? [] : [{ host: address.ip, port: address.port, ipv6Only: true, key }]
   const everywhere = apisix.enableIpv6 ? ['0.0.0.0', '::'] : ['0.0.0.0']
   const { enableExportServer, exportAddr } = pluginAttr.prometheus
+  const nodes = hasDataPlane(config) ? apisix.nodeListen : []
   return {
-    data: apisix.nodeListen.flatMap(({ ip, port }, index) => {
+    data: nodes.flatMap(({ ip, port }, index) => {
       const key = apisix.nodeListen.length === 1 ? 'apisix.node_listen' : `apisix.node_listen[${index}]`
       return (ip === undefined ? everywhere : [ip]).flatMap(host => at(key, { ip: host, port }))
     }),
-    admin: apisix.enableAdmin ? at('deployment.admin.admin_listen', deployment.admin.adminListen) : [],
+    admin: hasAdmin(config) ? at('deployment.admin.admin_listen', deployment.admin.adminListen) : [],
     control: apisix.enableControl ? at('apisix.control', apisix.control) : [],
     status: at('apisix.status', apisix.status),
     prometheus: enableExportServer ? at('plugin_attr.prometheus.export_addr', exportAddr) : [],

@@ -16,8 +16,12 @@ const FIXED: Readonly<Record<string, (config: Config) => unknown>> = {
   'apisix.data_encryption': config => config.apisix.dataEncryption,
   'nginx_config.worker_processes': config => config.nginxConfig.workerProcesses,
   'nginx_config.error_log': config => config.nginxConfig.errorLog,
+  'deployment.role': config => config.deployment.role,
+  'deployment.role_traditional': config => config.deployment.roleTraditional,
+  'deployment.etcd': config => config.deployment.etcd,
   'deployment.admin': config => config.deployment.admin,
   'deployment.embedded': config => config.deployment.embedded,
+  'sluice.stale_after': config => config.sluice.staleAfter,
   plugin_attr: config => config.pluginAttr,
   plugins: config => config.plugins,
 }

@@ -42,9 +42,8 @@ const ineffective: Readonly<Record<string, Foreign>> = {
   'nginx_config.http.upstream.keepalive_timeout':
     'idle upstream connections are closed after 4 s, before common servers close them',
   'nginx_config.http.upstream.keepalive_requests': 'upstream connections are bounded by their idle time only',
-  'deployment.role_control_plane': 'the role is traditional',
-  'deployment.role_data_plane': 'the role is traditional',
-  'deployment.etcd': 'resources are kept in the embedded store',
+  'deployment.etcd.watch_timeout': ['a watch lives as long as its connection does', 50],
+  'deployment.etcd.resync_delay': ['a watch is resumed at once, and then more and more slowly', 5],
   'deployment.admin.enable_admin_ui': ['no dashboard is embedded', false],
   'plugin_attr.prometheus.refresh_interval': 'metrics are always current',
   'plugin_attr.ai-proxy': 'there is one HTTP client',

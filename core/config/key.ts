@@ -103,6 +103,12 @@ export function checked<T>(key: Key<T>, check: (value: T) => string | undefined)
   }
 }
 
+/** What is read becomes what `to` makes of it. */
+export function mapped<T, U>(key: Key<T>, to: (value: T) => U): Key<U> {
+  const { none, ...rest } = key
+  return { ...rest, ...(none && { none: { value: to(none.value) } }), read: (raw, at) => to(key.read(raw, at)) }
+}
+
 export function list<T>(item: Key<T>, fallback: readonly unknown[]): Key<readonly T[]> {
   return {
     fallback,
@@ -152,7 +158,7 @@ export function text(fallback: string | undefined, expected = 'text', pattern = 
 /** One of the words served; `later` are words of APISIX's that this version does not serve. */
 export function oneOf<const W extends string>(
   words: readonly W[],
-  fallback: NoInfer<W>,
+  fallback?: NoInfer<W>,
   later: readonly string[] = [],
 ): Key<W> {
   return {

@@ -11,6 +11,7 @@ import {
   isGroup,
   type Key,
   list,
+  mapped,
   network,
   oneOf,
   optional,
@@ -53,10 +54,19 @@ export function adminKeyFault(key: string): string | undefined {
   return /^[!-~]*$/.test(key) ? undefined : 'expected ASCII characters without spaces'
 }
 
-/** What is wrong with a key of the keyring, if anything: AES-128 takes 16 characters, AES-256 32 (facts core 4.10). */
+/** What is wrong with a key that is to encrypt, if anything. */
 export function encryptionKeyFault(key: string): string | undefined {
-  if (published.has(key)) return 'is a default that APISIX publishes: everybody knows it, choose your own'
+  if (isPublished(key)) return 'is a default that APISIX publishes: everybody knows it, choose your own'
+  return decryptionKeyFault(key)
+}
+
+/** Of a key that is only to decrypt, which may be one of APISIX's: AES-128 takes 16 characters, AES-256 32 (facts core 4.10). */
+function decryptionKeyFault(key: string): string | undefined {
   return /^([!-~]{16}|[!-~]{32})$/.test(key) ? undefined : 'expected 16 or 32 ASCII characters without spaces'
+}
+
+export function isPublished(key: string): boolean {
+  return published.has(key)
 }
 
 const adminKey = group({
@@ -66,9 +76,11 @@ const adminKey = group({
   role: oneOf(['admin', 'viewer'], 'admin'),
 })
 
-const keyring = checked(list(checked(text(undefined), encryptionKeyFault), []), keys =>
-  keys.length === 0 ? 'expected at least one key' : undefined,
-)
+const keyring = checked(list(checked(text(undefined), decryptionKeyFault), []), ([first]) => {
+  if (first === undefined) return 'expected at least one key'
+  const fault = encryptionKeyFault(first)
+  return fault && `the first key, which encrypts, ${fault}`
+})
 
 /** At most one key is left to be made at first start, for it is kept in one file. */
 const adminKeys = checked(list(adminKey, [{ name: 'admin', key: '', role: 'admin' }]), keys => {
@@ -101,6 +113,33 @@ const errorLog: Key<string | undefined> = {
   },
 }
 
+/** A member of an etcd cluster, with its port. */
+const member = mapped(
+  text(undefined, 'a URL such as http://127.0.0.1:2379', /^https?:\/\/(\[[\da-fA-F:]+\]|[\w.-]+)(:\d{1,5})?$/),
+  url => (/:\d+$/.test(url) ? url : `${url}:2379`),
+)
+
+const etcd = group({
+  host: checked(list(member, ['http://127.0.0.1:2379']), hosts =>
+    hosts.length === 0 ? 'expected at least one URL' : undefined,
+  ),
+  /** Without a slash at the end. */
+  prefix: mapped(text('/apisix', 'a path such as /apisix', /^\/[^/].*$/), prefix => prefix.replace(/\/+$/, '')),
+  timeout: duration('30s', 100),
+  health_check_timeout: duration('10s', 100),
+  startup_retry: integer(2, 1, 1_000),
+  user: optional(text(undefined, 'a name', /./)),
+  password: optional(text(undefined)),
+  tls: group({
+    cert: optional(text(undefined, 'a file', /./)),
+    key: optional(text(undefined, 'a file', /./)),
+    /** Ours: APISIX takes apisix.ssl.ssl_trusted_certificate. */
+    ca: optional(text(undefined, 'a file', /./)),
+    verify: flag(true),
+    sni: optional(text(undefined, 'a host name', /./)),
+  }),
+})
+
 export const levels = ['debug', 'info', 'notice', 'warn', 'error', 'crit', 'alert', 'emerg'] as const
 
 export const schema = group({
@@ -122,6 +161,8 @@ export const schema = group({
       enable_encrypt_fields: flag(true),
       /** Absent: made at first start. */
       keyring: optional(keyring),
+      /** How secrets are written; both are read. Absent: what all that share the store can read. */
+      format: optional(oneOf(['compat', 'v2'])),
     }),
   }),
   nginx_config: group({
@@ -139,10 +180,13 @@ export const schema = group({
     }),
   }),
   deployment: group({
-    role: oneOf(['traditional'], 'traditional', ['control_plane', 'data_plane']),
+    role: oneOf(['traditional', 'control_plane', 'data_plane'], 'traditional'),
     role_traditional: group({
-      config_provider: oneOf(['embedded'], 'embedded', ['etcd', 'yaml', 'json', 'xds']),
+      config_provider: oneOf(['embedded', 'etcd'], 'embedded', ['yaml', 'json', 'xds']),
     }),
+    role_control_plane: group({ config_provider: oneOf(['etcd'], 'etcd') }),
+    role_data_plane: group({ config_provider: oneOf(['etcd'], 'etcd', ['yaml', 'json', 'xds']) }),
+    etcd,
     embedded: group({ path: text('data', 'a folder', /./) }),
     admin: group({
       admin_key_required: flag(true),
@@ -173,6 +217,19 @@ export const schema = group({
     max_loop_lag_ms: integer(500, 10, 3_600_000),
     /** MiB of JavaScript heap of each worker. */
     worker_heap_mb: integer(2_048, 64, 1_048_576),
+    /** What becomes of requests for which a plugin is configured that this gateway has not. */
+    on_unknown_plugin: oneOf(['refuse', 'ignore'], 'refuse'),
+    /** How old the configuration may be before /status/ready says no; 0 is any age. */
+    stale_after: duration('0'),
+    /** Requests may ask for a configuration that is at least as new as a revision (X-Sluice-Min-Revision). */
+    min_revision_header: group({
+      enabled: flag(false),
+      /** Whose requests may; of others the header is passed over. */
+      trusted_addresses: list(network(), ['127.0.0.0/8', '::1']),
+      /** How long a request waits for it, and how many wait in each worker; the others are refused. */
+      wait: duration('2s', 1),
+      max_waiting: integer(1_000, 1, 1_000_000),
+    }),
   }),
   /** Absent: every plugin that Sluice has. */
   plugins: optional(list(text(undefined, 'the name of a plugin', /./), [])),

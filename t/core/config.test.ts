@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import type { Key } from '../../core/config/key.ts'
 import { schema } from '../../core/config/schema.ts'
-import { ConfigError, type LoadedConfig, listeners, loadConfig, paths } from '../../core/config.ts'
+import { ConfigError, type LoadedConfig, listeners, loadConfig, paths, providerOf } from '../../core/config.ts'
 
 const file = 'config.yaml'
 
@@ -424,7 +424,7 @@ describe('the configuration', () => {
       assert.deepEqual(warningsOf(text), [
         'config.yaml:2: apisix.enable_http2 has no effect in Sluice: only HTTP/1.1 is spoken in this version',
         'config.yaml:4: apisix.ssl.ssl_protocols has no effect in Sluice: there are no TLS listeners in this version',
-        'config.yaml:6: deployment.etcd has no effect in Sluice: resources are kept in the embedded store',
+        'config.yaml:6: deployment.etcd has no effect in Sluice: deployment.role_traditional.config_provider is not etcd, resources are kept in the embedded store',
       ])
     })
 
@@ -459,11 +459,9 @@ describe('the configuration', () => {
       const choices: [path: string, value: string][] = [
         ['apisix.router.http', 'radixtree_uri'],
         ['apisix.proxy_mode', 'stream'],
-        ['deployment.role', 'data_plane'],
-        ['deployment.role', 'control_plane'],
-        ...['etcd', 'yaml', 'json', 'xds'].map((each): [string, string] => [
-          'deployment.role_traditional.config_provider',
-          each,
+        ...['yaml', 'json', 'xds'].flatMap((each): [string, string][] => [
+          ['deployment.role_traditional.config_provider', each],
+          ['deployment.role_data_plane.config_provider', each],
         ]),
         ['deployment.admin.admin_api_version', 'v2'],
       ]
@@ -489,10 +487,73 @@ describe('the configuration', () => {
       }
     })
 
-    it('reports variables of the environment that have no effect', () => {
-      assert.deepEqual(warningsOf('', { APISIX_DEPLOYMENT_ETCD_HOST: '["http://a"]' }), [
-        'the environment variable APISIX_DEPLOYMENT_ETCD_HOST has no effect in Sluice: the store is embedded',
+    it('reports a variable of the environment that has no effect', () => {
+      assert.deepEqual(warningsOf('', { APISIX_STAND_ALONE: 'true' }), [
+        'the environment variable APISIX_STAND_ALONE has no effect in Sluice: say it in the configuration',
       ])
+    })
+  })
+
+  describe('with resources in etcd', () => {
+    const etcd = (more = '', role = 'traditional') =>
+      `deployment: {role: ${role}, role_traditional: {config_provider: etcd}, etcd: {${more}}}`
+
+    it('has the defaults of APISIX', () => {
+      const { config, warnings } = load(etcd())
+      assert.deepEqual(warnings, [])
+      assert.equal(providerOf(config), 'etcd')
+      const { tls, user, password, ...rest } = config.deployment.etcd
+      assert.deepEqual(rest, {
+        host: ['http://127.0.0.1:2379'],
+        prefix: '/apisix',
+        timeout: 30_000,
+        healthCheckTimeout: 10_000,
+        startupRetry: 2,
+      })
+      assert.deepEqual([tls.verify, user, password], [true, undefined, undefined])
+    })
+
+    it('takes what the configuration of APISIX says, without a word', () => {
+      const text = `host: ["https://etcd-1:2379", "https://[::1]:2379", "http://10.0.0.1"], prefix: /a/b//, timeout: 5,
+        watch_timeout: 50, resync_delay: 5, health_check_timeout: 3, startup_retry: 4, user: u, password: 5ecret,
+        tls: {cert: /c, key: /k, verify: true, sni: etcd}`
+      const { config, warnings } = load(etcd(text.replace('5ecret', '"5ecret"')))
+      assert.deepEqual(warnings, [])
+      const { prefix, timeout, healthCheckTimeout, password } = config.deployment.etcd
+      assert.deepEqual([prefix, timeout, healthCheckTimeout, password], ['/a/b', 5_000, 3_000, '5ecret'])
+    })
+
+    it('refuses hosts that are none, half a certificate and an empty prefix', () => {
+      for (const host of ['[]', '["127.0.0.1:2379"]', '["ftp://a"]', '["http://a:1/x"]', 'http://a'])
+        assert.match(refusal(etcd(`host: ${host}`)), /deployment\.etcd\.host(\[0\])?: expected/)
+      assert.match(refusal(etcd('tls: {cert: /c}')), /deployment\.etcd\.tls: cert and key belong together$/)
+      for (const prefix of ['/', 'apisix', '""'])
+        assert.match(refusal(etcd(`prefix: ${prefix}`)), /prefix: expected a path/)
+    })
+
+    it('warns of members that are believed without a certificate', () => {
+      assert.match(warningsOf(etcd('tls: {verify: false}'))[0]!, /whoever answers in place of etcd is believed$/)
+    })
+
+    it('takes hosts from the environment, above the file', () => {
+      const env = { APISIX_DEPLOYMENT_ETCD_HOST: '["http://a:1", "http://b:2"]' }
+      assert.deepEqual(load(etcd('host: ["http://c:3"]'), env).config.deployment.etcd.host, [
+        'http://a:1',
+        'http://b:2',
+      ])
+      const wrong = { APISIX_DEPLOYMENT_ETCD_HOST: 'http://a:1' }
+      assert.throws(() => load(etcd(), wrong), /APISIX_DEPLOYMENT_ETCD_HOST is not a JSON list of URLs$/)
+    })
+
+    it('says where resources are, and which servers there are, by role', () => {
+      const servers = (role: string) => {
+        const { config } = load(etcd('', role))
+        const open = Object.entries(listeners(config)).filter(([, addresses]) => addresses.length > 0)
+        return [providerOf(config), open.map(([name]) => name)]
+      }
+      assert.deepEqual(servers('traditional'), ['etcd', ['data', 'admin', 'control', 'status', 'prometheus']])
+      assert.deepEqual(servers('control_plane'), ['etcd', ['admin', 'control', 'status', 'prometheus']])
+      assert.deepEqual(servers('data_plane'), ['etcd', ['data', 'control', 'status', 'prometheus']])
     })
   })
 
@@ -509,10 +570,10 @@ describe('the configuration', () => {
         assert.ok(!line.includes(key))
       }
       for (const key of ['qeddd145sfvddff3', 'edd1c9f0985e76a2']) {
-        assert.match(
-          refusal(`apisix: {data_encryption: {keyring: [${key}]}}`),
-          /keyring\[0\]: is a default that APISIX/,
-        )
+        const keyring = (...keys: string[]) => `apisix: {data_encryption: {keyring: [${keys.join(', ')}]}}`
+        assert.match(refusal(keyring(key)), /keyring: the first key, which encrypts, is a default that APISIX/)
+        // What APISIX has written with it can be read.
+        assert.match(warningsOf(keyring('k'.repeat(32), key))[0]!, /keyring\[1\] is a default that APISIX publishes/)
       }
     })
 

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict'
 import { createCipheriv } from 'node:crypto'
 import fc from 'fast-check'
-import { Keyring } from '../../core/keyring.ts'
+import { type Format, Keyring } from '../../core/keyring.ts'
 import { type Plugin, plugin } from '../../core/plugin.ts'
+import type { Kind } from '../../core/store/store.ts'
 
 const vault = plugin({
   name: 'vault',
@@ -125,13 +126,66 @@ describe('keyring', () => {
     assert.deepEqual(masked.uri, '/secret')
   })
 
-  it('gives back what it has encrypted, whatever it was', () => {
+  it('gives back what it has encrypted, whatever it was, in either format', () => {
+    const format = fc.constantFrom<Format>('compat', 'v2')
     fc.assert(
-      fc.property(fc.jsonValue({ maxDepth: 4 }), fc.string({ unit: 'binary' }), (json, text) => {
+      fc.property(fc.jsonValue({ maxDepth: 4 }), fc.string({ unit: 'binary' }), format, (json, text, format) => {
         const config = { key: json, auth: { header: text.toWellFormed() }, servers: json }
         const value = JSON.parse(JSON.stringify(config)) as unknown
-        assert.deepEqual(open([key32], seal([key32], value)), value)
+        const sealed = new Keyring([key32], undefined, format).sealItem('routes', route(value), plugins)
+        assert.deepEqual(open([key32], configOf(sealed)), value)
       }),
     )
+  })
+
+  it('writes what APISIX can read where that is asked for, and reads both', () => {
+    for (const key of [key16, key32]) {
+      const ring = new Keyring([key, 'another sixteen!'], undefined, 'compat')
+      const sealed = ring.sealItem('routes', route({ key: 'four', list: ['schön'] }), plugins)
+      assert.deepEqual(configOf(sealed), { key: legacy(key, 'four'), list: [legacy(key, 'schön')] })
+      const both = { key: legacy(key, 'four'), list: [seal([key], { key: 'v' }).key] }
+      assert.deepEqual(configOf(ring.openItem('routes', route(both), plugins)), { key: 'four', list: ['v'] })
+    }
+  })
+
+  describe('of private keys', () => {
+    const pem = '-----BEGIN PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----\n'
+    const items: [Kind, Record<string, unknown>][] = [
+      ['ssls', { id: '1', key: pem, keys: [pem, pem], cert: pem, client: { ca: pem }, labels: { env: pem } }],
+      ['upstreams', { id: '1', tls: { client_key: pem, client_cert: pem }, nodes: {} }],
+      ['routes', { id: '1', upstream: { tls: { client_key: pem, client_cert: pem } } }],
+      ['services', { id: '1', upstream: { tls: { client_key: pem, client_cert: pem } } }],
+    ]
+    const clear = (value: unknown) => JSON.stringify(value).split(JSON.stringify(pem)).length - 1
+
+    for (const format of ['compat', 'v2'] as const) {
+      it(`encrypts those and nothing beside them, as ${format}`, () => {
+        const ring = new Keyring([key32], undefined, format)
+        for (const [kind, value] of items) {
+          const sealed = ring.sealItem(kind, value, plugins)
+          assert.equal(clear(value) - clear(sealed), kind === 'ssls' ? 3 : 1, kind)
+          assert.deepEqual(ring.openItem(kind, sealed, plugins), value)
+          // What has come back from the store is not encrypted twice.
+          assert.deepEqual(ring.sealItem(kind, sealed, plugins), sealed)
+          const masked = ring.maskItem(kind, sealed, plugins)
+          assert.equal(JSON.stringify(masked).split('"***"').length - 1, kind === 'ssls' ? 3 : 1)
+        }
+      })
+    }
+
+    it('takes for clear what is PEM text, and says nothing of it', () => {
+      const said: string[] = []
+      const ring = new Keyring([key32], where => said.push(where))
+      for (const [kind, value] of items) assert.deepEqual(ring.openItem(kind, value, plugins), value)
+      assert.deepEqual(said, [])
+      ring.openItem('ssls', { id: '1', key: 'lost' }, plugins)
+      assert.deepEqual(said, ['ssls/1 key'])
+    })
+
+    it('touches nothing of the same name elsewhere', () => {
+      const value = { id: '1', labels: { key: 'k', keys: 'x' }, tls: { client_key: pem } }
+      assert.deepEqual(new Keyring([key32]).sealItem('ssls', value, plugins), value)
+      assert.deepEqual(new Keyring([key32]).maskItem('ssls', value, plugins), value)
+    })
   })
 })
