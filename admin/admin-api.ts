@@ -3,15 +3,18 @@ import { Readable } from 'node:stream'
 import Koa, { type Context, type Middleware } from 'koa'
 import type { Logger } from '../core/observe/log.ts'
 import { type AdminKey, allowed, authenticator, cors, type Role } from './access.ts'
-import { answering, keyNotFound, refuse, send } from './answer.ts'
-import { describing } from './describing.ts'
-import { type Answer, type Items, type ItemsDeps, itemsOf, type Terms } from './items.ts'
+import { answering, keyNotFound, refuse, send, warn } from './answer.ts'
+import { type ConfiguringDeps, configuring } from './configuring.ts'
+import { type DescribingDeps, describing } from './describing.ts'
+import type { Answer, Items, Terms } from './items.ts'
 import { type Target, targetOf } from './kinds.ts'
 import { parameter } from './listing.ts'
 import { etag, preconditionOf, tagging } from './preconditions.ts'
 import { readJson } from './request-body.ts'
 
-export interface AdminApiDeps extends ItemsDeps {
+export interface AdminApiDeps extends DescribingDeps, ConfiguringDeps {
+  /** Undefined where the configuration is one document. */
+  items: Items | undefined
   /** Undefined when nobody needs a key: everybody is an admin. */
   keys: readonly AdminKey[] | undefined
   /** IPs and CIDRs that may come here; empty means all. */
@@ -41,8 +44,9 @@ export function adminApi(deps: AdminApiDeps): Koa {
     return next()
   })
   app.use(tagging())
-  app.use(describing({ ...deps, prefix: base }).routes())
-  app.use(serving(itemsOf(deps)))
+  app.use(describing(deps, base).routes())
+  app.use(configuring(deps, base).routes())
+  app.use(serving(deps.items))
   return app
 }
 
@@ -67,17 +71,17 @@ function open(anyOrigin: boolean): Middleware {
 }
 
 /** The items of every kind. */
-function serving(items: Items): Middleware {
+function serving(items: Items | undefined): Middleware {
   return async ctx => {
     const path = segments(ctx.path)
     const [collection = ''] = path
-    if (['schema', 'plugins', 'configs'].includes(collection)) throw refuse(404, 'not found')
+    if (items === undefined || ['schema', 'plugins', 'configs'].includes(collection)) throw refuse(404, 'not found')
     const target = targetOf(path)
     if (target === undefined) throw refuse(404, `Unsupported resource type: ${collection}`)
     const method = ctx.method === 'HEAD' ? 'GET' : ctx.method
     mustBeSupported(target, method)
     const { status, body, revision, warnings = [] } = await act(items, target, { ctx, method })
-    if (warnings.length > 0) ctx.set('X-Sluice-Warning', headerText(warnings.join('; ')))
+    warn(ctx, warnings)
     if (method !== 'DELETE') ctx.set('ETag', etag(revision))
     send(ctx, status, Symbol.asyncIterator in body ? Readable.from(body) : body)
   }
@@ -132,9 +136,4 @@ function segments(path: string): string[] {
   } catch {
     throw refuse(400, 'the path is not percent-encoded UTF-8')
   }
-}
-
-/** What may stand in a header field. */
-function headerText(text: string): string {
-  return text.replace(/[^ -~]/g, '?').slice(0, 2000)
 }

@@ -35,6 +35,19 @@ export function send(ctx: Context, status: number, body: object | string | Reada
   ctx.body = typeof body === 'string' || body instanceof Readable ? body : `${JSON.stringify(body)}\n`
 }
 
+/** Says what was accepted without effect. */
+export function warn(ctx: Context, warnings: readonly string[]): void {
+  // What may stand in a header field.
+  if (warnings.length > 0)
+    ctx.set(
+      'X-Sluice-Warning',
+      warnings
+        .join('; ')
+        .replace(/[^ -~]/g, '?')
+        .slice(0, 2000),
+    )
+}
+
 /**
  * Answers for everything below it: what nobody routed is 404, a refusal is itself, a store that cannot is 503. Anything
  * else is a bug: 500 without its message outside. Logs never hold what a request brought.

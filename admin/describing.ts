@@ -7,13 +7,16 @@ import { parameter } from './listing.ts'
 import { readJson } from './request-body.ts'
 import { pluginEntries, pluginNames, schemaNamed, schemaOfPlugin, validateAgainst } from './schemas.ts'
 
+export interface DescribingDeps {
+  plugins: ReadonlyMap<string, Plugin>
+  /** Brings fresh code to new requests; resolves when it is there. */
+  reload(): Promise<void>
+}
+
 /** Paths that are not here fall through. */
-export function describing({ plugins, prefix }: { plugins: ReadonlyMap<string, Plugin>; prefix: string }): Router {
+export function describing({ plugins, reload }: DescribingDeps, prefix: string): Router {
   const router = new Router({ prefix })
   const subsystem = (ctx: Context) => parameter(ctx.query, 'subsystem') ?? 'http'
-  const missing = (what: string) => () => {
-    throw refuse(404, `${what} is not in this version of Sluice`)
-  }
   const sendPlugin = (ctx: Context, name = '') => {
     const type = parameter(ctx.query, 'schema_type')
     const which = { subsystem: subsystem(ctx), ...(type !== undefined && { type }) }
@@ -30,13 +33,17 @@ export function describing({ plugins, prefix }: { plugins: ReadonlyMap<string, P
     if (wanted !== 'http' && wanted !== 'stream') throw new Refused(400, 'invalid subsystem passed')
     send(ctx, 200, pluginNames(plugins, wanted))
   })
-  router.all('/plugins/reload', missing('plugins/reload'))
+  router.put('/plugins/reload', async ctx => {
+    await reload()
+    send(ctx, 200, 'done')
+  })
+  router.all('/plugins/reload', ctx => {
+    throw refuse(405, `please use PUT method to reload the plugins, ${ctx.method} method is not allowed.`)
+  })
   router.get('/plugins/:name', ctx => sendPlugin(ctx, ctx.params.name))
   router.get('/plugins', (ctx, next) => {
     if (parameter(ctx.query, 'all') !== 'true') return next()
     send(ctx, 200, pluginEntries(plugins, subsystem(ctx)))
   })
-  router.all('/configs', missing('configs'))
-  router.all('/configs/validate', missing('configs/validate'))
   return router
 }

@@ -144,8 +144,8 @@ export function itemsOf(deps: ItemsDeps): Items {
   /** The item as it is. A client with a precondition wants exactly this one changed. */
   async function existing(kind: AdminKind, id: string, { precondition }: Terms) {
     const item = await store.get(kind.directory, id)
+    precondition?.(item?.modRevision)
     const modRevision = item?.modRevision ?? 0
-    precondition?.(modRevision)
     return { item, guards: precondition === undefined ? [] : [{ kind: kind.directory, id, modRevision }] }
   }
 

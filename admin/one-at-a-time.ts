@@ -1,4 +1,4 @@
-// A queue: tasks run one after the other; knows nothing of what they do.
+// Tasks that run one after the other; knows nothing of what they do.
 import { refuse } from './answer.ts'
 
 /** Each waiting task may hold a whole request body. */
@@ -21,5 +21,20 @@ export function oneAtATime(): <T>(task: () => Promise<T>) => Promise<T> {
     } finally {
       waiting--
     }
+  }
+}
+
+/** Returns what runs `task`, never twice at once: all who ask while it runs share the one run that comes after it. */
+export function inTurn(task: () => Promise<void>): () => Promise<void> {
+  let running: Promise<unknown> = Promise.resolve()
+  let next: Promise<void> | undefined
+  return () => {
+    next ??= running.then(() => {
+      next = undefined
+      const run = task()
+      running = run.catch(() => {})
+      return run
+    })
+    return next
   }
 }

@@ -9,16 +9,27 @@ export function etag(revision: Revision): string {
   return `"${revision}"`
 }
 
-/** Asks a client's condition of what is there; revision 0 is nothing. Throws 412 with the current revision. */
-export type Precondition = (current: Revision) => void
+/** Asks a client's condition of what is there; undefined is nothing. Throws 412 with the current revision. */
+export type Precondition = (current: Revision | undefined) => void
 
 /** What If-Match and If-None-Match ask for; undefined without them, and then nothing is different. */
 export function preconditionOf(ctx: Context): Precondition | undefined {
+  const holds = conditionOf(ctx)
+  return (
+    holds &&
+    (current => {
+      if (!holds(current === undefined ? undefined : etag(current))) throw preconditionFailed(current ?? 0)
+    })
+  )
+}
+
+/** Whether the tag of what is there, undefined for nothing, is one that the client writes on. */
+export function conditionOf(ctx: Context): ((tag: string | undefined) => boolean) | undefined {
   const [match, noneMatch] = [ctx.get('If-Match'), ctx.get('If-None-Match')]
   if (match === '' && noneMatch === '') return undefined
-  return current => {
-    const holds = (list: string) => (list === '*' ? current > 0 : tags(list).includes(etag(current)))
-    if ((match !== '' && !holds(match)) || (noneMatch !== '' && holds(noneMatch))) throw preconditionFailed(current)
+  return tag => {
+    const listed = (list: string) => tag !== undefined && (list === '*' || tags(list).includes(tag))
+    return (match === '' || listed(match)) && !(noneMatch !== '' && listed(noneMatch))
   }
 }
 

@@ -1,4 +1,4 @@
-// The JSON body of a request, read within a bound; knows nothing of what it says.
+// The body of a request, read within a bound, and JSON if it should be; knows nothing of what it says.
 import type { IncomingMessage } from 'node:http'
 import { asError } from '../core/errors.ts'
 import { shapeProblem } from '../core/schema.ts'
@@ -8,11 +8,11 @@ import { Refused, refuse } from './answer.ts'
 export const maxBodyBytes = 1_572_864
 
 /** What is read and thrown away of a body over the limit, so that its sender can hear the answer. */
-const patience = 16 * maxBodyBytes
+const patience = 15 * maxBodyBytes
 
 /** The parsed body; undefined when it is empty or `null`. Throws 400 when it is too long or not JSON. */
 export async function readJson(message: IncomingMessage): Promise<unknown> {
-  const text = decode(await readBytes(message))
+  const text = await readText(message, maxBodyBytes)
   if (text === '') return undefined
   let value: unknown
   try {
@@ -25,17 +25,22 @@ export async function readJson(message: IncomingMessage): Promise<unknown> {
   return value ?? undefined
 }
 
-async function readBytes(message: IncomingMessage): Promise<Buffer> {
+/** The text of a body; empty when there is none. Throws 400 when it is longer, or not UTF-8. */
+export async function readText(message: IncomingMessage, maxBytes: number): Promise<string> {
+  return decode(await readBytes(message, maxBytes))
+}
+
+async function readBytes(message: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of message as AsyncIterable<Buffer>) {
     size += chunk.length
-    if (size <= maxBodyBytes) chunks.push(chunk)
+    if (size <= maxBytes) chunks.push(chunk)
     else chunks.length = 0
-    if (size > patience) break
+    if (size > maxBytes + patience) break
   }
-  if (size > maxBodyBytes) {
-    throw refuse(400, invalid(`request size ${size} is greater than the maximum size ${maxBodyBytes} allowed`))
+  if (size > maxBytes) {
+    throw refuse(400, invalid(`request size ${size} is greater than the maximum size ${maxBytes} allowed`))
   }
   return Buffer.concat(chunks)
 }

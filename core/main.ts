@@ -5,7 +5,9 @@ import { Command } from 'commander'
 import { adminApi } from '../admin/admin-api.ts'
 import { Catalogue } from '../admin/catalogue.ts'
 import { controlApi } from '../admin/control-api.ts'
+import { itemsOf } from '../admin/items.ts'
 import { metricsExport, ownMetrics } from '../admin/metrics-export.ts'
+import { inTurn } from '../admin/one-at-a-time.ts'
 import { tagsOf } from '../admin/references.ts'
 import { type Served, serve } from '../admin/serve.ts'
 import { statusApi } from '../admin/status.ts'
@@ -132,9 +134,13 @@ function at<T>({ where }: LoadedConfig, key: string, run: () => T): T {
   }
 }
 
+function builtinPlugins(): ReadonlyMap<string, Plugin> {
+  return new Map(builtins.map(builtin => [builtin.name, builtin]))
+}
+
 /** The built-in plugins that `plugins` of the configuration names; all of them without it. */
 function enabledPlugins({ config, where }: LoadedConfig): ReadonlyMap<string, Plugin> {
-  const known = new Map(builtins.map(builtin => [builtin.name, builtin]))
+  const known = builtinPlugins()
   if (config.plugins === undefined) return known
   return new Map(
     config.plugins.map((name, at) => {
@@ -180,18 +186,24 @@ async function openServers(
   const apps = {
     admin: adminApi({
       ...common,
-      store,
-      catalogue,
+      items: itemsOf({
+        store,
+        catalogue,
+        plugins,
+        keyring,
+        now: Date.now,
+        applied: revision => pool.serves(revision, APPLIED_WITHIN_MS),
+      }),
+      configs: undefined,
       plugins,
-      keyring,
+      pluginChoice: { known: builtinPlugins(), enabled: plugins },
+      reload: inTurn(() => pool.replaceAll()),
       keys: admin.adminKeyRequired ? secrets.adminKeys : undefined,
       allowAdmin: admin.allowAdmin,
       cors: admin.enableAdminCors,
       // The admin API names its dialect even where enable_server_tokens hides the version from others.
-      serverName: 'APISIX/3.18.0',
+      serverName: config.sluice.adminServer,
       version,
-      now: Date.now,
-      applied: revision => pool.serves(revision, APPLIED_WITHIN_MS),
     }),
     control: controlApi({ ...common, catalogue, plugins, keyring, workers: () => pool.status() }),
     status: statusApi({ ...common, ready: () => notReady(pool, life) }),

@@ -22,6 +22,7 @@ const FIXED: Readonly<Record<string, (config: Config) => unknown>> = {
   'deployment.admin': config => config.deployment.admin,
   'deployment.embedded': config => config.deployment.embedded,
   'sluice.stale_after': config => config.sluice.staleAfter,
+  'sluice.admin_server': config => config.sluice.adminServer,
   plugin_attr: config => config.pluginAttr,
   plugins: config => config.plugins,
 }

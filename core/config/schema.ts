@@ -215,6 +215,8 @@ export const schema = group({
     max_buffered_bytes: size(512 * 1024 * 1024),
     /** Milliseconds that a worker's loop may be late on average. */
     max_loop_lag_ms: integer(500, 10, 3_600_000),
+    /** The Server header of the admin API, by which clients choose their dialect. */
+    admin_server: text('APISIX/3.18.0', 'a product and its version', /^[!-~]+$/),
     /** MiB of JavaScript heap of each worker. */
     worker_heap_mb: integer(2_048, 64, 1_048_576),
     /** What becomes of requests for which a plugin is configured that this gateway has not. */

@@ -54,9 +54,20 @@ export function below(path: string, name: string): string {
 
 /** Reads a file of at most 1 MiB. Throws ConfigError for a file that cannot be read, and for YAML that is none. */
 export function readSource(file: string, env: Environment): Source {
+  return parseSource(file, readText(file), { env, maxAliases })
+}
+
+export interface SourceOptions {
+  /** Undefined: `${{VAR}}` is text like any other. */
+  env?: Environment | undefined
+  maxAliases: number
+}
+
+/** Reads YAML, and JSON with it, which stands in `file`. Throws ConfigError. */
+export function parseSource(file: string, text: string, { env, maxAliases }: SourceOptions): Source {
   const counter = new LineCounter()
   const lineOf = (node: Node | null | undefined) => counter.linePos(node?.range?.[0] ?? 0).line
-  const document = parseDocument(readText(file), { lineCounter: counter, prettyErrors: false, uniqueKeys: false })
+  const document = parseDocument(text, { lineCounter: counter, prettyErrors: false, uniqueKeys: false })
   const wrong = document.errors[0] ?? document.warnings[0]
   if (wrong !== undefined) {
     const message = ownWords[wrong.code] ?? wrong.message
@@ -107,7 +118,7 @@ export function readSource(file: string, env: Environment): Source {
       return value
     }
     const scalar = isScalar(node) ? node.value : null
-    if (typeof scalar !== 'string' || !scalar.includes('${{')) return scalar
+    if (env === undefined || typeof scalar !== 'string' || !scalar.includes('${{')) return scalar
     return substitute(scalar, env, message => fail(path, line, message))
   }
   return { value: plain(document.contents, ''), where }
@@ -133,7 +144,7 @@ function readText(file: string): string {
 }
 
 /** Fills in `${{VAR}}` and `${{VAR:=default}}`; a variable that is set but empty counts as set. */
-function substitute(text: string, env: Environment, fail: (message: string) => never): Substituted {
+export function substitute(text: string, env: Environment, fail: (message: string) => never): Substituted {
   const names: string[] = []
   const [head = '', ...rest] = text.split('${{')
   const filled = rest.map(part => {

@@ -98,9 +98,9 @@ export class WorkerPool {
 
   /**
    * Replaces every worker, one after the other: the new one listens before the old one is told to end. Requests in flight
-   * end on the old ones. `settings` are those of the new ones.
+   * end on the old ones. `settings` are those of the new ones, by default the same as before.
    */
-  replaceAll(settings: WorkerSettings): Promise<void> {
+  replaceAll(settings = this.#settings): Promise<void> {
     this.#settings = settings
     this.#replacing = this.#replacing.then(async () => {
       for (const seat of this.#seats) {

@@ -1,6 +1,11 @@
 // What the admin API tells forms and validators about what can be configured.
 import assert from 'node:assert/strict'
 import { type Reply, startAdmin, type TestAdmin } from '../helpers/admin.ts'
+import { sampleList } from '../helpers/samples.ts'
+
+function isError(reply: Reply, status: number, message: string): void {
+  assert.deepEqual([reply.status, reply.json], [status, { error_msg: message }])
+}
 
 describe('schemas', () => {
   let api: TestAdmin
@@ -10,10 +15,6 @@ describe('schemas', () => {
   })
   afterEach(() => api.close())
 
-  function isError(reply: Reply, status: number, message: string): void {
-    assert.deepEqual([reply.status, reply.json], [status, { error_msg: message }])
-  }
-
   it('of resources are there by their name', async () => {
     for (const [name, attribute] of [
       ['route', 'uri'],
@@ -21,12 +22,25 @@ describe('schemas', () => {
       ['upstream', 'nodes'],
       ['consumer', 'username'],
       ['global_rule', 'plugins'],
+      ['credential', 'plugins'],
+      ['ssl', 'cert'],
+      ['consumer_group', 'plugins'],
+      ['plugin_config', 'plugins'],
+      ['proto', 'content'],
+      ['stream_route', 'sni'],
+      ['graphql_cost_decoration', 'field_path'],
     ] as const) {
       const reply = await api.admin('GET', `/schema/${name}`)
       assert.equal(reply.status, 200)
       assert.ok(attribute in reply.json.properties)
     }
-    isError(await api.admin('GET', '/schema/nobody'), 400, 'not found schema: nobody')
+    assert.equal((await api.admin('GET', '/schema/plugins')).json.items.properties.name.type, 'string')
+    for (const name of ['upstream_hash_header_schema', 'upstream_hash_vars_schema']) {
+      assert.equal((await api.admin('GET', `/schema/${name}`)).json.type, 'string')
+    }
+    for (const name of ['nobody', 'routes', 'toString', 'plugin_metadata']) {
+      isError(await api.admin('GET', `/schema/${name}`), 400, `not found schema: ${name}`)
+    }
   })
 
   it('of plugins have _meta, and that of consumers where asked for', async () => {
@@ -37,6 +51,9 @@ describe('schemas', () => {
     const consumer = await api.admin('GET', '/plugins/key-auth?schema_type=consumer')
     assert.deepEqual(Object.keys(consumer.json.properties), ['key', '_meta'])
     isError(await api.admin('GET', '/plugins/late?schema_type=consumer'), 400, 'not found schema')
+    isError(await api.admin('GET', '/plugins/late?schema_type=metadata'), 400, 'not found schema')
+    const metadata = await api.admin('GET', '/schema/plugins/ai-proxy?schema_type=metadata')
+    assert.deepEqual(Object.keys(metadata.json.properties), ['log_format'])
     isError(await api.admin('GET', '/plugins/nobody'), 404, 'plugin not found in subsystem http')
     isError(await api.admin('GET', '/plugins/late?subsystem=stream'), 404, 'plugin not found in subsystem stream')
     isError(await api.admin('GET', '/plugins/late?subsystem=x'), 400, 'unsupported subsystem: x')
@@ -52,6 +69,7 @@ describe('schemas', () => {
     assert.deepEqual(Object.keys(json).sort(), ['ai-proxy', 'key-auth', 'late'])
     assert.deepEqual([json['key-auth'].priority, json['key-auth'].version, json['key-auth'].type], [2500, 0.1, 'auth'])
     assert.ok('key' in json['key-auth'].consumer_schema.properties)
+    assert.ok('log_format' in json['ai-proxy'].metadata_schema.properties)
     assert.deepEqual((await api.admin('GET', '/plugins?all=true&subsystem=stream')).json, {})
   })
 
@@ -69,7 +87,17 @@ describe('schemas', () => {
     isError(await api.admin('POST', '/schema/validate/routes'), 400, 'wrong type: expected object, got nil')
   })
 
-  it('have no other verbs, and what is not in this version says so', async () => {
+  it('validate a value of every kind', async () => {
+    for (const [kind, { id, value }] of sampleList) {
+      const whole = kind === 'consumers' ? value : { ...value, id }
+      const reply = await api.admin('POST', `/schema/validate/${kind}`, whole)
+      assert.deepEqual([reply.status, reply.text], [200, ''], kind)
+      assert.equal((await api.admin('POST', `/schema/validate/${kind}`, '5')).status, 400)
+    }
+    isError(await api.admin('POST', '/schema/validate/secrets', { id: 'vault/1' }), 400, 'property "uri" is required')
+  })
+
+  it('have no other verbs', async () => {
     for (const [verb, path] of [
       ['PUT', '/schema/route'],
       ['DELETE', '/plugins/late'],
@@ -77,13 +105,32 @@ describe('schemas', () => {
       ['GET', '/plugins'],
       ['POST', '/plugins/list'],
       ['GET', '/schema'],
+      ['GET', '/configs/validate'],
+      ['GET', '/configs'],
+      ['PUT', '/configs'],
     ] as const) {
       isError(await api.admin(verb, path), 404, 'not found')
     }
-    for (const what of ['plugins/reload', 'configs', 'configs/validate']) {
-      for (const verb of ['GET', 'PUT', 'POST']) {
-        isError(await api.admin(verb, `/${what}`), 404, `${what} is not in this version of Sluice`)
-      }
+  })
+})
+
+describe('reloading plugins', () => {
+  it('is done when it says so, and is asked for by PUT', async () => {
+    let reloads = 0
+    const api = await startAdmin({
+      reload: async () => {
+        await new Promise(resolve => setImmediate(resolve))
+        reloads++
+      },
+    })
+    const done = await api.admin('PUT', '/plugins/reload')
+    assert.deepEqual([done.status, done.text, reloads], [200, 'done', 1])
+    for (const verb of ['GET', 'POST', 'PATCH', 'DELETE']) {
+      const reply = await api.admin(verb, '/plugins/reload')
+      const said = `please use PUT method to reload the plugins, ${verb} method is not allowed.`
+      isError(reply, 405, said)
     }
+    assert.equal(reloads, 1)
+    await api.close()
   })
 })

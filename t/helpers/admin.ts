@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import type Koa from 'koa'
 import { type AdminApiDeps, adminApi } from '../../admin/admin-api.ts'
 import { Catalogue } from '../../admin/catalogue.ts'
+import { type ItemsDeps, itemsOf } from '../../admin/items.ts'
 import { tagsOf } from '../../admin/references.ts'
 import { Keyring } from '../../core/keyring.ts'
 import { silent } from '../../core/observe/log.ts'
@@ -110,7 +111,11 @@ function parsed(text: string): unknown {
   }
 }
 
-export async function startAdmin(options: Partial<AdminApiDeps> = {}): Promise<TestAdmin> {
+export async function startAdmin({
+  now = Date.now,
+  applied = async () => {},
+  ...options
+}: Partial<AdminApiDeps & Pick<ItemsDeps, 'now' | 'applied'>> = {}): Promise<TestAdmin> {
   const store = new MemoryStore()
   const keyring = new Keyring(['0123456789abcdef'])
   const plugins = fakePlugins
@@ -118,12 +123,11 @@ export async function startAdmin(options: Partial<AdminApiDeps> = {}): Promise<T
   await catalogue.start()
   const server = await serve(
     adminApi({
-      store,
-      catalogue,
-      keyring,
+      items: itemsOf({ store, catalogue, keyring, plugins, now, applied }),
+      configs: undefined,
       plugins,
-      applied: async () => {},
-      now: Date.now,
+      pluginChoice: { known: plugins, enabled: plugins },
+      reload: async () => {},
       keys: [
         { name: 'admin', key: adminKey, role: 'admin' },
         { name: 'viewer', key: viewerKey, role: 'viewer' },
