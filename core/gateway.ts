@@ -1,9 +1,10 @@
 // One request, from first byte to log line. Knows the pipeline and the snapshot; knows no threads, no plugin, no provider.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type BodyLimits, dropRest, RequestBody } from './body.ts'
-import { Context, IDENTITY_FIELDS } from './context.ts'
+import { Context } from './context.ts'
 import { breakOff, type DeliveryLimits, deliver } from './delivery.ts'
 import { ClientGone, errorReply, GatewayError, UpstreamError } from './errors.ts'
+import type { Forwarding } from './forwarding.ts'
 import type { HoldBook } from './holds.ts'
 import type { Logger } from './observe/log.ts'
 import type { Overload } from './overload.ts'
@@ -26,6 +27,7 @@ export interface GatewayOptions {
       /** Milliseconds that the log phase waits for a hook which has not returned when the response is long closed. */
       turnGrace: number
     }
+  forwarding: Forwarding
   /** The Server header of every response. */
   serverName: string
   /** Told before every hook, so that somebody else can see where a worker stands still. */
@@ -120,9 +122,7 @@ class Turn implements Listed {
     this.#snapshot = options.snapshot()
     this.#snapshot.enter()
     this.#plan = this.#snapshot.globalOnly
-    const request = new Request(message)
-    // Who asks is for authentication to say (facts metering 1): what a client claims goes nowhere.
-    for (const name of IDENTITY_FIELDS) request.headers.delete(name)
+    const request = new Request(message, options.forwarding)
     const body = new RequestBody(message, request.headers, options.limits, bytes => this.#ctx.buffer(bytes))
     this.#refused = request.refused ?? body.refused ?? options.overload.refusal(gateway.inFlight)
     this.#ctx = new Context(request, body, {

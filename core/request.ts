@@ -1,6 +1,7 @@
 // What the client asked: the request line and the header fields, normalised once; knows nothing of routes or plugins.
 import type { IncomingMessage } from 'node:http'
 import { GatewayError } from './errors.ts'
+import type { Forwarding } from './forwarding.ts'
 import { HeaderList } from './reply.ts'
 
 export class Request {
@@ -16,21 +17,27 @@ export class Request {
   readonly scheme = 'http'
   /** Lower-case, without port. */
   readonly host: string
+  /** Who asks: the peer, or whom a peer that is believed names. */
   readonly remoteAddress: string
   readonly remotePort: number
   readonly serverPort: number
   readonly httpVersion: string
   /** Why it cannot be served: a target or a Host that no two readers would understand alike. It then asks for `/`. */
   readonly refused: GatewayError | undefined
+  /** What it said about itself that is not believed and was dropped: a flat name, value list. */
+  readonly disbelieved: readonly string[] | undefined
   #query: Map<string, string[]> | undefined
 
-  constructor(message: IncomingMessage) {
+  /** Without `forwarding` the peer is the client, and everything it says is kept. */
+  constructor(message: IncomingMessage, forwarding?: Forwarding) {
     this.method = message.method ?? 'GET'
     this.headers = new HeaderList(message.rawHeaders)
     this.httpVersion = message.httpVersion
     const socket = message.socket
     const remote = socket.remoteAddress ?? ''
-    this.remoteAddress = remote.startsWith('::ffff:') ? remote.slice(7) : remote
+    const peer = remote.startsWith('::ffff:') ? remote.slice(7) : remote
+    this.remoteAddress = forwarding?.clientOf(peer, this.headers) ?? peer
+    this.disbelieved = forwarding?.sanitise(peer, this.headers)
     this.remotePort = socket.remotePort ?? 0
     this.serverPort = socket.localPort ?? 0
     let asked = NOWHERE

@@ -31,6 +31,10 @@ export function workerSettings(config: Config, listen: readonly Address[], plugi
       maxBufferedBytes: config.sluice.maxBufferedBytes,
       maxLoopLag: config.sluice.maxLoopLagMs,
     },
+    forwarding: {
+      trusted: apisix.trustedAddresses,
+      realIp: { header: http.realIpHeader, from: http.realIpFrom, recursive: http.realIpRecursive },
+    },
     serverName: serverName(config),
     showUpstreamStatus: apisix.showUpstreamStatusInResponseHeader,
     heapMb: config.sluice.workerHeapMb,

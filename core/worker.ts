@@ -2,6 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { builtins } from '../plugins/index.ts'
 import { asError } from './errors.ts'
+import { Forwarding } from './forwarding.ts'
 import { Gateway } from './gateway.ts'
 import { HoldBook } from './holds.ts'
 import { type Listener, listen } from './listener.ts'
@@ -59,6 +60,7 @@ const gateway = new Gateway({
   overload,
   log,
   limits: settings.limits,
+  forwarding: new Forwarding(settings.forwarding),
   serverName: settings.serverName,
   showUpstreamStatus: settings.showUpstreamStatus,
   breadcrumb,

@@ -199,6 +199,20 @@ export function network(): Key<string> {
   }
 }
 
+/** An IP address, and a port if it is not the usual one: `10.0.0.2`, `10.0.0.2:5353`, `[fd00::2]:5353`. */
+export function server(): Key<string> {
+  return {
+    fallback: undefined,
+    read(raw, at) {
+      const value = wording(raw)
+      const [, bracketed, plain, number] = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(String(value)) ?? []
+      const known = typeof value === 'string' && (isIP(value) !== 0 || isIP(bracketed ?? plain ?? '') !== 0)
+      if (known && (number === undefined || (Number(number) > 0 && Number(number) <= 65_535))) return value
+      return at.fail(`expected an IP address, or one with a port such as 10.0.0.2:53, got ${shown(raw)}`)
+    },
+  }
+}
+
 const millisecondsOf: Record<string, number> = { ms: 1, '': 1000, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 const longest = 2 ** 31 - 1 // Node's timers fire at once when they are given more
 

@@ -1,6 +1,7 @@
 // Every key of conf/config.yaml that has a meaning in this version, with its default; what APISIX has besides is in foreign.ts.
 // The tree is the file's; `Config` in config.ts is the same tree in camelCase. conf/config.example.yaml explains each key.
 import { availableParallelism } from 'node:os'
+import { DENIED_BY_DEFAULT } from '../proxy/address-guard.ts'
 import {
   checked,
   duration,
@@ -17,6 +18,7 @@ import {
   optional,
   orNone,
   port,
+  server,
   shown,
   size,
   text,
@@ -104,6 +106,24 @@ const workerProcesses: Key<number> = {
 
 const MAX_WORKERS = 256
 
+/** Whose real_ip_header is believed. There are no listeners on Unix sockets, but APISIX's default names them. */
+const peer: Key<string> = {
+  fallback: undefined,
+  read: (raw, at) => (unwrap(raw) === 'unix:' ? 'unix:' : network().read(raw, at)),
+}
+
+/** nginx's flags; YAML 1.1 would read them as true and false. */
+function onOff(fallback: 'on' | 'off'): Key<boolean> {
+  return {
+    fallback,
+    read(raw, at) {
+      const value = unwrap(raw)
+      if (typeof value === 'boolean') return value
+      return value === 'on' || value === 'off' ? value === 'on' : at.fail(`expected on or off, got ${shown(raw)}`)
+    },
+  }
+}
+
 /** Undefined is stderr. */
 const errorLog: Key<string | undefined> = {
   fallback: 'logs/error.log',
@@ -154,6 +174,15 @@ export const schema = group({
     enable_server_tokens: flag(true),
     show_upstream_status_in_response_header: flag(false),
     proxy_mode: oneOf(['http'], 'http', ['stream', 'http&stream']),
+    /** Absent: whoever asks is believed to forward for others, but not what they claim of themselves. */
+    trusted_addresses: orNone(optional(list(network(), [])), undefined),
+    /** Name servers; empty: those of the operating system. */
+    dns_resolver: orNone(list(server(), []), []),
+    /** 0: as long as the records say. */
+    dns_resolver_valid: duration('0s'),
+    resolver_timeout: duration('5s', 1),
+    enable_resolv_search_opt: flag(true),
+    disable_upstream_healthcheck: flag(false),
     router: group({
       http: oneOf(['radixtree_host_uri'], 'radixtree_host_uri', ['radixtree_uri', 'radixtree_uri_with_parameter']),
     }),
@@ -177,6 +206,16 @@ export const schema = group({
       client_body_timeout: duration('60s', 1),
       keepalive_timeout: duration('60s', 1),
       send_timeout: duration('10s'),
+      /** A request from one of `real_ip_from` comes from the address in that field. */
+      real_ip_header: text('X-Real-IP', 'the name of a header field', /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/),
+      real_ip_from: orNone(list(peer, ['127.0.0.1', 'unix:']), []),
+      real_ip_recursive: onOff('off'),
+      upstream: group({
+        keepalive: integer(320, 1, 1_000_000),
+        keepalive_requests: integer(1_000, 1, 1_000_000_000),
+        /** Not APISIX's 60 s: below the 5 s after which many servers close a connection that may just be used again. */
+        keepalive_timeout: duration('4s'),
+      }),
     }),
   }),
   deployment: group({
@@ -206,8 +245,16 @@ export const schema = group({
       metric_prefix: text('apisix_', 'letters, digits and _', /^([a-zA-Z_:][\w:]*)?$/),
     }),
   }),
+  discovery: group({
+    dns: group({
+      /** Empty: those of apisix.dns_resolver. */
+      servers: orNone(list(server(), []), []),
+    }),
+  }),
   /** Ours, where APISIX has nothing of the kind. */
   sluice: group({
+    /** Where names may not lead. */
+    deny_upstream_cidrs: orNone(list(network(), DENIED_BY_DEFAULT), []),
     /** A worker whose loop stands still for so long is ended and replaced. */
     worker_stall_ms: integer(2_000, 200, 3_600_000),
     /** What each worker takes on; more is refused with 503 and Retry-After. */

@@ -15,17 +15,8 @@ const HOP_BY_HOP = new Set([
   'upgrade',
 ])
 
-const REPLACED = new Set([
-  'host',
-  'expect',
-  'content-length',
-  'forwarded',
-  'x-real-ip',
-  'x-forwarded-for',
-  'x-forwarded-proto',
-  'x-forwarded-host',
-  'x-forwarded-port',
-])
+/** What is said anew at every hop, or framed anew. */
+const REPLACED = new Set(['host', 'expect', 'content-length', 'x-real-ip', 'x-forwarded-for'])
 
 /** A copy without hop-by-hop fields, those that Connection names among them. */
 export function endToEnd(headers: HeaderList, drop?: ReadonlySet<string>): HeaderList {
@@ -49,11 +40,13 @@ export function endToEnd(headers: HeaderList, drop?: ReadonlySet<string>): Heade
   return new HeaderList(kept)
 }
 
-/** The client's fields as they go to a plain upstream, with Host and the forwarding fields set. */
+/**
+ * The client's fields as they go to a plain upstream, with Host and the forwarding fields set. What a proxy that is believed
+ * has said in X-Forwarded-Proto, -Host and -Port is still there, and stays.
+ */
 export function upstreamHeaders(request: Request, host: string, contentLength: number | undefined): string[] {
   const headers = endToEnd(request.headers, REPLACED)
   const before = request.headers.all('x-forwarded-for').join(', ')
-  const clientHost = request.headers.get('host')
   headers.raw.push(
     'Host',
     host,
@@ -61,12 +54,13 @@ export function upstreamHeaders(request: Request, host: string, contentLength: n
     request.remoteAddress,
     'X-Forwarded-For',
     before === '' ? request.remoteAddress : `${before}, ${request.remoteAddress}`,
-    'X-Forwarded-Proto',
-    request.scheme,
-    'X-Forwarded-Port',
-    String(request.serverPort),
   )
-  if (clientHost !== undefined) headers.raw.push('X-Forwarded-Host', clientHost)
+  const unlessSaid = (name: string, value: string | undefined) => {
+    if (value !== undefined && !request.headers.has(name)) headers.raw.push(name, value)
+  }
+  unlessSaid('X-Forwarded-Proto', request.scheme)
+  unlessSaid('X-Forwarded-Host', request.headers.get('host'))
+  unlessSaid('X-Forwarded-Port', String(request.serverPort))
   if (contentLength !== undefined) headers.raw.push('Content-Length', String(contentLength))
   return headers.raw
 }

@@ -29,6 +29,11 @@ const getters = new Map<string, Getter>(
     is_args: ctx => (ctx.request.search === '' ? '' : '?'),
     method: ctx => ctx.request.method,
     msec: ctx => ((ctx.start + latencyMs(ctx)) / 1000).toFixed(3),
+    original_forwarded: ctx => original(ctx, 'Forwarded'),
+    original_x_forwarded_for: ctx => original(ctx, 'X-Forwarded-For'),
+    original_x_forwarded_host: ctx => original(ctx, 'X-Forwarded-Host'),
+    original_x_forwarded_port: ctx => original(ctx, 'X-Forwarded-Port'),
+    original_x_forwarded_proto: ctx => original(ctx, 'X-Forwarded-Proto'),
     pid: () => String(process.pid),
     query_string: ctx => ctx.request.search,
     real_request_uri: ctx => ctx.request.target,
@@ -101,6 +106,15 @@ export function variable(ctx: Context, name: string): Variable {
 /** A field whose name is written with `_` for `-`, in any case. */
 function field(headers: Context['request']['headers'], name: string): string | undefined {
   return headers.get(name.replaceAll('_', '-')) ?? headers.get(name)
+}
+
+/** What the client sent, believed or not; several fields are one list. */
+function original({ request: { headers, disbelieved = [] } }: Context, name: string): string | undefined {
+  const dropped = disbelieved.filter(
+    (_, at) => at % 2 === 1 && disbelieved[at - 1]!.toLowerCase() === name.toLowerCase(),
+  )
+  const all = [...headers.all(name), ...dropped]
+  return all.length === 0 ? undefined : all.join(', ')
 }
 
 function cookie(ctx: Context, name: string): string | undefined {

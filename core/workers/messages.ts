@@ -1,4 +1,5 @@
 // What main and a worker thread say to each other; everything here survives structured cloning.
+import type { ForwardingOptions } from '../forwarding.ts'
 import type { GatewayOptions } from '../gateway.ts'
 import type { Address, ListenerLimits } from '../listener.ts'
 import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
@@ -12,6 +13,7 @@ export interface WorkerSettings {
   listen: readonly Address[]
   limits: ListenerLimits & GatewayOptions['limits']
   overload: OverloadLimits
+  forwarding: ForwardingOptions
   serverName: string
   showUpstreamStatus: boolean
   /** MiB of JavaScript heap; a worker that needs more is ended and replaced. */

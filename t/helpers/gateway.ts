@@ -1,5 +1,6 @@
 // A gateway in this process on a real socket, with resources given directly; every test makes its own.
 
+import { Forwarding, type ForwardingOptions } from '../../core/forwarding.ts'
 import { Gateway, type GatewayOptions } from '../../core/gateway.ts'
 import { HoldBook } from '../../core/holds.ts'
 import { listen } from '../../core/listener.ts'
@@ -28,7 +29,10 @@ export interface GatewayOptionsForTest {
   showUpstreamStatus?: boolean
   overload?: Partial<OverloadLimits>
   maxConnections?: number
+  forwarding?: Partial<ForwardingOptions>
 }
+
+const NOBODY = { header: 'X-Real-IP', from: [], recursive: false }
 
 export interface TestGateway {
   /** http://127.0.0.1:port */
@@ -105,6 +109,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
     ),
     log,
     limits: { maxBodySize: 0, bodyTimeout: 60_000, sendTimeout: 60_000, turnGrace: 2_000, ...options.limits },
+    forwarding: new Forwarding({ trusted: undefined, realIp: NOBODY, ...options.forwarding }),
     serverName: 'APISIX/3.18.0',
     breadcrumb: { at() {} },
     showUpstreamStatus: options.showUpstreamStatus ?? false,

@@ -1,5 +1,6 @@
 // Which fields travel through the gateway, there and back, and which it sets itself (RFC 9110 7.6.1; facts core 6.7).
 import assert from 'node:assert/strict'
+import type { ForwardingOptions } from '../../../core/forwarding.ts'
 import { plugin } from '../../../core/plugin.ts'
 import { startGateway, type TestGateway } from '../../helpers/gateway.ts'
 import { connectRaw } from '../../helpers/raw-client.ts'
@@ -111,6 +112,59 @@ describe('fields', () => {
     assert.deepEqual(all(there, 'x-forwarded-host'), ['a'])
     assert.deepEqual(all(there, 'x-forwarded-port'), [String(gateway.port)])
     assert.deepEqual(all(there, 'forwarded'), [])
+  })
+
+  describe('of a client that is a proxy', () => {
+    const said = [
+      ...['Host: a', 'X-Real-IP: 6.6.6.6', 'X-Forwarded-For: 6.6.6.6', 'X-Forwarded-Proto: https'],
+      ...['X-Forwarded-Host: outer.test', 'X-Forwarded-Port: 443', 'Forwarded: for=6.6.6.6'],
+    ]
+    const names = [
+      'X-Forwarded-For',
+      'X-Forwarded-Proto',
+      'X-Forwarded-Host',
+      'X-Forwarded-Port',
+      'Forwarded',
+      'X-Real-IP',
+    ]
+
+    async function told(forwarding: Partial<ForwardingOptions>): Promise<string[]> {
+      const other = await startGateway({
+        forwarding,
+        resources: {
+          routes: { r: { uri: '/*', upstream: { nodes: { [`127.0.0.1:${upstream.port}`]: 1 } } } },
+        },
+      })
+      const client = await connectRaw(other.port)
+      client.write(['GET / HTTP/1.1', ...said, 'Connection: close', '', ''].join('\r\n'))
+      await until(() => client.closed, 'the answer')
+      await other.close()
+      const { headers } = await upstream.request(0)
+      const port = String(other.port)
+      return names.map(name => String(headers[name.toLowerCase()] ?? '-').replace(port, 'own port'))
+    }
+
+    it('go on when it is trusted', async () => {
+      assert.deepEqual(await told({ trusted: ['127.0.0.0/8'] }), [
+        ...['6.6.6.6, 127.0.0.1', 'https', 'outer.test', '443', 'for=6.6.6.6', '127.0.0.1'],
+      ])
+    })
+
+    it('do not when others are', async () => {
+      assert.deepEqual(await told({ trusted: ['10.0.0.0/8'] }), [
+        '127.0.0.1',
+        'http',
+        'a',
+        'own port',
+        '-',
+        '127.0.0.1',
+      ])
+    })
+
+    it('say where its client is, when it is believed to', async () => {
+      const realIp = { header: 'X-Real-IP', from: ['127.0.0.1'], recursive: false }
+      assert.deepEqual(await told({ realIp }), [...['6.6.6.6, 6.6.6.6', 'http', 'a', 'own port', '-', '6.6.6.6']])
+    })
   })
 
   it('and target of an absolute form agree on the host', async () => {

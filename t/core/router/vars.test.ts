@@ -51,6 +51,24 @@ describe('a variable', () => {
       assert.equal(variable(ctx, name), value, name)
   })
 
+  it('names what a client said of how it was forwarded, believed or not', async () => {
+    const ctx = await makeContext({ headers: { 'X-Forwarded-For': '1.1.1.1' } })
+    const disbelieved = [
+      'x-forwarded-host',
+      'a',
+      'Forwarded',
+      'for=1.1.1.1',
+      'X-Forwarded-Host',
+      'b',
+      'X-Consumer',
+      'c',
+    ]
+    Object.assign(ctx.request, { disbelieved })
+    const values = ['for', 'host', 'port', 'proto'].map(name => variable(ctx, `original_x_forwarded_${name}`))
+    assert.deepEqual(values, ['1.1.1.1', 'a, b', undefined, undefined])
+    assert.equal(variable(ctx, 'original_forwarded'), 'for=1.1.1.1')
+  })
+
   it('names the route and who asks', async () => {
     const ctx = await makeContext()
     ctx.route = { id: 'r1', name: 'chat', matchedUri: '/*', matchedHost: '', service: { id: 's1', name: 'svc' } }

@@ -63,6 +63,7 @@ describe('a pool of workers', function () {
         turnGrace: 1_000,
       },
       overload: { maxRequestsInFlight: 1_000, maxBufferedBytes: 2 ** 24, maxLoopLag: 10_000 },
+      forwarding: { trusted: undefined, realIp: { header: 'X-Real-IP', from: [], recursive: false } },
       serverName: 'APISIX',
       showUpstreamStatus: false,
       plugins: ['fault', 'prometheus'],
