@@ -1,10 +1,12 @@
 // What can go wrong with a request, and the one function that turns it into an answer; knows no plugin and no transport.
 import { STATUS_CODES } from 'node:http'
+import { prefersHtml } from './accept.ts'
 import { HeaderList, type Reply } from './reply.ts'
 
 /**
  * A broken expectation with a status of its own.
- * `code` is stable and may be relied on by clients; `message` is shown to them, `cause` is for the log only.
+ * `code` is stable and may be relied on by clients (docs/errors.md lists all); `message` is shown to them, `cause` is for the
+ * log only.
  */
 export class GatewayError extends Error {
   readonly status: number
@@ -77,7 +79,7 @@ export function errorReply(thrown: unknown, accept: string | undefined): Reply {
   for (const [name, value] of Object.entries(known?.headers ?? {})) headers.set(name, value)
   const title = `${status} ${STATUS_CODES[status] ?? 'Error'}`
   let text: string
-  if (accept?.includes('text/html') && !accept.includes('json')) {
+  if (prefersHtml(accept)) {
     headers.set('Content-Type', 'text/html; charset=utf-8')
     text = `<html>\r\n<head><title>${title}</title></head>\r\n<body>\r\n<center><h1>${title}</h1></center>\r\n</body>\r\n</html>\r\n`
   } else {

@@ -10,7 +10,7 @@ import type { Logger } from './observe/log.ts'
 import type { Overload } from './overload.ts'
 import type { Plan, Step } from './pipeline.ts'
 import type { Awaitable, TurnHook } from './plugin.ts'
-import { discard, type Filter, HeaderList, isReply, type Reply, reply } from './reply.ts'
+import { discard, type Filter, HeaderList, isReply, type Reply } from './reply.ts'
 import { Request } from './request.ts'
 import { type Listed, Roster } from './roster.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -180,7 +180,7 @@ class Turn implements Listed {
       return (
         (await this.#walk(this.#plan.globalRewrite)) ??
         (await this.#walk(this.#plan.access)) ??
-        reply(404, { error_msg: '404 Route Not Found' })
+        errorReply(new GatewayError(404, 'route_not_found', '404 Route Not Found'), ctx.request.headers.get('accept'))
       )
     }
     const { route } = match

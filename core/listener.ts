@@ -1,6 +1,6 @@
 // The data plane's sockets: a node:http server per address in front of a gateway; also hears what never becomes a request.
 import { once } from 'node:events'
-import { createServer, type Server, type ServerResponse } from 'node:http'
+import { createServer, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
 import type { Gateway } from './gateway.ts'
 import type { Logger } from './observe/log.ts'
@@ -161,13 +161,21 @@ function turnOfLoop(): Promise<void> {
 function turnAway(socket: Socket, { gateway }: ListenerOptions): void {
   gateway.options.overload.count('connections')
   socket.on('error', () => {})
-  tell(socket, gateway, '503 Service Unavailable', 'Retry-After: 1\r\n')
+  tell(socket, gateway, { status: 503, code: 'too_many_connections' }, 'Retry-After: 1\r\n')
 }
 
-const STATUS: Record<string, [number, string]> = {
-  CONNECT: [405, 'Method Not Allowed'],
-  HPE_HEADER_OVERFLOW: [431, 'Request Header Fields Too Large'],
-  ERR_HTTP_REQUEST_TIMEOUT: [408, 'Request Timeout'],
+/** What is told by the code of the error. */
+const REFUSALS: Readonly<Record<string, Refusal>> = {
+  CONNECT: { status: 405, code: 'method_not_allowed' },
+  HPE_HEADER_OVERFLOW: { status: 431, code: 'head_too_large' },
+  ERR_HTTP_REQUEST_TIMEOUT: { status: 408, code: 'head_timeout' },
+}
+const UNPARSABLE: Refusal = { status: 400, code: 'bad_request' }
+
+interface Refusal {
+  readonly status: number
+  /** Of docs/errors.md. */
+  readonly code: string
 }
 
 // How long a client that was refused may take to read why, and to close its side.
@@ -182,7 +190,8 @@ function refuse(error: Partial<NodeJS.ErrnoException>, socket: Socket, options: 
     socket.destroy()
     return
   }
-  const [status, title] = STATUS[error.code ?? ''] ?? [400, 'Bad Request']
+  const refusal = REFUSALS[error.code ?? ''] ?? UNPARSABLE
+  const { status } = refusal
   options.refused.add([String(status)])
   options.traffic.request()
   // The error carries the raw bytes of the request, credentials included: only its code may be logged.
@@ -195,15 +204,16 @@ function refuse(error: Partial<NodeJS.ErrnoException>, socket: Socket, options: 
     socket.destroy()
     return
   }
-  tell(socket, options.gateway, `${status} ${title}`)
+  tell(socket, options.gateway, refusal)
 }
 
 /** An answer on a socket that has no request, and the end of it. `headers` are whole lines. */
-function tell(socket: Socket, gateway: Gateway, status: string, headers = ''): void {
-  const body = `{"error_msg":"${status}"}\n`
+function tell(socket: Socket, gateway: Gateway, { status, code }: Refusal, headers = ''): void {
+  const title = `${status} ${STATUS_CODES[status]}`
+  const body = `${JSON.stringify({ error_msg: title, code })}\n`
   const { serverName } = gateway.options
   socket.end(
-    `HTTP/1.1 ${status}\r\nServer: ${serverName}\r\n${headers}Content-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${title}\r\nServer: ${serverName}\r\n${headers}Content-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
   )
   const cut = setTimeout(() => socket.destroy(), LINGER_MS)
   socket.once('close', () => clearTimeout(cut))

@@ -110,7 +110,8 @@ describe('a listener', () => {
       assert.ok(head.startsWith(`HTTP/1.1 ${status} ${title}\r\n`), head)
       assert.match(head, /\r\nServer: APISIX\/3\.18\.0/)
       assert.match(head, /\r\nConnection: close/)
-      assert.deepEqual(JSON.parse(body), { error_msg: `${status} ${title}` })
+      const code = { 400: 'bad_request', 405: 'method_not_allowed', 431: 'head_too_large' }[status]
+      assert.deepEqual(JSON.parse(body), { error_msg: `${status} ${title}`, code })
       assert.deepEqual(counted, [String(status)])
       assert.equal(lines().length, 1)
       assert.doesNotMatch(JSON.stringify(lines()), /EHLO|X-Fill|Host/)

@@ -113,7 +113,9 @@ describe('the pipeline', () => {
 
   it('runs rewrite and access of global rules on a request that no route matches, then answers 404', async () => {
     await start({ global_rules: { g: { plugins: { ruler: {} } } } })
-    assert.deepEqual(await get('/nowhere'), { status: 404, body: '{"error_msg":"404 Route Not Found"}\n' })
+    const { status, body } = await get('/nowhere')
+    assert.equal(status, 404)
+    assert.deepEqual(JSON.parse(body), { error_msg: '404 Route Not Found', code: 'route_not_found' })
     assert.deepEqual(trace, ['ruler.rewrite', 'ruler.access', 'ruler.header_filter', 'ruler.body_filter', 'ruler.log'])
   })
 
