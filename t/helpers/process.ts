@@ -67,9 +67,10 @@ ${more}`,
 export async function startProcess(
   { folder, file } = configFolder(),
   command: readonly [string, ...string[]] = ['node', join(root, 'core/main.ts')],
+  env: NodeJS.ProcessEnv = {},
 ): Promise<GatewayProcess> {
   const [program, ...args] = command
-  const child = spawn(program, [...args, '--config', file], { cwd: root })
+  const child = spawn(program, [...args, '--config', file], { cwd: root, env: { ...process.env, ...env } })
   const output = collect(child)
   await until(() => output.stdout.includes('error log') || child.exitCode !== null, 'the gateway is ready', 90_000)
   if (child.exitCode !== null) throw new Error(`the gateway ended: ${output.stderr}`)
