@@ -1,71 +1,120 @@
-// A route that is ready to serve: its conditions, its plans, its upstream.
+// An edition of a route, ready to be matched and assembled; and a route as the gateway meets it, on one snapshot.
+import { Assembly, upstreamId } from './assembly.ts'
 import type { Consumer, Context, RouteFacts, Upstream } from './context.ts'
-import type { Attached, Instance, Plan } from './pipeline.ts'
-import { plan } from './pipeline.ts'
+import { Edition } from './edition.ts'
+import type { Plan } from './pipeline.ts'
 import type { Route } from './resource.ts'
 import { addressSet } from './router/addresses.ts'
 import { compileExpr } from './router/expr.ts'
+import type { Pattern } from './router/host-router.ts'
 import { variable } from './router/vars.ts'
-import { markOf } from './workers/breadcrumb.ts'
+import type { Snapshot, SnapshotEnv } from './snapshot.ts'
+import type { Item } from './store/store.ts'
 
-/** What a route needs of the snapshot it is in. */
-export interface Surroundings {
-  readonly globalRules: readonly Instance[]
-  /** The plugins a consumer brings along, by name. */
-  pluginsOf(consumer: Consumer): Attached
-  /** Plans of (route, consumer) pairs, bounded. */
-  readonly consumerPlans: { get(key: string): Plan | undefined; set(key: string, merged: Plan): unknown }
-}
+type Accepts = (ctx: Context) => boolean
 
-export class ServedRoute {
-  readonly id: string
-  /** The id as breadcrumbs have it. */
-  readonly mark: number
-  readonly name: string | undefined
-  readonly service: RouteFacts['service']
-  readonly upstream: Upstream
-  /** Whether a request that matches host and path also fulfils the route's other conditions (facts core 2.5). */
-  readonly accepts: (ctx: Context) => boolean
-  readonly #plugins: Attached
-  readonly #surroundings: Surroundings
-  #plan: Plan | undefined
+export class RouteEdition extends Edition<'routes'> {
+  /** Hosts of the service, which a route without its own has. */
+  readonly serviceHosts: readonly string[]
+  #accepts: Accepts | undefined = undefined
+  #assembly: Assembly | undefined = undefined
+  /** The snapshot since which nothing that a route could name has changed, when the assembly was last looked at. */
+  #assembledAt = -1
+  #succeedsMatched = false
 
-  constructor(
-    surroundings: Surroundings,
-    identity: { id: string; name: string | undefined; service: RouteFacts['service'] },
-    made: { plugins: Attached; upstream: Upstream; accepts: (ctx: Context) => boolean },
-  ) {
-    this.#surroundings = surroundings
-    this.id = identity.id
-    this.mark = markOf(identity.id)
-    this.name = identity.name
-    this.service = identity.service
-    this.#plugins = made.plugins
-    this.upstream = made.upstream
-    this.accepts = made.accepts
+  constructor(item: Item, since: number, serviceHosts: readonly string[]) {
+    super('routes', item, since)
+    this.serviceHosts = serviceHosts
   }
 
-  /** The global rules' and the route's plugins. Made on first use: most routes of a large configuration are idle. */
+  /** As written: the router has every route's, so nothing is made for it. */
+  get #route(): Route {
+    return this.item.value as unknown as Route
+  }
+
+  /** Whether a request has ever been served by it or one before it. */
+  get matched(): boolean {
+    return this.#assembly !== undefined || this.#succeedsMatched
+  }
+
+  override succeed(older: Edition, env: SnapshotEnv): void {
+    super.succeed(older, env)
+    this.#succeedsMatched = older instanceof RouteEdition && older.matched
+  }
+
+  get enabled(): boolean {
+    return this.#route.status !== 0
+  }
+
+  get pattern(): Pattern {
+    const { uri, uris, host, hosts, priority = 0 } = this.#route
+    const own = hosts ?? (host === undefined ? this.serviceHosts : [host])
+    return { uris: uris ?? [uri!], hosts: own, priority }
+  }
+
+  /** Whether a request that matches host and path also fulfils the other conditions (facts core 2.5). */
+  accepts(ctx: Context): boolean {
+    this.#accepts ??= conditions(this.#route)
+    return this.#accepts(ctx)
+  }
+
+  /** With what it names as `snapshot` has it. */
+  assembled(snapshot: Snapshot, env: SnapshotEnv): Assembly {
+    if (this.#assembly !== undefined && this.#assembledAt === snapshot.namedSince) return this.#assembly
+    const serviceId = this.resource.service_id
+    const service = serviceId === undefined ? undefined : snapshot.get('services', serviceId)
+    const id = upstreamId(this.resource, service?.resource)
+    const upstream = id === undefined ? undefined : snapshot.get('upstreams', id)
+    const known = this.#assembly?.named
+    if (this.#assembly === undefined || known?.service !== service || known?.upstream !== upstream)
+      this.#assembly = new Assembly(this, { service, upstream }, env)
+    this.#assembledAt = snapshot.namedSince
+    return this.#assembly
+  }
+}
+
+/** What the gateway needs of the route that a request has matched. */
+export class ServedRoute {
+  readonly #assembly: Assembly
+  readonly #snapshot: Snapshot
+
+  constructor(assembly: Assembly, snapshot: Snapshot) {
+    this.#assembly = assembly
+    this.#snapshot = snapshot
+  }
+
+  /** The id as breadcrumbs have it. */
+  get mark(): number {
+    return this.#assembly.mark
+  }
+
+  get upstream(): Upstream {
+    return this.#assembly.upstream
+  }
+
+  /** The global rules' and the route's plugins. */
   get plan(): Plan {
-    this.#plan ??= plan(this.#surroundings.globalRules, this.#plugins)
-    return this.#plan
+    return this.#assembly.planUnder(this.#snapshot.globalRules)
   }
 
   /** The same with a consumer's plugins, which win by name (facts core 1.5); the route's own when there are none. */
   planFor(consumer: Consumer): Plan {
-    const joining = this.#surroundings.pluginsOf(consumer)
+    const joining = this.#snapshot.pluginsOf(consumer)
     if (joining.size === 0) return this.plan
-    const { consumerPlans, globalRules } = this.#surroundings
-    const key = `${this.id}\0${consumer.username}`
-    const merged = consumerPlans.get(key) ?? plan(globalRules, this.#plugins, joining)
-    consumerPlans.set(key, merged)
-    return merged
+    const { globalRules, consumerPlans } = this.#snapshot
+    return consumerPlans.of(consumer.username, { assembly: this.#assembly, joining, rules: globalRules })
   }
 }
 
+/** A route together with what led to it. */
+export interface Match {
+  route: ServedRoute
+  facts: RouteFacts
+}
+
 /** Methods, client addresses and `vars`, in that order. Host and path are the router's. */
-export function conditions(route: Route): (ctx: Context) => boolean {
-  const checks: ((ctx: Context) => boolean)[] = []
+function conditions(route: Route): Accepts {
+  const checks: Accepts[] = []
   if (route.methods !== undefined && route.methods.length > 0) {
     const methods = new Set<string>(route.methods)
     checks.push(ctx => methods.has(ctx.request.method))
@@ -79,5 +128,9 @@ export function conditions(route: Route): (ctx: Context) => boolean {
     const expr = compileExpr(route.vars)
     checks.push(ctx => expr.test(name => variable(ctx, name)))
   }
-  return ctx => checks.every(check => check(ctx))
+  const [only] = checks
+  if (only === undefined) return always
+  return checks.length === 1 ? only : ctx => checks.every(check => check(ctx))
 }
+
+const always: Accepts = () => true

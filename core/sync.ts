@@ -1,10 +1,13 @@
-// Store -> snapshot: the only watcher. Lists, watches, coalesces, builds the new snapshot whole, swaps one reference.
+// Store -> snapshots: the only watcher. Lists, watches, coalesces, prepares the next snapshot in slices, makes it current.
 import { isDeepStrictEqual } from 'node:util'
+import { Editions } from './editions.ts'
 import { asError } from './errors.ts'
 import type { Logger } from './observe/log.ts'
 import { checkResource, resourceKind } from './resource.ts'
-import { Snapshot, type SnapshotEnv } from './snapshot.ts'
+import { inSlices } from './slices.ts'
+import type { Snapshot, SnapshotEnv } from './snapshot.ts'
 import type { Change, ConfigSource, Item, Revision } from './store/store.ts'
+import { Sweeper } from './sweeper.ts'
 
 /** An item that is not served as it stands in the store. */
 export interface Rejected {
@@ -19,42 +22,43 @@ export interface Rejected {
 export interface SyncOptions {
   source: ConfigSource
   env: SnapshotEnv
-  /** Called after each swap, with everything that is rejected now. */
+  /** Called after each swap, with everything that is rejected now: the same list as before when that is the same. */
   applied(revision: Revision, rejected: readonly Rejected[]): void
   /** Milliseconds before a failed list is tried again. */
   retryDelay?: number
 }
 
+/** What is to be in the next snapshot: everything there is, or what has changed. */
+type News =
+  | { readonly items: readonly Item[]; readonly revision: Revision }
+  | { readonly changes: readonly Change[]; readonly revision: Revision }
+
 const RETRY_MS = 1_000
-/** Labels that name routes, by id or by name. */
-const ROUTE_LABELS = ['route', 'route_id']
 
 /** Keeps `current` equal to the source. Bad items fail alone; the last good configuration serves while the source is away. */
 export class Sync {
   readonly #options: SyncOptions
   readonly #log: Logger
-  readonly #good = new Map<string, Item>()
+  readonly #editions: Editions
+  readonly #sweeper: Sweeper
   readonly #rejected = new Map<string, Rejected>()
-  #current: Snapshot
-  #latest: Revision = 0
-  #building: NodeJS.Immediate | undefined
+  /** All of them, as they were told last; undefined when that has changed. */
+  #rejections: readonly Rejected[] | undefined = []
+  #news: News[] = []
+  #preparing: Promise<void> | undefined
   #retry: NodeJS.Timeout | undefined
   #unwatch: (() => void) | undefined
   #closed = false
-  /** How many ids and names of routes were forgotten, and how many before the current snapshot. */
-  #forgotten = 0
-  #forgottenBefore = 0
-  /** Snapshots that were replaced and still have something to close. */
-  readonly #retiring = new Set<Promise<void>>()
 
   constructor(options: SyncOptions) {
     this.#options = options
     this.#log = options.env.log
-    this.#current = new Snapshot([], 0, options.env)
+    this.#editions = new Editions(options.env, editions => this.#sweeper.sweep(editions))
+    this.#sweeper = new Sweeper(this.#editions)
   }
 
   get current(): Snapshot {
-    return this.#current
+    return this.#editions.current
   }
 
   /** Resolves when the first configuration is served. Retries for as long as the source cannot be listed. */
@@ -63,10 +67,11 @@ export class Sync {
       try {
         const { items, revision } = await this.#options.source.list()
         if (this.#closed) return
-        this.#replaceAll(items, revision)
+        await this.#prepare({ items, revision })
+        if (this.#closed) return
         this.#unwatch = this.#options.source.watch(
           revision,
-          changes => this.#take(changes),
+          changes => void this.#prepare({ changes, revision: changes.at(-1)?.revision ?? revision }),
           error => this.#lost(error),
         )
         return
@@ -84,97 +89,105 @@ export class Sync {
     this.#closed = true
     this.#unwatch?.()
     clearTimeout(this.#retry)
-    clearImmediate(this.#building)
-    this.#retire(this.#current, this.#forgotten)
-    await Promise.all(this.#retiring)
+    await this.#preparing
+    this.#sweeper.finish()
+    await this.#editions.clear()
+    await this.#sweeper.done()
   }
 
-  #replaceAll(items: readonly Item[], revision: Revision): void {
-    const present = new Set(items.map(keyOf))
-    for (const key of this.#good.keys()) if (!present.has(key)) this.#good.delete(key)
-    for (const key of this.#rejected.keys()) if (!present.has(key)) this.#rejected.delete(key)
-    for (const item of items) this.#admit(item)
-    this.#latest = revision
-    this.#swap()
+  /** Resolves when a snapshot with the news is current, or there will be none. Never rejects. */
+  #prepare(news: News): Promise<void> {
+    this.#news.push(news)
+    this.#preparing ??= this.#run()
+    return this.#preparing
   }
 
-  #take(changes: readonly Change[]): void {
-    for (const change of changes) {
-      this.#latest = Math.max(this.#latest, change.revision)
-      if (change.item !== undefined) this.#admit(change.item)
-      else {
-        this.#good.delete(keyOf(change))
-        this.#rejected.delete(keyOf(change))
+  async #run(): Promise<void> {
+    // Whatever else this turn of the loop brings goes into the same snapshot.
+    await new Promise(resolve => setImmediate(resolve))
+    while (this.#news.length > 0 && !this.#closed) {
+      const news = this.#news
+      this.#news = []
+      try {
+        await inSlices(this.#steps(news))
+        if (!this.#closed) this.#commit(news.at(-1)!.revision)
+      } catch (error) {
+        // A bug of ours, since what is bad of an item is found out before: better the old configuration than none.
+        this.#log.error({ err: error }, 'snapshot could not be built; the last good one is served')
       }
     }
-    // Whatever else this turn of the loop brings goes into the same snapshot.
-    this.#building ??= setImmediate(() => this.#swap())
+    this.#preparing = undefined
+  }
+
+  #commit(revision: Revision): void {
+    this.#sweeper.replaced(this.#editions.commit(revision))
+    this.#rejections ??= [...this.#rejected.values()]
+    this.#options.applied(revision, this.#rejections)
+  }
+
+  *#steps(news: readonly News[]): Generator<void> {
+    for (const each of news) {
+      if ('items' in each) yield* this.#replaceAll(each.items)
+      else {
+        for (const change of routesLast(each.changes)) {
+          this.#take(change)
+          if (this.#closed) return
+          yield
+        }
+      }
+    }
+    yield* this.#editions.settle()
+  }
+
+  *#replaceAll(items: readonly Item[]): Generator<void> {
+    const present = new Set<string>()
+    for (const item of routesLast(items)) {
+      present.add(keyOf(item))
+      this.#take({ ...item, item })
+      if (this.#closed) return
+      yield
+    }
+    for (const { kind, id } of this.#editions.items()) {
+      if (!present.has(keyOf({ kind, id }))) this.#editions.remove(kind, id)
+      yield
+    }
+    for (const [key] of this.#rejected) if (!present.has(key)) this.#accept(key)
   }
 
   /** A good item is taken; a bad one leaves what was good before in its place (facts core 5.1). */
-  #admit(item: Item): void {
-    const key = keyOf(item)
-    const known = this.#good.get(key)
+  #take({ kind, id, item }: Pick<Change, 'kind' | 'id' | 'item'>): void {
+    const key = keyOf({ kind, id })
+    if (item === undefined) {
+      this.#editions.remove(kind, id)
+      this.#accept(key)
+      return
+    }
+    const known = this.#editions.item(kind, id)
     // The revision alone would not do: where the data was replaced, another value may have the same.
-    if (known?.modRevision === item.modRevision && isDeepStrictEqual(known.value, item.value)) {
-      this.#rejected.delete(key)
-      return
-    }
-    const reason = checkResource(resourceKind(item), item.value, this.#options.env.plugins)
-    if (reason === undefined) {
-      this.#good.set(key, item)
-      this.#rejected.delete(key)
-      return
-    }
-    const { kind, id, modRevision } = item
-    this.#rejected.set(key, { kind, id, revision: modRevision, reason, servesOlder: known !== undefined })
-    this.#log.error({ kind, id, revision: modRevision, reason }, 'configuration item rejected')
+    if (known?.modRevision === item.modRevision && isDeepStrictEqual(known.value, item.value)) return this.#accept(key)
+    const reason = this.#put(item)
+    if (reason === undefined) return this.#accept(key)
+    const { modRevision: revision } = item
+    this.#rejected.set(key, { kind, id, revision, reason, servesOlder: known !== undefined })
+    this.#rejections = undefined
+    this.#log.error({ kind, id, revision, reason }, 'configuration item rejected')
   }
 
-  #swap(): void {
-    clearImmediate(this.#building)
-    this.#building = undefined
-    const previous = this.#current
+  /** Why the item cannot be served, if it cannot. */
+  #put(item: Item): string | undefined {
+    const reason = item.fault ?? checkResource(resourceKind(item), item.value, this.#options.env.plugins)
+    if (reason !== undefined) return reason
     try {
-      this.#current = new Snapshot(this.#good.values(), this.#latest, this.#options.env, previous)
+      this.#editions.put(item)
+      return undefined
     } catch (error) {
-      // A bug of ours, since every item passed its check: better the old configuration than none.
-      this.#log.error(
-        { err: error, revision: this.#latest },
-        'snapshot could not be built; the last good one is served',
-      )
-      return
-    }
-    this.#retire(previous, this.#forgottenBefore)
-    this.#forgetRoutes(previous)
-    this.#forgottenBefore = this.#forgotten
-    this.#options.applied(this.#latest, [...this.#rejected.values()])
-  }
-
-  /** Series of routes that are gone go with them, and series of names that no route has any more. */
-  #forgetRoutes(before: Snapshot): void {
-    const now = this.#current.routes
-    let names: Set<string | undefined> | undefined
-    for (const [id, name] of before.routes) {
-      if (now.has(id) && now.get(id) === name) continue
-      names ??= new Set(now.values())
-      for (const value of [id, name]) {
-        if (value === undefined || now.has(value) || names.has(value)) continue
-        this.#options.env.metrics.forget(ROUTE_LABELS, value)
-        this.#forgotten++
-      }
+      // A bug of ours or of a plugin, since the item has passed its check.
+      return `it cannot be served: ${asError(error).message}`
     }
   }
 
-  /** `forgotten` is how many had been when this snapshot was made. */
-  #retire(snapshot: Snapshot, forgotten: number): void {
-    const retired = snapshot.retire().then(errors => {
-      this.#retiring.delete(retired)
-      for (const error of errors) this.#log.error({ err: error }, 'plugin could not be closed')
-      // Its last requests have counted on routes that were gone.
-      if (this.#forgotten > forgotten) this.#forgetRoutes(snapshot)
-    })
-    this.#retiring.add(retired)
+  #accept(key: string): void {
+    if (this.#rejected.delete(key)) this.#rejections = undefined
   }
 
   #lost(error: Error): void {
@@ -183,6 +196,12 @@ export class Sync {
     this.#unwatch = undefined
     void this.start()
   }
+}
+
+/** Services and the like first, so that routes find what they name. The order within a kind stays. */
+function* routesLast<T extends { kind: string }>(all: readonly T[]): Iterable<T> {
+  for (const each of all) if (each.kind !== 'routes') yield each
+  for (const each of all) if (each.kind === 'routes') yield each
 }
 
 function keyOf({ kind, id }: { kind: string; id: string }): string {

@@ -1,5 +1,6 @@
 // Host, then path: the `radixtree_host_uri` router (facts core 2.4). Exact host, longest wildcard, then routes without host.
-import { PathTree } from './path-tree.ts'
+import { PathTree, type Target } from './path-tree.ts'
+import { PrefixTree } from './prefix-tree.ts'
 
 /** What a route is matched by; conditions beyond host and path are the caller's. */
 export interface Pattern {
@@ -11,26 +12,35 @@ export interface Pattern {
 
 export interface Found<T> {
   value: T
-  /** The patterns that matched, as configured; the host is empty for a route without one. */
+  /** The patterns that matched; the host in lower case, and empty for a route without one. */
   uri: string
   host: string
 }
 
-interface Level<T> {
-  pattern: string
-  tree: PathTree<T>
+interface Level<T extends Target> {
+  readonly host: string
+  readonly paths: PathTree<T>
 }
 
-export class HostRouter<T> {
+export class HostRouter<T extends Target> {
   readonly #exact = new Map<string, Level<T>>()
   /** By what must stand at the end of the host. */
-  readonly #suffixes = new Map<string, Level<T>>()
-  #longestSuffix = 0
-  readonly #any: Level<T> = { pattern: '', tree: new PathTree() }
+  readonly #suffixes = new PrefixTree<Level<T>>({ backwards: true })
+  readonly #any: Level<T> = { host: '', paths: new PathTree() }
 
   add(pattern: Pattern, value: T): void {
-    for (const level of pattern.hosts.length === 0 ? [this.#any] : pattern.hosts.map(host => this.#level(host))) {
-      for (const uri of pattern.uris) level.tree.add(uri, pattern.priority, value)
+    for (const host of hostsOf(pattern)) {
+      const { paths } = this.#level(host)
+      for (const uri of pattern.uris) paths.add(uri, pattern.priority, value)
+    }
+  }
+
+  /** Takes back what `add` was given. */
+  remove(pattern: Pattern, value: T): void {
+    for (const host of hostsOf(pattern)) {
+      const { paths } = this.#level(host)
+      for (const uri of pattern.uris) paths.remove(uri, pattern.priority, value)
+      if (host !== '' && paths.empty) this.#levels(host).delete(keyOf(host))
     }
   }
 
@@ -39,12 +49,12 @@ export class HostRouter<T> {
     const exact = this.#exact.get(host)
     const found = exact && search(exact, path, accept)
     if (found !== undefined) return found
-    if (this.#suffixes.size > 0) {
-      // No further left than any suffix reaches: a host may be as long as a request head.
-      for (let at = Math.max(0, host.length - this.#longestSuffix); at <= host.length; at++) {
-        const level = this.#suffixes.get(host.slice(at))
+    if (!this.#suffixes.empty) {
+      const levels = this.#suffixes.along(host)
+      for (let deep = levels.length - 1; deep >= 0; deep--) {
+        const level = levels[deep]!
         // `*.foo.com` is any depth below foo.com, so something must stand before the dot.
-        if (level === undefined || (at === 0 && host.startsWith('.'))) continue
+        if (level.host.length > host.length && level.host[1] === '.') continue
         const below = search(level, path, accept)
         if (below !== undefined) return below
       }
@@ -53,16 +63,33 @@ export class HostRouter<T> {
   }
 
   #level(host: string): Level<T> {
-    const lower = host.toLowerCase()
-    const [levels, key] = lower.startsWith('*') ? [this.#suffixes, lower.slice(1)] : [this.#exact, lower]
-    if (levels === this.#suffixes) this.#longestSuffix = Math.max(this.#longestSuffix, key.length)
-    const level = levels.get(key) ?? { pattern: host, tree: new PathTree<T>() }
+    if (host === '') return this.#any
+    const levels = this.#levels(host)
+    const key = keyOf(host)
+    const level = levels.get(key) ?? { host, paths: new PathTree<T>() }
     levels.set(key, level)
     return level
   }
+
+  #levels(host: string): Map<string, Level<T>> | PrefixTree<Level<T>> {
+    return host.startsWith('*') ? this.#suffixes : this.#exact
+  }
 }
 
-function search<T>(level: Level<T>, path: string, accept: (value: T) => boolean): Found<T> | undefined {
-  const candidate = level.tree.find(path, accept)
-  return candidate && { value: candidate.value, uri: candidate.pattern, host: level.pattern }
+/** In lower case, each once; the empty one is any. */
+function hostsOf({ hosts }: Pattern): Iterable<string> {
+  return hosts.length === 0 ? [''] : new Set(hosts.map(host => host.toLowerCase()))
+}
+
+function keyOf(host: string): string {
+  return host.startsWith('*') ? host.slice(1) : host
+}
+
+function search<T extends Target>(
+  { host, paths }: Level<T>,
+  path: string,
+  accept: (value: T) => boolean,
+): Found<T> | undefined {
+  const candidate = paths.find(path, accept)
+  return candidate && { value: candidate.value, uri: candidate.pattern, host }
 }

@@ -1,4 +1,10 @@
 // Paths -> candidates in APISIX's order of precedence: exact path, then the longest literal prefix (facts core 2.3, 2.4).
+import { PrefixTree } from './prefix-tree.ts'
+
+/** What a pattern leads to. */
+export interface Target {
+  readonly id: string
+}
 
 /** One pattern of one route. */
 export interface Candidate<T> {
@@ -9,44 +15,42 @@ export interface Candidate<T> {
   readonly fits: RegExp | undefined
 }
 
-interface Node<T> {
-  label: string
-  /** By first character of the child's label. */
-  readonly children: Map<string, Node<T>>
-  bucket: Candidate<T>[]
-}
+/** Exact paths in a map, prefixes in a radix tree; both made when needed, for with many hosts most have one path. */
+export class PathTree<T extends Target> {
+  #exact: Map<string, Candidate<T>[]> | undefined
+  #prefixes: PrefixTree<Candidate<T>[]> | undefined
 
-/** Exact paths in a map, prefixes in a radix tree. Cost of a look-up: the path's length, whatever the number of routes. */
-export class PathTree<T> {
-  readonly #exact = new Map<string, Candidate<T>[]>()
-  readonly #root: Node<T> = { label: '', children: new Map(), bucket: [] }
+  get empty(): boolean {
+    return (this.#exact?.size ?? 0) === 0 && (this.#prefixes?.empty ?? true)
+  }
 
   add(pattern: string, priority: number, value: T): void {
     const star = pattern.indexOf('*')
+    const candidate = { value, pattern, priority, fits: star < 0 ? undefined : segmentCheck(pattern) }
     if (star < 0) {
-      const bucket = this.#exact.get(pattern) ?? []
-      this.#exact.set(pattern, bucket)
-      insert(bucket, { value, pattern, priority, fits: undefined })
-      return
+      this.#exact ??= new Map()
+      insert(this.#exact, pattern, candidate)
+    } else {
+      this.#prefixes ??= new PrefixTree()
+      insert(this.#prefixes, pattern.slice(0, star), candidate)
     }
-    insert(this.#nodeFor(pattern.slice(0, star)).bucket, { value, pattern, priority, fits: segmentCheck(pattern) })
+  }
+
+  /** Takes back what `add` was given. */
+  remove(pattern: string, priority: number, value: T): void {
+    const star = pattern.indexOf('*')
+    if (star < 0) takeOut(this.#exact, pattern, { value, pattern, priority, fits: undefined })
+    else takeOut(this.#prefixes, pattern.slice(0, star), { value, pattern, priority, fits: undefined })
   }
 
   /** The first candidate, in order of precedence, that fits the path and that `accept` takes. */
   find(path: string, accept: (value: T) => boolean): Candidate<T> | undefined {
-    const exact = this.#exact.get(path)
+    const exact = this.#exact?.get(path)
     if (exact !== undefined) {
       for (const candidate of exact) if (accept(candidate.value)) return candidate
     }
-    const buckets: Candidate<T>[][] = []
-    let node: Node<T> | undefined = this.#root
-    let at = 0
-    while (node !== undefined) {
-      if (!path.startsWith(node.label, at)) break
-      at += node.label.length
-      if (node.bucket.length > 0) buckets.push(node.bucket)
-      node = at < path.length ? node.children.get(path[at]!) : undefined
-    }
+    if (this.#prefixes === undefined) return undefined
+    const buckets = this.#prefixes.along(path)
     for (let deep = buckets.length - 1; deep >= 0; deep--) {
       for (const candidate of buckets[deep]!) {
         if ((candidate.fits === undefined || candidate.fits.test(path)) && accept(candidate.value)) return candidate
@@ -54,44 +58,51 @@ export class PathTree<T> {
     }
     return undefined
   }
+}
 
-  #nodeFor(prefix: string): Node<T> {
-    let node = this.#root
-    let rest = prefix
-    for (;;) {
-      if (rest === '') return node
-      const child = node.children.get(rest[0]!)
-      if (child === undefined) {
-        const leaf: Node<T> = { label: rest, children: new Map(), bucket: [] }
-        node.children.set(rest[0]!, leaf)
-        return leaf
-      }
-      let common = 0
-      while (common < child.label.length && common < rest.length && child.label[common] === rest[common]) common++
-      if (common < child.label.length) {
-        // Split: the shared beginning becomes a node between parent and child.
-        const middle: Node<T> = { label: rest.slice(0, common), children: new Map(), bucket: [] }
-        node.children.set(rest[0]!, middle)
-        child.label = child.label.slice(common)
-        middle.children.set(child.label[0]!, child)
-        node = middle
-      } else {
-        node = child
-      }
-      rest = rest.slice(common)
-    }
+/** What both kinds of buckets can do. */
+interface Buckets<T> {
+  get(key: string): Candidate<T>[] | undefined
+  set(key: string, bucket: Candidate<T>[]): unknown
+  delete(key: string): unknown
+}
+
+function insert<T extends Target>(buckets: Buckets<T>, key: string, candidate: Candidate<T>): void {
+  const bucket = buckets.get(key)
+  if (bucket === undefined) buckets.set(key, [candidate])
+  else bucket.splice(placeOf(candidate, bucket), 0, candidate)
+}
+
+function takeOut<T extends Target>(buckets: Buckets<T> | undefined, key: string, candidate: Candidate<T>): void {
+  const bucket = buckets?.get(key)
+  if (bucket === undefined) return
+  // Editions of one route stand side by side.
+  let at = placeOf(candidate, bucket) - 1
+  while (at >= 0 && bucket[at]!.value !== candidate.value) at--
+  if (at < 0) return
+  if (bucket.length === 1) buckets?.delete(key)
+  else bucket.splice(at, 1)
+}
+
+/** Behind all that come before it and all of the same rank. */
+function placeOf<T extends Target>(candidate: Candidate<T>, bucket: readonly Candidate<T>[]): number {
+  let low = 0
+  let high = bucket.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (comesBefore(candidate, bucket[middle]!)) high = middle
+    else low = middle + 1
   }
+  return low
 }
 
-/** Priority first, then the longer pattern, then the order in which they came (facts core 2.4). */
-function insert<T>(bucket: Candidate<T>[], candidate: Candidate<T>): void {
-  let at = bucket.length
-  while (at > 0 && comesBefore(candidate, bucket[at - 1]!)) at--
-  bucket.splice(at, 0, candidate)
-}
-
-function comesBefore<T>(a: Candidate<T>, b: Candidate<T>): boolean {
-  return a.priority !== b.priority ? a.priority > b.priority : a.pattern.length > b.pattern.length
+/**
+ * Priority first, then the longer pattern (facts core 2.4). What APISIX leaves to the order of loading is by id here, so
+ * that every worker, and every gateway of a fleet, decides alike whatever it heard of first.
+ */
+function comesBefore<T extends Target>(a: Candidate<T>, b: Candidate<T>): boolean {
+  if (a.priority !== b.priority) return a.priority > b.priority
+  return a.pattern.length !== b.pattern.length ? a.pattern.length > b.pattern.length : a.value.id < b.value.id
 }
 
 /**

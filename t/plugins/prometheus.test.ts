@@ -115,6 +115,7 @@ describe('prometheus', () => {
     await configure({ prometheus: { prefer_name: true } })
     assert.match(await page(), /^apisix_http_status\{.*route="chat",.*service="svc",/m)
     await configure({ prometheus: { prefer_name: true } }, { name: undefined })
+    await until(() => !gateway.scrape().includes('route="chat"'), 'the name it has no more is forgotten')
     assert.match(await page(), /^apisix_http_status\{.*route="r1",.*service="svc",/m)
   })
 
@@ -242,7 +243,7 @@ describe('prometheus', () => {
     await configure({ prometheus: {} })
     assert.match(await page(), /route="r1"/)
     await gateway.put({ routes: { r1: null } })
-    assert.ok(!gateway.scrape().includes('route="r1"'))
+    await until(() => !gateway.scrape().includes('route="r1"'), 'its series are gone')
   })
 
   it('gives a hundred models that clients make up a label, and the rest one together', async () => {

@@ -2,14 +2,15 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { HostRouter } from '../../../core/router/host-router.ts'
+import type { Target } from '../../../core/router/path-tree.ts'
 
 const everyone = () => true
 
 /** What a host is served by, of routes for `/*` named by their host pattern. */
 function serving(hosts: readonly string[], host: string): string | undefined {
-  const router = new HostRouter<string>()
-  for (const each of hosts) router.add({ uris: ['/*'], hosts: each === '' ? [] : [each], priority: 0 }, each)
-  return router.find(host, '/', everyone)?.value
+  const router = new HostRouter<Target>()
+  for (const each of hosts) router.add({ uris: ['/*'], hosts: each === '' ? [] : [each], priority: 0 }, { id: each })
+  return router.find(host, '/', everyone)?.value.id
 }
 
 describe('the host router', () => {
@@ -39,36 +40,40 @@ describe('the host router', () => {
   })
 
   it('prefers a route with a host and a wild path to one with an exact path and no host', () => {
-    const router = new HostRouter<string>()
-    router.add({ uris: ['/exact'], hosts: [], priority: 100 }, 'exact')
-    router.add({ uris: ['/*'], hosts: ['a.com'], priority: 0 }, 'host')
-    assert.equal(router.find('a.com', '/exact', everyone)?.value, 'host')
-    assert.equal(router.find('b.com', '/exact', everyone)?.value, 'exact')
+    const router = new HostRouter<Target>()
+    router.add({ uris: ['/exact'], hosts: [], priority: 100 }, { id: 'exact' })
+    router.add({ uris: ['/*'], hosts: ['a.com'], priority: 0 }, { id: 'host' })
+    assert.equal(router.find('a.com', '/exact', everyone)?.value.id, 'host')
+    assert.equal(router.find('b.com', '/exact', everyone)?.value.id, 'exact')
   })
 
   it('falls through from host to host when no route of a level takes the request', () => {
-    const router = new HostRouter<string>()
-    router.add({ uris: ['/one'], hosts: ['x.b.com'], priority: 0 }, 'exact')
-    router.add({ uris: ['/*'], hosts: ['*.b.com'], priority: 0 }, 'wild')
-    router.add({ uris: ['/*'], hosts: ['*.com'], priority: 0 }, 'wilder')
-    router.add({ uris: ['/*'], hosts: [], priority: 0 }, 'any')
-    assert.equal(router.find('x.b.com', '/one', everyone)?.value, 'exact')
-    assert.equal(router.find('x.b.com', '/two', everyone)?.value, 'wild')
+    const router = new HostRouter<Target>()
+    router.add({ uris: ['/one'], hosts: ['x.b.com'], priority: 0 }, { id: 'exact' })
+    router.add({ uris: ['/*'], hosts: ['*.b.com'], priority: 0 }, { id: 'wild' })
+    router.add({ uris: ['/*'], hosts: ['*.com'], priority: 0 }, { id: 'wilder' })
+    router.add({ uris: ['/*'], hosts: [], priority: 0 }, { id: 'any' })
+    assert.equal(router.find('x.b.com', '/one', everyone)?.value.id, 'exact')
+    assert.equal(router.find('x.b.com', '/two', everyone)?.value.id, 'wild')
     const order: string[] = []
-    router.find('x.b.com', '/one', value => {
-      order.push(value)
+    router.find('x.b.com', '/one', ({ id }) => {
+      order.push(id)
       return false
     })
     assert.deepEqual(order, ['exact', 'wild', 'wilder', 'any'])
   })
 
   it('serves every combination of the hosts and paths of a route, and says which patterns matched', () => {
-    const router = new HostRouter<string>()
-    router.add({ uris: ['/a', '/b/*'], hosts: ['One.com', '*.two.com'], priority: 0 }, 'route')
-    router.add({ uris: ['/c'], hosts: [], priority: 0 }, 'any')
-    assert.deepEqual(router.find('one.com', '/a', everyone), { value: 'route', uri: '/a', host: 'One.com' })
-    assert.deepEqual(router.find('x.two.com', '/b/c', everyone), { value: 'route', uri: '/b/*', host: '*.two.com' })
-    assert.deepEqual(router.find('x.two.com', '/c', everyone), { value: 'any', uri: '/c', host: '' })
+    const router = new HostRouter<Target>()
+    router.add({ uris: ['/a', '/b/*'], hosts: ['One.com', '*.two.com'], priority: 0 }, { id: 'route' })
+    router.add({ uris: ['/c'], hosts: [], priority: 0 }, { id: 'any' })
+    assert.deepEqual(router.find('one.com', '/a', everyone), { value: { id: 'route' }, uri: '/a', host: 'one.com' })
+    assert.deepEqual(router.find('x.two.com', '/b/c', everyone), {
+      value: { id: 'route' },
+      uri: '/b/*',
+      host: '*.two.com',
+    })
+    assert.deepEqual(router.find('x.two.com', '/c', everyone), { value: { id: 'any' }, uri: '/c', host: '' })
   })
 
   it('agrees with the model on every set of hosts', () => {
@@ -90,12 +95,12 @@ describe('the host router', () => {
   })
 
   it('takes no longer for a host that fills the request head', () => {
-    const router = new HostRouter<string>()
-    router.add({ uris: ['/*'], hosts: ['*.foo.com'], priority: 0 }, 'wild')
+    const router = new HostRouter<Target>()
+    router.add({ uris: ['/*'], hosts: ['*.foo.com'], priority: 0 }, { id: 'wild' })
     const host = 'a.'.repeat(30_000)
     const started = process.cpuUsage()
     for (let times = 0; times < 100; times++) assert.equal(router.find(host, '/', everyone), undefined)
-    assert.equal(router.find(`${host}foo.com`, '/', everyone)?.value, 'wild')
+    assert.equal(router.find(`${host}foo.com`, '/', everyone)?.value.id, 'wild')
     assert.ok(process.cpuUsage(started).user < 500_000)
   })
 })

@@ -1,14 +1,14 @@
 // Which pattern a path is served by: the tables of facts core 2.3 and 2.4, and a slow model that is obviously right.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { PathTree } from '../../../core/router/path-tree.ts'
+import { PathTree, type Target } from '../../../core/router/path-tree.ts'
 
 const everyone = () => true
 
 /** The pattern that serves the path, of patterns of equal priority. */
 function serving(patterns: readonly string[], path: string): string | undefined {
-  const tree = new PathTree<string>()
-  for (const pattern of patterns) tree.add(pattern, 0, pattern)
+  const tree = new PathTree<Target>()
+  for (const pattern of patterns) tree.add(pattern, 0, { id: pattern })
   return tree.find(path, everyone)?.pattern
 }
 
@@ -39,52 +39,52 @@ describe('the path tree', () => {
   }
 
   it('takes the exact path first, whatever the priority of a prefix', () => {
-    const tree = new PathTree<string>()
-    tree.add('/*', 100, 'all')
-    tree.add('/hello', 0, 'hello')
-    assert.equal(tree.find('/hello', everyone)?.value, 'hello')
+    const tree = new PathTree<Target>()
+    tree.add('/*', 100, { id: 'all' })
+    tree.add('/hello', 0, { id: 'hello' })
+    assert.equal(tree.find('/hello', everyone)?.value.id, 'hello')
   })
 
   it('takes the longest literal prefix first, whatever the priority, and falls back to shorter ones', () => {
-    const tree = new PathTree<string>()
-    tree.add('/a/*', 100, 'short')
-    tree.add('/a/b/*', 0, 'long')
-    tree.add('/*', 1000, 'all')
-    assert.equal(tree.find('/a/b/c', everyone)?.value, 'long')
-    assert.equal(tree.find('/a/b/c', value => value !== 'long')?.value, 'short')
-    assert.equal(tree.find('/a/b/c', value => value === 'all')?.value, 'all')
+    const tree = new PathTree<Target>()
+    tree.add('/a/*', 100, { id: 'short' })
+    tree.add('/a/b/*', 0, { id: 'long' })
+    tree.add('/*', 1000, { id: 'all' })
+    assert.equal(tree.find('/a/b/c', everyone)?.value.id, 'long')
+    assert.equal(tree.find('/a/b/c', ({ id }) => id !== 'long')?.value.id, 'short')
+    assert.equal(tree.find('/a/b/c', ({ id }) => id === 'all')?.value.id, 'all')
     assert.equal(
       tree.find('/a/b/c', () => false),
       undefined,
     )
   })
 
-  it('orders one bucket by priority, then by length of the pattern, then by arrival', () => {
-    const tree = new PathTree<string>()
-    tree.add('/a/*', 0, 'first')
-    tree.add('/a/*/x', 0, 'longer')
-    tree.add('/a/*', 1, 'important')
-    tree.add('/a/*', 0, 'last')
+  it('orders one bucket by priority, then by length of the pattern, then by id', () => {
+    const tree = new PathTree<Target>()
+    tree.add('/a/*', 0, { id: 'b' })
+    tree.add('/a/*/x', 0, { id: 'longer' })
+    tree.add('/a/*', 1, { id: 'important' })
+    tree.add('/a/*', 0, { id: 'a' })
     const order: string[] = []
-    tree.find('/a/b/x', value => {
-      order.push(value)
+    tree.find('/a/b/x', ({ id }) => {
+      order.push(id)
       return false
     })
-    assert.deepEqual(order, ['important', 'longer', 'first', 'last'])
+    assert.deepEqual(order, ['important', 'longer', 'a', 'b'])
   })
 
-  it('orders routes of the same exact path by priority, then by arrival, and goes on to prefixes', () => {
-    const tree = new PathTree<string>()
-    tree.add('/x', 0, 'first')
-    tree.add('/x', 0, 'second')
-    tree.add('/x', 5, 'important')
-    tree.add('/*', 9, 'all')
+  it('orders routes of the same exact path by priority, then by id, and goes on to prefixes', () => {
+    const tree = new PathTree<Target>()
+    tree.add('/x', 0, { id: 'b' })
+    tree.add('/x', 0, { id: 'a' })
+    tree.add('/x', 5, { id: 'important' })
+    tree.add('/*', 9, { id: 'all' })
     const order: string[] = []
-    tree.find('/x', value => {
-      order.push(value)
+    tree.find('/x', ({ id }) => {
+      order.push(id)
       return false
     })
-    assert.deepEqual(order, ['important', 'first', 'second', 'all'])
+    assert.deepEqual(order, ['important', 'a', 'b', 'all'])
   })
 
   it('agrees with the model on every set of routes', () => {
@@ -93,25 +93,34 @@ describe('the path tree', () => {
     const literal = fc.constantFrom('', 'a', 'b', 'ab', 'aa', 'aab', ':p', 'a*')
     const path = fc.array(literal, { minLength: 1, maxLength: 6 }).map(segments => `/${segments.join('/')}`)
     const route = fc.record({ pattern, priority: fc.integer({ min: -1, max: 1 }), accepted: fc.boolean() })
+    const routes = fc.array(route, { maxLength: 12 }).map(all => all.map((each, at) => ({ ...each, id: `${at}` })))
+    const paths = fc.array(path, { minLength: 1, maxLength: 8 })
     fc.assert(
-      fc.property(
-        fc.array(route, { maxLength: 12 }),
-        fc.array(path, { minLength: 1, maxLength: 8 }),
-        (routes, paths) => {
-          const tree = new PathTree<Route>()
-          for (const each of routes) tree.add(each.pattern, each.priority, each)
-          for (const each of paths) {
-            assert.equal(tree.find(each, ({ accepted }) => accepted)?.value, model(routes, each), each)
+      fc.property(routes, paths, fc.infiniteStream(fc.nat()), (all, asked, random) => {
+        const tree = new PathTree<Route>()
+        const added = shuffled(all, random)
+        for (const each of added) tree.add(each.pattern, each.priority, each)
+        // What is added and removed again leaves no trace.
+        const kept = all.filter(({ id }) => Number(id) % 3 !== 0)
+        for (const known of [all, kept]) {
+          for (const each of asked) {
+            assert.equal(tree.find(each, ({ accepted }) => accepted)?.value, model(known, each), each)
           }
-        },
-      ),
+          if (known === all) {
+            const gone = all.filter(each => !kept.includes(each))
+            for (const each of shuffled(gone, random)) tree.remove(each.pattern, each.priority, each)
+          }
+        }
+        for (const each of shuffled(kept, random)) tree.remove(each.pattern, each.priority, each)
+        assert.ok(tree.empty)
+      }),
       { numRuns: 300, seed: 20_261_120 },
     )
   })
 
   it('takes no longer for a path that was made to try every wildcard everywhere', () => {
-    const tree = new PathTree<number>()
-    tree.add('/a/*/b/*/c/*/d/*/e', 0, 1)
+    const tree = new PathTree<Target>()
+    tree.add('/a/*/b/*/c/*/d/*/e', 0, { id: '1' })
     const started = process.cpuUsage()
     // 60 KB are what a request head can hold; trying all four wildcards everywhere would take years.
     assert.equal(tree.find(`/a${'/b/c/d'.repeat(10_000)}`, everyone), undefined)
@@ -119,7 +128,13 @@ describe('the path tree', () => {
   })
 })
 
+function shuffled<T>(all: readonly T[], random: Iterator<number>): T[] {
+  const keyed = all.map(each => ({ each, key: Number(random.next().value) }))
+  return keyed.sort((a, b) => a.key - b.key).map(({ each }) => each)
+}
+
 interface Route {
+  id: string
   pattern: string
   priority: number
   accepted: boolean
@@ -138,7 +153,8 @@ function model(routes: readonly Route[], path: string): Route | undefined {
         Number(wild(a)) - Number(wild(b)) ||
         prefixOf(b).length - prefixOf(a).length ||
         b.priority - a.priority ||
-        b.pattern.length - a.pattern.length,
+        b.pattern.length - a.pattern.length ||
+        (a.id < b.id ? -1 : 1),
     )
     .find(({ accepted }) => accepted)
 }

@@ -1,0 +1,94 @@
+// A route together with the service and the upstream it names: its plugins, its upstream, its plan.
+import type { RouteFacts, Upstream } from './context.ts'
+import type { Edition } from './edition.ts'
+import { UpstreamError } from './errors.ts'
+import { type Attached, type Instance, type Plan, plan } from './pipeline.ts'
+import type { SnapshotEnv } from './snapshot.ts'
+import { markOf } from './workers/breadcrumb.ts'
+
+/** What a route refers to, as some snapshots have it; undefined for what does not exist. */
+export interface Named {
+  service: Edition<'services'> | undefined
+  upstream: Edition<'upstreams'> | undefined
+}
+
+const nothing: Attached = new Map()
+
+export class Assembly {
+  readonly id: string
+  /** The id as breadcrumbs have it. */
+  readonly mark: number
+  readonly named: Named
+  readonly upstream: Upstream
+  /** The service's and the route's, which win by name. */
+  readonly plugins: Attached
+  readonly #name: string | undefined
+  readonly #service: RouteFacts['service']
+  #planned: { rules: readonly Instance[]; plan: Plan } | undefined
+  #facts: RouteFacts | undefined
+
+  constructor(route: Edition<'routes'>, named: Named, env: SnapshotEnv) {
+    const { name, service_id: serviceId, timeout } = route.resource
+    const { service } = named
+    this.id = route.id
+    this.mark = markOf(route.id)
+    this.named = named
+    this.#name = name
+    this.#service = service && { id: service.id, name: service.resource.name }
+    if (serviceId !== undefined && service === undefined) {
+      // A route whose service is missing answers 404 and runs none of its plugins: the service's may have guarded it.
+      this.plugins = nothing
+      this.upstream = refuse(404, `service ${serviceId} of the route does not exist`)
+      return
+    }
+    this.plugins = service === undefined ? route.plugins(env) : merged(service.plugins(env), route.plugins(env))
+    this.upstream = upstreamOf(route, named, upstream => upstream.upstream(env, timeout))
+  }
+
+  /** The plan under these global rules. */
+  planUnder(rules: readonly Instance[]): Plan {
+    if (this.#planned?.rules !== rules) this.#planned = { rules, plan: plan(rules, this.plugins) }
+    return this.#planned.plan
+  }
+
+  /** What plugins may know of the route when `uri` and `host` are what matched; most routes have one of each. */
+  factsOf(uri: string, host: string): RouteFacts {
+    if (this.#facts?.matchedUri !== uri || this.#facts.matchedHost !== host) {
+      this.#facts = { id: this.id, name: this.#name, service: this.#service, matchedUri: uri, matchedHost: host }
+    }
+    return this.#facts
+  }
+}
+
+/** Where the upstream of a route stands: an id wins over an inline object, the route over the service (facts core 1.5). */
+export function upstreamId(
+  route: { upstream?: unknown; upstream_id?: unknown },
+  service: { upstream_id?: unknown } | undefined,
+): string | undefined {
+  const id = route.upstream_id ?? (route.upstream === undefined ? service?.upstream_id : undefined)
+  return id === undefined ? undefined : String(id)
+}
+
+function upstreamOf(
+  route: Edition<'routes'>,
+  { service, upstream }: Named,
+  made: (owner: Edition) => Upstream | undefined,
+): Upstream {
+  const id = upstreamId(route.resource, service?.resource)
+  if (id !== undefined) return (upstream && made(upstream)) ?? refuse(502, `upstream ${id} does not exist`)
+  return made(route) ?? (service && made(service)) ?? refuse(503, 'missing upstream configuration in Route or Service')
+}
+
+function merged(below: Attached, above: Attached): Attached {
+  if (below.size === 0) return above
+  return above.size === 0 ? below : new Map([...below, ...above])
+}
+
+/** An upstream that answers with an error, for routes that cannot have another. */
+function refuse(status: number, message: string): Upstream {
+  return {
+    send: () => {
+      throw new UpstreamError('no_node', message, { status })
+    },
+  }
+}
