@@ -1,7 +1,11 @@
-// A worker that fails when a request tells it to, by the end of its path.
+// A worker that fails when a request tells it to, by the end of its path, and signs its answers.
+import { threadId, workerData } from 'node:worker_threads'
 import { plugin } from '../../core/plugin.ts'
 import { reply } from '../../core/reply.ts'
+import type { Birth } from '../../core/workers/messages.ts'
 import { builtins } from '../../plugins/index.ts'
+
+const { cursors, id } = workerData as Birth
 
 const fault = plugin({
   name: 'fault',
@@ -9,7 +13,9 @@ const fault = plugin({
   version: 0.1,
   schema: { type: 'object' },
   setup: () => ({
+    header_filter: (_ctx, { headers }) => headers.set('X-Worker', String(threadId)),
     access(ctx) {
+      ctx.hold('fault', () => {})
       switch (ctx.request.path.split('/').at(-1)) {
         case 'throw':
           setImmediate(() => {
@@ -22,6 +28,8 @@ const fault = plugin({
         case 'spin':
           for (;;) Math.random()
         case 'exit':
+          // With the lock of the cursors in its hand.
+          Atomics.store(new Int32Array(cursors), 0, id + 1)
           return process.exit(3)
         case 'eat': {
           const eaten: unknown[] = []

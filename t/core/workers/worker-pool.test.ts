@@ -1,6 +1,9 @@
 // Several workers as one gateway: exact together, replaced when one dies or stands still, drained without a loss.
 import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { Agent, request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { Logger } from '../../../core/observe/log.ts'
 import { MetricsReader } from '../../../core/observe/metrics-reader.ts'
 import type { WorkerSettings } from '../../../core/workers/messages.ts'
@@ -42,7 +45,14 @@ describe('a pool of workers', function () {
     await Promise.all(upstreams.map(upstream => upstream.close()))
   })
 
-  async function start(count: number, routes: Record<string, object>, stallMs = 30_000): Promise<void> {
+  async function start(
+    count: number,
+    routes: Record<string, object>,
+    {
+      stallMs = 30_000,
+      log: workerLog = { level: 'fatal', file: undefined },
+    }: Partial<{ stallMs: number; log: WorkerSettings['log'] }> = {},
+  ): Promise<void> {
     const log = (fields: object, message: string) => void said.push({ fields: { ...fields }, message })
     const logger: Logger = { debug: log, info: log, warn: log, error: log }
     const listen = await freePorts([{ host: '127.0.0.1', port: 0 }])
@@ -68,7 +78,7 @@ describe('a pool of workers', function () {
       showUpstreamStatus: false,
       plugins: ['fault', 'prometheus'],
       heapMb: 96,
-      log: { level: 'fatal', file: undefined },
+      log: workerLog,
     }
     pool = new WorkerPool({
       count,
@@ -78,7 +88,7 @@ describe('a pool of workers', function () {
       reader,
       log: logger,
       stallMs,
-      graceMs: 5_000,
+      graceMs: 60_000,
       names: {
         plugins: settings.plugins,
         routes: async () => (await store.list()).items.map(({ id }) => id),
@@ -88,28 +98,46 @@ describe('a pool of workers', function () {
     await pool.start()
   }
 
-  /** Over a connection of its own, so that the kernel gives each to any worker. */
-  const get = (path: string) =>
-    new Promise<{ status: number; body: string }>((resolve, reject) => {
-      request(url + path, { agent: new Agent() }, response => {
-        let body = ''
+  interface Answer {
+    status: number
+    /** The thread that gave it, where the plugin `fault` is. */
+    worker: string | undefined
+    text: string
+    /** Undefined while it goes on. */
+    end: 'whole' | 'broken' | undefined
+  }
+  /** Resolves with the head of the answer. By default the connection is one of its own, which the kernel gives to any worker. */
+  const open = (path: string, agent = new Agent()) =>
+    new Promise<Answer>((resolve, reject) => {
+      request(url + path, { agent }, response => {
+        const worker = response.headers['x-worker'] as string | undefined
+        const answer: Answer = { status: response.statusCode!, worker, text: '', end: undefined }
         response.setEncoding('utf8').on('data', (text: string) => {
-          body += text
+          answer.text += text
         })
-        response.on('end', () => resolve({ status: response.statusCode!, body }))
-        response.on('error', reject)
+        response.on('error', () => {})
+        response.on('close', () => {
+          answer.end = response.complete ? 'whole' : 'broken'
+        })
+        resolve(answer)
       })
         .on('error', reject)
         .end()
     })
+  const get = async (path: string, agent?: Agent): Promise<Answer> => {
+    const answer = await open(path, agent)
+    await until(() => answer.end !== undefined, 'the answer has ended')
+    if (answer.end === 'broken') throw new Error('the answer is broken')
+    return answer
+  }
   const many = (count: number, path: string) => Promise.all(Array.from({ length: count }, () => get(path)))
-  const served = async (count: number) => (await many(count, '/ok')).every(({ status }) => status === 200)
   /** Clients that come one after the other until they are stopped; `stop` resolves with how many were not served. */
   function procession(): { readonly served: number; stop(): Promise<number> } {
-    let stopped = false
     const state = { served: 0, lost: 0 }
+    const began = pool
+    let stopped = false
     const walk = (async () => {
-      while (!stopped) {
+      while (!stopped && pool === began) {
         const status = await get('/ok').then(
           answer => answer.status,
           () => undefined,
@@ -134,12 +162,14 @@ describe('a pool of workers', function () {
     plugins: { prometheus: {} },
     upstream: { nodes: Object.fromEntries(upstreams.map(({ port }, at) => [`127.0.0.1:${port}`, at + 1])) },
   })
-  const counted = (family: string) =>
+  /** The sum of the samples that begin so. */
+  const sum = (series: string) =>
     reader
       .print()
       .split('\n')
-      .filter(line => line.startsWith(`apisix_${family}{`))
-      .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
+      .filter(line => line.startsWith(series))
+      .reduce((total, line) => total + Number(line.split(' ').at(-1)), 0)
+  const counted = () => sum('apisix_http_status{')
 
   it('balances as one: shares are exact over all workers', async () => {
     await start(3, { r: weighted() })
@@ -148,7 +178,7 @@ describe('a pool of workers', function () {
       upstreams.map(({ received }) => received.length),
       [20, 40, 60],
     )
-    await until(() => counted('http_status') === 120, 'all are counted')
+    await until(() => counted() === 120, 'all are counted')
   })
 
   it('serves a change on every worker when it says so', async () => {
@@ -162,19 +192,45 @@ describe('a pool of workers', function () {
     }
   })
 
-  for (const [fault, reason] of [
-    ['throw', 'uncaught_exception'],
-    ['exit', 'exited'],
-    ['eat', 'out_of_memory'],
+  for (const [fault, reason, inHand] of [
+    ['throw', 'uncaught_exception', 'finished'],
+    ['exit', 'exited', 'lost'],
+    ['eat', 'out_of_memory', 'lost'],
+    ['spin', 'stalled in fault', 'lost'],
   ] as const) {
-    it(`replaces a worker that ends by ${fault} within a second, and keeps what it counted`, async () => {
-      await start(2, { r: { ...weighted(), plugins: { fault: {}, prometheus: {} } } })
+    it(`replaces a worker that ends by ${fault}: what it has in hand is ${inHand}, all else is served and counted`, async () => {
+      for (const upstream of upstreams)
+        upstream.script = received => (received.target === '/stream' ? received.startStream() : received.json(200, {}))
+      const plugins = { fault: {}, prometheus: {} }
+      await start(2, { r: { ...weighted(), plugins } }, fault === 'spin' ? { stallMs: 1_000 } : {})
       await many(20, '/ok')
-      await until(() => counted('http_status') === 20, 'all are counted')
+      await until(() => counted() === 20, 'all are counted')
+      const streams = await Promise.all(Array.from({ length: 12 }, () => open('/stream')))
       const others = procession()
       await until(() => others.served > 0, 'clients come and go')
-      await get(`/${fault}`).catch(() => undefined)
-      await until(() => replaced.length === 1, 'a new worker has taken the seat')
+
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+      const { worker } = await get('/ok', agent)
+      await get(`/${fault}`, agent).catch(() => undefined)
+      agent.destroy()
+      await until(() => replaced.length > 0, 'a new worker has taken the seat')
+      const doomed = streams.filter(stream => inHand === 'lost' && stream.worker === worker)
+      await until(() => doomed.every(({ end }) => end === 'broken'), 'what it had in hand is lost')
+      const held = () => sum('sluice_holds_live{kind="fault"}')
+      await until(() => held() <= streams.length - doomed.length + 1, 'what it held is not shown any more')
+
+      const served = upstreams.flatMap(({ received }) => received.filter(({ target }) => target === '/stream'))
+      await until(() => served.filter(({ gone }) => gone).length === doomed.length, 'upstreams know')
+      for (const received of served.filter(({ gone }) => !gone)) {
+        await received.event('more')
+        received.response.end()
+      }
+      await until(() => streams.every(({ end }) => end !== undefined), 'all streams are over')
+      for (const stream of streams) {
+        assert.equal(stream.end, doomed.includes(stream) ? 'broken' : 'whole')
+        assert.equal(stream.text.includes('more'), stream.end === 'whole')
+      }
+
       await until(() => gone === 1, 'the old one is gone')
       const before = others.served
       await until(() => others.served > before + 20, 'clients come and go')
@@ -182,28 +238,41 @@ describe('a pool of workers', function () {
       const lost = await others.stop()
       assert.ok(lost <= 2, `${lost} are lost`)
       assert.deepEqual(replaced, [reason])
-      assert.ok(await served(20))
-      await until(() => counted('http_status') >= before + 55, 'nothing that was counted is lost')
+      // A new balancer needs the lock that all share.
+      const revision = await store.write([
+        { kind: 'routes', id: 'new', value: { id: 'new', ...weighted(), uri: '/new' } },
+      ])
+      await pool!.serves(revision, 30_000)
+      for (const { status } of await many(20, '/new')) assert.equal(status, 200)
+      await until(() => counted() >= before + 55, 'nothing that was counted is lost')
+      assert.equal(held(), 0)
     })
   }
 
-  it('ends a worker that stands still, names plugin and route, and loses nothing of the others', async () => {
-    await start(2, { spins: { ...weighted(), uri: '/spin', plugins: { fault: {} } }, r: weighted() }, 1_000)
-    const stuck = get('/spin').catch(() => 'lost')
-    await until(() => replaced.length === 1, 'it has been replaced')
+  it('names the plugin and the route in which a worker stood still', async () => {
+    await start(
+      2,
+      { spins: { ...weighted(), uri: '/spin', plugins: { fault: {} } }, r: weighted() },
+      { stallMs: 1_000 },
+    )
+    await get('/spin').catch(() => 'lost')
+    await until(() => replaced.length > 0, 'it has been replaced')
     assert.deepEqual(replaced, ['stalled in fault'])
-    assert.equal(await stuck, 'lost')
     const line = said.find(({ message }) => message.includes('stood still'))
-    assert.equal(line?.fields.plugin, 'fault')
-    assert.equal(line?.fields.route, 'spins')
-    assert.ok(await served(20))
+    assert.deepEqual([line?.fields.plugin, line?.fields.route], ['fault', 'spins'])
   })
 
-  it('lives on after a rejection that nobody handled', async () => {
-    await start(1, { r: { ...weighted(), plugins: { fault: {} } } })
-    assert.equal((await get('/reject')).body, 'rejected')
+  it('names the plugin whose rejection nobody handled, and lives on', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'sluice-'))
+    const file = join(folder, 'error.log')
+    await start(1, { r: { ...weighted(), plugins: { fault: {} } } }, { log: { level: 'error', file } })
+    assert.equal((await get('/reject')).text, 'rejected')
     assert.equal((await get('/ok')).status, 200)
     assert.deepEqual(replaced, [])
+    await until(() => readFileSync(file, 'utf8').includes('unhandled rejection'), 'it is logged')
+    const line = JSON.parse(readFileSync(file, 'utf8').trim()) as { plugin: string; err: { message: string } }
+    assert.deepEqual([line.plugin, line.err.message], ['fault', 'rejected outside any request'])
+    rmSync(folder, { recursive: true })
   })
 
   it('is replaced as planned under keep-alive load without losing a request', async () => {
