@@ -5,7 +5,7 @@ import { reply } from '../../core/reply.ts'
 import type { Birth } from '../../core/workers/messages.ts'
 import { builtins } from '../../plugins/index.ts'
 
-const { cursors, id } = workerData as Birth
+const { shared, id } = workerData as Birth
 
 const fault = plugin({
   name: 'fault',
@@ -28,8 +28,9 @@ const fault = plugin({
         case 'spin':
           for (;;) Math.random()
         case 'exit':
-          // With the lock of the cursors in its hand.
-          Atomics.store(new Int32Array(cursors), 0, id + 1)
+          // With every lock in its hand.
+          for (const table of [shared.cursors, shared.latencies, shared.loads.table])
+            Atomics.store(new Int32Array(table), 0, id + 1)
           return process.exit(3)
         case 'eat': {
           const eaten: unknown[] = []

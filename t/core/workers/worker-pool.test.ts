@@ -246,6 +246,8 @@ describe('a pool of workers', function () {
       for (const { status } of await many(20, '/new')) assert.equal(status, 200)
       await until(() => counted() >= before + 55, 'nothing that was counted is lost')
       assert.equal(held(), 0)
+      const connections = 'apisix_nginx_http_current_connections{state="active"}'
+      await until(() => sum(connections) === 0, 'no connection is shown')
     })
   }
 
