@@ -83,6 +83,8 @@ function serving(items: Items | undefined): Middleware {
     const { status, body, revision, warnings = [] } = await act(items, target, { ctx, method })
     warn(ctx, warnings)
     if (method !== 'DELETE') ctx.set('ETag', etag(revision))
+    // What X-Sluice-Min-Revision can ask for.
+    if (method !== 'GET') ctx.set('X-Sluice-Revision', String(revision))
     send(ctx, status, Symbol.asyncIterator in body ? Readable.from(body) : body)
   }
 }

@@ -177,6 +177,8 @@ class Contents {
 
   put(item: Item, revision = this.#first): void {
     const kind = resourceKind(item)
+    // There is nothing in it to be shown or found.
+    if (item.fault !== undefined) return this.remove(kind, item.id, revision)
     const shelf = this.#shelf(kind)
     const before = shelf.items.get(item.id)
     if (before === undefined) shelf.order = undefined

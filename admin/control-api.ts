@@ -16,9 +16,12 @@ import {
   warnings,
 } from '../core/resource.ts'
 import { isObject } from '../core/schema.ts'
+import type { Currency } from '../core/store/backing.ts'
 import type { Item, Revision } from '../core/store/store.ts'
+import { type OnUnknown, unknownIn } from '../core/unknown-plugins.ts'
 import { openApp, refuse, send } from './answer.ts'
 import type { Catalogue } from './catalogue.ts'
+import { shownCurrency } from './currency.ts'
 import { inPieces } from './in-pieces.ts'
 import { kinds } from './kinds.ts'
 import { pluginEntries, schemas } from './schemas.ts'
@@ -28,6 +31,8 @@ export interface WorkerStatus {
   id: number
   /** The revision it has applied; undefined before the first. */
   revision: Revision | undefined
+  /** Since when, in milliseconds since the epoch. */
+  appliedAt?: number | undefined
   rejected: readonly { kind: string; id: string; revision: Revision; reason: string; servesOlder: boolean }[]
 }
 
@@ -35,13 +40,16 @@ export interface ControlDeps {
   catalogue: Catalogue
   plugins: ReadonlyMap<string, Plugin>
   keyring: Keyring
+  onUnknownPlugin: OnUnknown
   workers(): readonly WorkerStatus[]
+  /** Of a configuration that comes from elsewhere. */
+  currency?: (() => Currency) | undefined
   log: Logger
   serverName: string
 }
 
 export function controlApi(deps: ControlDeps): Koa {
-  const { catalogue, plugins, keyring, workers, log, serverName } = deps
+  const { catalogue, plugins, keyring, onUnknownPlugin, workers, currency, log, serverName } = deps
   const router = new Router()
 
   router.get('/v1/schema', ctx => {
@@ -49,7 +57,14 @@ export function controlApi(deps: ControlDeps): Koa {
   })
   router.get('/v1/config/status', ctx => {
     const { revision } = catalogue
-    const head = `{"revision":${revision},"workers":${JSON.stringify(workers())},"warnings":`
+    const known = currency?.()
+    const config = known && { config: { ...shownCurrency(known, Date.now()), strangers: known.strangers } }
+    const served = workers().map(({ appliedAt, ...rest }) => ({
+      ...rest,
+      ...(appliedAt !== undefined && { applied_at: new Date(appliedAt).toISOString() }),
+    }))
+    const status = JSON.stringify({ revision, ...config, workers: served })
+    const head = `${status.slice(0, -1)},"warnings":`
     const items = kinds.flatMap(({ kind }) => catalogue.of(kind))
     send(ctx, 200, Readable.from(inPieces(items, warned, { before: head, after: '}\n' })))
   })
@@ -74,7 +89,10 @@ export function controlApi(deps: ControlDeps): Koa {
   /** What of an item has no effect; undefined when all of it has. */
   function warned(item: Item): object | undefined {
     const kind = resourceKind(item)
-    const said = found.get(item) ?? warnings(kind, keyring.openItem(item.kind, item.value, plugins), plugins)
+    const said = found.get(item) ?? [
+      ...warnings(kind, keyring.openItem(item.kind, item.value, plugins), plugins),
+      ...unknownIn(item.value, plugins, onUnknownPlugin),
+    ]
     found.set(item, said)
     return said.length === 0 ? undefined : { kind, id: item.id, warnings: said }
   }

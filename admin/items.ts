@@ -153,6 +153,7 @@ export function itemsOf(deps: ItemsDeps): Items {
     async get(target, role) {
       const item = await store.get(target.kind.directory, prefixOf(target) + target.name)
       if (item === undefined) throw keyNotFound()
+      if (item.fault !== undefined) throw refuse(500, `this is no resource: ${item.fault}`)
       return { status: 200, body: shown(target, item, role), revision: item.modRevision }
     },
 

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import {
   chmodSync,
   closeSync,
+  existsSync,
   fsyncSync,
   linkSync,
   mkdirSync,
@@ -15,7 +16,7 @@ import {
 import { dirname, join } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
 import { adminKeyFault, encryptionKeyFault } from './config/schema.ts'
-import { type Config, ConfigError } from './config.ts'
+import { type Config, ConfigError, hasAdmin } from './config.ts'
 
 export type AdminKey = Config['deployment']['admin']['adminKey'][number]
 
@@ -29,6 +30,12 @@ export interface Secrets {
   /** The files that this start has made. */
   readonly created: readonly string[]
   readonly warnings: readonly string[]
+}
+
+/** Whether `ensureSecrets` would make a keyring, which nothing that is encrypted already could be read with. */
+export function lacksKeyring({ apisix, deployment }: Config): boolean {
+  const { enableEncryptFields, keyring } = apisix.dataEncryption
+  return enableEncryptFields && keyring === undefined && !existsSync(join(deployment.embedded.path, 'keyring'))
 }
 
 /**
@@ -52,7 +59,7 @@ export function ensureSecrets(config: Config): Secrets {
   }
 
   const { adminKey, adminKeyRequired } = deployment.admin
-  const wanted = apisix.enableAdmin && adminKeyRequired && adminKey.some(({ key }) => key === '')
+  const wanted = hasAdmin(config) && adminKeyRequired && adminKey.some(({ key }) => key === '')
   const made = wanted ? kept('admin.key', adminKeyFault)[0] : undefined
   return {
     adminKeys: adminKey.map(each => ({ ...each, key: each.key || (made ?? '') })).filter(({ key }) => key !== ''),

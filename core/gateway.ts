@@ -6,6 +6,7 @@ import { breakOff, type DeliveryLimits, deliver } from './delivery.ts'
 import { ClientGone, errorReply, GatewayError, UpstreamError } from './errors.ts'
 import type { Forwarding } from './forwarding.ts'
 import type { HoldBook } from './holds.ts'
+import type { MinRevision } from './min-revision.ts'
 import type { Logger } from './observe/log.ts'
 import type { Overload } from './overload.ts'
 import type { Plan, Step } from './pipeline.ts'
@@ -21,6 +22,8 @@ export interface GatewayOptions {
   snapshot(): Snapshot
   book: HoldBook
   overload: Overload
+  /** Where requests may ask for a revision of the configuration. */
+  minRevision?: Pick<MinRevision, 'refusal'> | undefined
   log: Logger
   limits: DeliveryLimits &
     BodyLimits & {
@@ -124,7 +127,11 @@ class Turn implements Listed {
     this.#plan = this.#snapshot.globalOnly
     const request = new Request(message, options.forwarding)
     const body = new RequestBody(message, request.headers, options.limits, bytes => this.#ctx.buffer(bytes))
-    this.#refused = request.refused ?? body.refused ?? options.overload.refusal(gateway.inFlight)
+    this.#refused =
+      request.refused ??
+      body.refused ??
+      options.overload.refusal(gateway.inFlight) ??
+      options.minRevision?.refusal(message, this.#snapshot.revision)
     this.#ctx = new Context(request, body, {
       consumers: this.#snapshot,
       book: options.book,

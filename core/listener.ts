@@ -30,6 +30,8 @@ export interface Address {
 export interface ListenerOptions {
   address: Address
   gateway: Gateway
+  /** What takes requests: the gateway, or what stands before it. */
+  serve?: Gateway['handle'] | undefined
   limits: ListenerLimits
   log: Logger
   /** Counts requests that could not be parsed, by reason. */
@@ -55,10 +57,10 @@ const CHECK_HEADS_MS = 1_000
 
 /** Listens. Rejects with the system's error (EADDRINUSE, EACCES) when it cannot. */
 export async function listen(options: ListenerOptions): Promise<Listener> {
-  const { gateway, limits, traffic } = options
+  const { gateway, limits, traffic, serve = gateway.handle } = options
   const handle: Gateway['handle'] = (message, response) => {
     traffic.request()
-    gateway.handle(message, response)
+    serve(message, response)
   }
   const server = createServer(
     {

@@ -5,6 +5,7 @@ import { Command } from 'commander'
 import { adminApi } from '../admin/admin-api.ts'
 import { Catalogue } from '../admin/catalogue.ts'
 import { controlApi } from '../admin/control-api.ts'
+import { measureCurrency, staleness } from '../admin/currency.ts'
 import { itemsOf } from '../admin/items.ts'
 import { metricsExport, ownMetrics } from '../admin/metrics-export.ts'
 import { inTurn } from '../admin/one-at-a-time.ts'
@@ -12,9 +13,17 @@ import { tagsOf } from '../admin/references.ts'
 import { type Served, serve } from '../admin/serve.ts'
 import { statusApi } from '../admin/status.ts'
 import { builtins } from '../plugins/index.ts'
-import { type Config, ConfigError, type LoadedConfig, listeners, loadConfig } from './config.ts'
+import {
+  type Config,
+  ConfigError,
+  hasDataPlane,
+  type LoadedConfig,
+  listeners,
+  loadConfig,
+  providerOf,
+} from './config.ts'
 import { asError } from './errors.ts'
-import { ensureSecrets, type Secrets } from './first-start.ts'
+import { ensureSecrets, lacksKeyring, type Secrets } from './first-start.ts'
 import { Keyring } from './keyring.ts'
 import type { Address } from './listener.ts'
 import { type Logger, openLog } from './observe/log.ts'
@@ -23,9 +32,8 @@ import { countOverflow, MetricsWriter } from './observe/metrics-writer.ts'
 import type { Plugin } from './plugin.ts'
 import { reload } from './reload.ts'
 import { RouteNames } from './route-names.ts'
-import { openEmbedded } from './store/embedded.ts'
+import { type Backing, type Currency, openBacking, secretFormat } from './store/backing.ts'
 import { opened } from './store/opened.ts'
-import type { Store } from './store/store.ts'
 import { logLevel, serverName, workerSettings } from './worker-settings.ts'
 import { CannotListen, freePorts } from './workers/ports.ts'
 import { WorkerPool } from './workers/worker-pool.ts'
@@ -34,6 +42,8 @@ import { WorkerPool } from './workers/worker-pool.ts'
 const APPLIED_WITHIN_MS = 1_000
 // npm passes a Ctrl-C on that the terminal has sent already: only a signal after this many milliseconds is a second one.
 const SECOND_SIGNAL_MS = 1_000
+// A start that waits for etcd says so after this many milliseconds.
+const SAY_WAITING_MS = 1_000
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -62,11 +72,23 @@ function validate(loaded: LoadedConfig): void {
 async function start(loaded: LoadedConfig): Promise<void> {
   const { config } = loaded
   const plugins = enabledPlugins(loaded)
-  const secrets = ensureSecrets(config)
   const log = at(loaded, 'nginx_config.error_log', () => openLog(logLevel(config), config.nginxConfig.errorLog))
+  const backing = await openBacking(loaded, { log, isGood: item => pool.isGood(item) })
+  const { source } = backing
+  if (lacksKeyring(config) && !(await backing.mayMakeKeyring())) {
+    const why = `etcd holds data below ${config.deployment.etcd.prefix}, whose secrets a new keyring could not read`
+    throw new ConfigError(`${loaded.where('apisix.data_encryption.keyring')}: must be configured: ${why}`)
+  }
+  const secrets = ensureSecrets(config)
   for (const warning of [...loaded.warnings, ...secrets.warnings]) say(log, warning)
-  const keyring = new Keyring(config.apisix.dataEncryption.enableEncryptFields ? secrets.keyring : [], at =>
-    log.error({ at }, 'no key of the keyring opens this value; it is used as it is'),
+  const made = secrets.created.find(file => file.endsWith('keyring'))
+  if (made !== undefined && providerOf(config) === 'etcd') {
+    say(log, `${made} was made: every gateway on this etcd needs its key in apisix.data_encryption.keyring`)
+  }
+  const keyring = new Keyring(
+    config.apisix.dataEncryption.enableEncryptFields ? secrets.keyring : [],
+    at => log.error({ at }, 'no key of the keyring opens this value; it is used as it is'),
+    secretFormat(config),
   )
   const reader = new MetricsReader({
     prefix: config.pluginAttr.prometheus.metricPrefix,
@@ -74,16 +96,13 @@ async function start(loaded: LoadedConfig): Promise<void> {
     overflowed: family => countOverflow(metrics, family),
   })
   const metrics = new MetricsWriter({ publish: series => reader.add('main', series) })
-  const { path } = config.deployment.embedded
-  const store = at(loaded, 'deployment.embedded.path', () => openEmbedded({ path, log }))
-  await store.ready()
-  const routes = new RouteNames(store, log)
+  const routes = new RouteNames(source, log)
   const own = ownMetrics({ reader, metrics, version, revision: () => pool.applied })
   const data = await dataAddresses(loaded)
   const pool = new WorkerPool({
-    count: config.nginxConfig.workerProcesses,
+    count: hasDataPlane(config) ? config.nginxConfig.workerProcesses : 0,
     settings: workerSettings(config, data, plugins.keys()),
-    source: opened(store, ({ kind, value }) => keyring.openItem(kind, value, plugins)),
+    source: opened(source, ({ kind, value }) => keyring.openItem(kind, value, plugins)),
     reader,
     log,
     stallMs: config.sluice.workerStallMs,
@@ -91,16 +110,10 @@ async function start(loaded: LoadedConfig): Promise<void> {
     names: { plugins: [...plugins.keys()], routes: async () => routes.ids },
     replaced: (reason, plugin) => own.replaced(reason, plugin),
   })
-  await pool.start()
-  const catalogue = new Catalogue({ source: store, tags: tagsOf({ plugins, keyring }), log })
-  await catalogue.start()
-  const life = { stopping: false }
-  const parts = { plugins, secrets, log, keyring, store, catalogue, reader, own, pool, life }
+  const catalogue = new Catalogue({ source, tags: tagsOf({ plugins, keyring }), log })
+  const life = { stopping: false, started: false }
+  const parts = { plugins, secrets, log, keyring, backing, catalogue, reader, own, pool, life }
   const servers = await openServers(loaded, parts)
-  announce(config, secrets, [
-    ['requests', data],
-    ...servers.map(({ name, served }): [string, Address[]] => [name, [served.address]]),
-  ])
 
   let firstSignal = 0
   const stop = async (signal: string): Promise<void> => {
@@ -116,13 +129,38 @@ async function start(loaded: LoadedConfig): Promise<void> {
     await Promise.all(servers.map(({ served }) => served.close()))
     routes.close()
     catalogue.close()
-    await store.close()
+    await backing.close()
     process.exit(0)
   }
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT']) process.on(signal, () => void stop(signal))
   process.on('SIGHUP', () => {
-    if (!life.stopping) void reload({ load, started: config, listen: data, plugins: [...plugins.keys()], pool, log })
+    if (life.stopping || !life.started) return
+    void reload({ load, started: config, listen: data, plugins: [...plugins.keys()], pool, log })
   })
+
+  const waiting = setTimeout(() => tellOfWaiting(backing, servers), SAY_WAITING_MS)
+  try {
+    await Promise.all([backing.start(), catalogue.start(), pool.start()])
+  } catch (error) {
+    // A worker that was told to end before it had begun has failed at nothing.
+    if (!life.stopping) throw error
+  }
+  clearTimeout(waiting)
+  if (life.stopping) return
+  life.started = true
+  announce(config, secrets, [
+    ['requests', data],
+    ...servers.map(({ name, served }): [string, Address[]] => [name, [served.address]]),
+  ])
+}
+
+/** Whoever has started it by hand should not wonder. */
+function tellOfWaiting({ currency }: Backing, servers: readonly { name: string; served: Served }[]): void {
+  const fault = currency?.().fault
+  if (fault === undefined) return
+  const status = servers.find(({ name }) => name === 'status')?.served.address
+  const where = status === undefined ? '' : `; http://${status.host}:${status.port}/status/ready says when`
+  process.stdout.write(`waiting for etcd (${fault})${where}\n`)
 }
 
 /** Runs what fails for a reason that stands in the configuration, and says where. */
@@ -168,26 +206,28 @@ interface Parts {
   secrets: Secrets
   log: Logger
   keyring: Keyring
-  store: Store
+  backing: Backing
   catalogue: Catalogue
   reader: MetricsReader
   own: ReturnType<typeof ownMetrics>
   pool: WorkerPool
-  life: { stopping: boolean }
+  life: { stopping: boolean; started: boolean }
 }
 
 async function openServers(
   { config, where }: LoadedConfig,
-  { plugins, secrets, log, keyring, store, catalogue, reader, own, pool, life }: Parts,
+  { plugins, secrets, log, keyring, backing, catalogue, reader, own, pool, life }: Parts,
 ): Promise<{ name: string; served: Served }[]> {
   const { admin } = config.deployment
   const addresses = listeners(config)
   const common = { log, serverName: serverName(config) }
+  const { currency } = backing
+  if (currency !== undefined) measureCurrency(reader, { currency, workers: () => pool.status(), now: Date.now })
   const apps = {
     admin: adminApi({
       ...common,
       items: itemsOf({
-        store,
+        store: backing.store,
         catalogue,
         plugins,
         keyring,
@@ -205,8 +245,16 @@ async function openServers(
       serverName: config.sluice.adminServer,
       version,
     }),
-    control: controlApi({ ...common, catalogue, plugins, keyring, workers: () => pool.status() }),
-    status: statusApi({ ...common, ready: () => notReady(pool, life) }),
+    control: controlApi({
+      ...common,
+      catalogue,
+      plugins,
+      keyring,
+      onUnknownPlugin: config.sluice.onUnknownPlugin,
+      workers: () => pool.status(),
+      currency,
+    }),
+    status: statusApi({ ...common, ready: () => notReady(config, { pool, life, currency: currency?.() }), currency }),
     prometheus: metricsExport({
       ...common,
       reader,
@@ -227,10 +275,14 @@ async function openServers(
 }
 
 /** Why requests should not be sent here, in the words of facts core 5.5. */
-function notReady(pool: WorkerPool, { stopping }: { stopping: boolean }): string | undefined {
-  if (stopping) return 'the gateway is shutting down'
+function notReady(
+  config: Config,
+  { pool, life, currency }: { pool: WorkerPool; life: Parts['life']; currency: Currency | undefined },
+): string | undefined {
+  if (life.stopping) return 'the gateway is shutting down'
   const waiting = pool.status().find(({ revision }) => revision === undefined)
-  return waiting && `worker id: ${waiting.id} has not received configuration`
+  if (waiting !== undefined || !life.started) return `worker id: ${waiting?.id ?? 0} has not received configuration`
+  return currency && staleness(currency, config.sluice.staleAfter, Date.now())
 }
 
 function cannotListen(key: string, { host, port }: Address, code: string): ConfigError {

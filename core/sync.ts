@@ -170,7 +170,6 @@ export class Sync {
     const { modRevision: revision } = item
     this.#rejected.set(key, { kind, id, revision, reason, servesOlder: known !== undefined })
     this.#rejections = undefined
-    this.#log.error({ kind, id, revision, reason }, 'configuration item rejected')
   }
 
   /** Why the item cannot be served, if it cannot. */

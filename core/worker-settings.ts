@@ -12,6 +12,7 @@ const MAX_HEADER_SIZE = 32 * 1024
 export function workerSettings(config: Config, listen: readonly Address[], plugins: Iterable<string>): WorkerSettings {
   const { apisix, nginxConfig } = config
   const { http } = nginxConfig
+  const { enabled, trustedAddresses: trusted, wait, maxWaiting } = config.sluice.minRevisionHeader
   return {
     listen,
     limits: {
@@ -35,10 +36,12 @@ export function workerSettings(config: Config, listen: readonly Address[], plugi
       trusted: apisix.trustedAddresses,
       realIp: { header: http.realIpHeader, from: http.realIpFrom, recursive: http.realIpRecursive },
     },
+    minRevision: enabled ? { trusted, wait, maxWaiting } : undefined,
     serverName: serverName(config),
     showUpstreamStatus: apisix.showUpstreamStatusInResponseHeader,
     heapMb: config.sluice.workerHeapMb,
     plugins: [...plugins],
+    onUnknownPlugin: config.sluice.onUnknownPlugin,
     log: { level: logLevel(config), file: nginxConfig.errorLog },
   }
 }

@@ -6,12 +6,14 @@ import { Forwarding } from './forwarding.ts'
 import { Gateway } from './gateway.ts'
 import { HoldBook } from './holds.ts'
 import { type Listener, listen } from './listener.ts'
+import { MinRevision } from './min-revision.ts'
 import { openLog } from './observe/log.ts'
 import { MetricsWriter } from './observe/metrics-writer.ts'
 import { Traffic } from './observe/traffic.ts'
 import { Overload } from './overload.ts'
 import { Transport } from './proxy/transport.ts'
 import { Sync } from './sync.ts'
+import { PluginsOrNone } from './unknown-plugins.ts'
 import { Breadcrumb } from './workers/breadcrumb.ts'
 import { Feed } from './workers/feed.ts'
 import type { Birth, DrainOrder, ToMain, ToWorker } from './workers/messages.ts'
@@ -37,6 +39,7 @@ const traffic = new Traffic(metrics)
 const breadcrumb = new Breadcrumb(birth.breadcrumb)
 const feed = new Feed(send)
 const enabled = new Set(settings.plugins)
+const minRevision = settings.minRevision && new MinRevision(settings.minRevision)
 const sync = new Sync({
   source: feed,
   env: {
@@ -50,14 +53,21 @@ const sync = new Sync({
       random: Math.random,
       full: (what, name) => log.warn({ what, upstream: name }, 'too many upstreams: this one is balanced per worker'),
     }),
-    plugins: new Map(builtins.filter(({ name }) => enabled.has(name)).map(builtin => [builtin.name, builtin])),
+    plugins: new PluginsOrNone(
+      builtins.filter(({ name }) => enabled.has(name)).map(builtin => [builtin.name, builtin]),
+      settings.onUnknownPlugin,
+    ),
   },
-  applied: (revision, rejected) => send({ type: 'applied', revision, rejected }),
+  applied(revision, rejected) {
+    minRevision?.applied(revision)
+    send({ type: 'applied', revision, rejected })
+  },
 })
 const gateway = new Gateway({
   snapshot: () => sync.current,
   book,
   overload,
+  minRevision,
   log,
   limits: settings.limits,
   forwarding: new Forwarding(settings.forwarding),
@@ -90,9 +100,9 @@ await start()
 async function start(): Promise<void> {
   await sync.start()
   const refused = metrics.counter('sluice_requests_refused_total', 'Requests that could not be parsed', ['status'])
-  for (const address of settings.listen) {
-    listeners.push(await listen({ address, gateway, limits: settings.limits, log, refused, traffic, reusePort: true }))
-  }
+  const serve = minRevision?.before(gateway.handle)
+  const common = { gateway, serve, limits: settings.limits, log, refused, traffic, reusePort: true }
+  for (const address of settings.listen) listeners.push(await listen({ address, ...common }))
   send({ type: 'listening' })
 }
 

@@ -2,10 +2,12 @@
 import type { ForwardingOptions } from '../forwarding.ts'
 import type { GatewayOptions } from '../gateway.ts'
 import type { Address, ListenerLimits } from '../listener.ts'
+import type { MinRevisionLimits } from '../min-revision.ts'
 import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
 import type { OverloadLimits } from '../overload.ts'
 import type { Change, Item, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
+import type { OnUnknown } from '../unknown-plugins.ts'
 import type { SharedMemory } from './shared-memory.ts'
 
 /** What a worker is started with: the part of the configuration that concerns the data plane. */
@@ -14,12 +16,15 @@ export interface WorkerSettings {
   limits: ListenerLimits & GatewayOptions['limits']
   overload: OverloadLimits
   forwarding: ForwardingOptions
+  /** Undefined where no request may ask for a revision. */
+  minRevision: MinRevisionLimits | undefined
   serverName: string
   showUpstreamStatus: boolean
   /** MiB of JavaScript heap; a worker that needs more is ended and replaced. */
   heapMb: number
   /** Names of the plugins that are enabled. */
   plugins: readonly string[]
+  onUnknownPlugin: OnUnknown
   log: { level: string; file: string | undefined }
 }
 

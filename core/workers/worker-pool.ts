@@ -1,7 +1,8 @@
 // The workers as one: started, replaced when they die or stand still, drained. Knows threads, not what they serve.
 import type { Logger } from '../observe/log.ts'
 import type { MetricsReader } from '../observe/metrics-reader.ts'
-import type { ConfigSource, Revision } from '../store/store.ts'
+import type { ConfigSource, Item, Revision } from '../store/store.ts'
+import type { Rejected } from '../sync.ts'
 import { Footprint } from './breadcrumb.ts'
 import type { WorkerSettings } from './messages.ts'
 import { releaseShared, type SharedMemory, sharedMemory } from './shared-memory.ts'
@@ -47,6 +48,7 @@ export class WorkerPool {
   readonly #seats: Seat[] = []
   #settings: WorkerSettings
   #made = 0
+  #saidRejected = new Set<string>()
   #stopping = false
   #watchdog: NodeJS.Timeout | undefined
   #lastWatch = 0
@@ -73,10 +75,16 @@ export class WorkerPool {
   }
 
   /** Per worker: what it serves and what it does not. */
-  status(): { id: number; revision: Revision | undefined; rejected: WorkerThread['rejected'] }[] {
+  status(): {
+    id: number
+    revision: Revision | undefined
+    appliedAt: number | undefined
+    rejected: WorkerThread['rejected']
+  }[] {
     return this.#seats.map(({ number, worker }) => ({
       id: number,
       revision: worker.applied,
+      appliedAt: worker.appliedAt,
       rejected: worker.rejected,
     }))
   }
@@ -89,6 +97,15 @@ export class WorkerPool {
       lowest = Math.min(lowest ?? worker.applied, worker.applied)
     }
     return lowest
+  }
+
+  /** Whether the workers serve this version of an item; undefined while one of them has not come to it. */
+  isGood({ kind, id, modRevision }: Item): boolean | undefined {
+    const workers = this.#seats.map(({ worker }) => worker)
+    const bad = (worker: WorkerThread) =>
+      worker.rejected.some(each => each.kind === kind && each.id === id && each.revision === modRevision)
+    if (workers.some(bad)) return false
+    return workers.every(({ applied = -1 }) => applied >= modRevision) ? true : undefined
   }
 
   /** Resolves when every worker serves `revision` or a later one, or after `withinMs`. */
@@ -129,6 +146,7 @@ export class WorkerPool {
       settings: this.#settings,
       shared: this.#shared,
       source,
+      rejects: items => this.#sayRejected(items),
       noSeries: series => reader.remove(id, series),
       series: definition => {
         try {
@@ -147,6 +165,21 @@ export class WorkerPool {
       releaseShared(this.#shared, id, this.#living)
     })
     return worker
+  }
+
+  /** Each bad version once, whichever worker comes upon it first. */
+  #sayRejected(items: readonly Rejected[]): void {
+    const nameOf = ({ kind, id, revision }: Rejected) => `${kind}/${id} ${revision}`
+    for (const item of items) {
+      const name = nameOf(item)
+      if (this.#saidRejected.has(name)) continue
+      this.#saidRejected.add(name)
+      this.#options.log.error({ ...item }, 'configuration item rejected')
+    }
+    if (this.#saidRejected.size > items.length) {
+      const still = this.#seats.flatMap(({ worker }) => worker.rejected.map(nameOf))
+      this.#saidRejected = new Set([...still, ...items.map(nameOf)])
+    }
   }
 
   /** Puts a new worker into a seat once it listens. Throws when it does not come to that. */

@@ -14,6 +14,8 @@ export interface WorkerThreadOptions {
   shared: SharedMemory
   source: ConfigSource
   series(definition: SeriesDefinition): void
+  /** What it does not serve as it stands in the store, whenever it has applied something. */
+  rejects(items: readonly Rejected[]): void
   noSeries(series: WithdrawnSeries): void
 }
 
@@ -31,6 +33,8 @@ export class WorkerThread {
   readonly breadcrumb = breadcrumbMemory()
   /** The revision whose configuration this worker serves; undefined before the first. */
   applied: Revision | undefined
+  /** Since when, in milliseconds since the epoch. */
+  appliedAt: number | undefined
   rejected: readonly Rejected[] = []
   /** Resolves when it listens; rejects with why it never will. */
   readonly listening: Promise<void>
@@ -133,7 +137,9 @@ export class WorkerThread {
         return
       case 'applied':
         this.applied = message.revision
+        this.appliedAt = Date.now()
         this.rejected = message.rejected
+        this.#options.rejects(message.rejected)
         for (const waiter of this.#waiting) if (waiter.revision <= message.revision) waiter.resolve()
         return
       case 'failing': {

@@ -25,6 +25,7 @@ describe('the control API', () => {
         catalogue,
         keyring,
         plugins: fakePlugins,
+        onUnknownPlugin: 'refuse',
         workers: () => workers,
         log: silent,
         serverName: 'APISIX/3.18.0',

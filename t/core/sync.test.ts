@@ -223,9 +223,25 @@ describe('sync', () => {
       assert.match(rejected!.reason, /as/)
       assert.equal(await serving('/one'), '1')
       assert.equal(await serving('/bad'), undefined)
+    })
+
+    it('rejects one that is no resource for its store', async () => {
+      source.items = [{ ...source.item('routes', '1', {}), fault: 'the value is not JSON' }]
+      await sync.start()
       assert.deepEqual(
-        journal.lines.map(({ level, fields }) => [level, fields.id]),
-        [['error', 'bad']],
+        applied[0]!.rejected.map(({ id, reason }) => [id, reason]),
+        [['1', 'the value is not JSON']],
+      )
+    })
+
+    it('takes the last good one of several versions that a list has', async () => {
+      const versions = [route('one'), route('two'), bad]
+      source.items = versions.map(version => source.item('routes', '1', version))
+      await sync.start()
+      assert.equal(await serving('/two'), '1')
+      assert.deepEqual(
+        applied[0]!.rejected.map(({ id, servesOlder }) => [id, servesOlder]),
+        [['1', true]],
       )
     })
 

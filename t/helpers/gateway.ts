@@ -23,6 +23,8 @@ export interface GatewayOptionsForTest {
   resources?: Resources
   /** Beside the built-in ones. */
   plugins?: readonly Plugin[]
+  /** In the place of all. */
+  allPlugins?: ReadonlyMap<string, Plugin>
   log?: Logger
   now?: () => number
   limits?: Partial<GatewayOptions['limits']>
@@ -89,7 +91,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
       log,
       metrics,
       transport,
-      plugins: new Map(all.map(plugin => [plugin.name, plugin])),
+      plugins: options.allPlugins ?? new Map(all.map(plugin => [plugin.name, plugin])),
     },
     applied: (applied, bad) => {
       rejected = bad

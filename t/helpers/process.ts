@@ -31,15 +31,18 @@ export interface GatewayProcess {
   readonly urls: Record<'requests' | 'admin' | 'control' | 'status' | 'prometheus', string>
   readonly adminKey: string
   /** An admin call, by default with the key; the body is sent as JSON. */
-  admin(method: string, path: string, body?: unknown): Promise<{ status: number; body: unknown }>
+  admin(method: string, path: string, body?: unknown): Promise<{ status: number; body: unknown; revision: number }>
   /** Ends the process and resolves with its exit code; the folder stays. */
   stop(signal?: NodeJS.Signals): Promise<number | null>
   /** Ends it if it lives and removes its folder. */
   dispose(): Promise<void>
 }
 
-/** A folder with a configuration on free ports. `more` is YAML that is added to it. */
-export function configFolder(more = ''): { folder: string; file: string } {
+/** A folder with a configuration on free ports. `more` is YAML that is added to it, `within` what is added to its groups. */
+export function configFolder(
+  more = '',
+  within: { apisix?: string; nginx_config?: string; deployment?: string } = {},
+): { folder: string; file: string } {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-'))
   const file = join(folder, 'config.yaml')
   writeFileSync(
@@ -48,13 +51,16 @@ export function configFolder(more = ''): { folder: string; file: string } {
   node_listen: [{ip: 127.0.0.1, port: 0}]
   control: {ip: 127.0.0.1, port: 0}
   status: {ip: 127.0.0.1, port: 0}
+  ${within.apisix ?? ''}
 nginx_config:
   error_log: ${join(folder, 'error.log')}
+  ${within.nginx_config ?? ''}
 deployment:
   admin:
     admin_listen: {ip: 127.0.0.1, port: 0}
   embedded:
     path: ${join(folder, 'data')}
+  ${within.deployment ?? ''}
 plugin_attr:
   prometheus:
     export_addr: {ip: 127.0.0.1, port: 0}
@@ -63,25 +69,19 @@ ${more}`,
   return { folder, file }
 }
 
-/** Starts the gateway and waits until it says that it is ready. `command` replaces `node core/main.ts`. */
+/** Starts the gateway and waits until it says `ready`. `command` replaces `node core/main.ts`. */
 export async function startProcess(
   { folder, file } = configFolder(),
   command: readonly [string, ...string[]] = ['node', join(root, 'core/main.ts')],
   env: NodeJS.ProcessEnv = {},
+  ready = 'error log',
 ): Promise<GatewayProcess> {
   const [program, ...args] = command
   const child = spawn(program, [...args, '--config', file], { cwd: root, env: { ...process.env, ...env } })
   const output = collect(child)
-  await until(() => output.stdout.includes('error log') || child.exitCode !== null, 'the gateway is ready', 90_000)
+  await until(() => output.stdout.includes(ready) || child.exitCode !== null, 'the gateway is ready', 90_000)
   if (child.exitCode !== null) throw new Error(`the gateway ended: ${output.stderr}`)
   const url = (name: string) => `http://${new RegExp(`${name} +(\\S+:\\d+)`).exec(output.stdout)?.[1]}`
-  const urls = {
-    requests: url('requests'),
-    admin: url('admin'),
-    control: url('control'),
-    status: url('status'),
-    prometheus: url('prometheus'),
-  }
   const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> => {
     if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
     const gone = once(child, 'close')
@@ -89,21 +89,27 @@ export async function startProcess(
     await gone
     return child.exitCode
   }
-  const adminKey = readFileSync(join(folder, 'data/admin.key'), 'utf8').trim()
-  return {
+  const keyFile = join(folder, 'data/admin.key')
+  const gateway: GatewayProcess = {
     child,
     output,
     folder,
-    urls,
-    adminKey,
+    get urls() {
+      const names = ['requests', 'admin', 'control', 'status', 'prometheus'] as const
+      return Object.fromEntries(names.map(name => [name, url(name)])) as GatewayProcess['urls']
+    },
+    get adminKey() {
+      return readFileSync(keyFile, 'utf8').trim()
+    },
     async admin(method, path, body) {
-      const response = await fetch(`${urls.admin}/apisix/admin${path}`, {
+      const response = await fetch(`${gateway.urls.admin}/apisix/admin${path}`, {
         method,
-        headers: { 'x-api-key': adminKey, 'content-type': 'application/json' },
+        headers: { 'x-api-key': gateway.adminKey, 'content-type': 'application/json' },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       })
       const text = await response.text()
-      return { status: response.status, body: text === '' ? undefined : (JSON.parse(text) as unknown) }
+      const revision = Number(response.headers.get('x-sluice-revision') ?? 0)
+      return { status: response.status, body: text === '' ? undefined : (JSON.parse(text) as unknown), revision }
     },
     stop,
     async dispose() {
@@ -111,6 +117,7 @@ export async function startProcess(
       rmSync(folder, { recursive: true, force: true })
     },
   }
+  return gateway
 }
 
 function collect(child: ChildProcess): { stdout: string; stderr: string } {

@@ -1,7 +1,7 @@
 // The store in an etcd cluster, in APISIX's layout (facts core 4.11): the contract of stores; keeps no items.
 import { setTimeout as delay } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
-import type { ICompare, IKeyValue, IRangeRequest, IRangeResponse, IRequestOp, ITxnRequest, ITxnResponse } from 'etcd3'
+import type { ICompare, IKeyValue, IRangeRequest, IRangeResponse, IRequestOp, ITxnResponse } from 'etcd3'
 import {
   type Change,
   checkWrites,
@@ -18,7 +18,7 @@ import type { Connection } from './cluster.ts'
 import { Cluster, type ClusterOptions } from './cluster.ts'
 import { type Follower, follow } from './following.ts'
 import { isStranger, Layout, type Stranger } from './layout.ts'
-import { CallFailed } from './link.ts'
+import { type Call, CallFailed } from './link.ts'
 import { listAll, listRange, rangeCall } from './listing.ts'
 import { Strangers } from './strangers.ts'
 import { grantLease, Writer } from './writing.ts'
@@ -76,10 +76,9 @@ export class EtcdStore implements Store {
     }
   }
 
-  /** The last revision: whatever was written anywhere before this was called is in it. */
   async revision(): Promise<Revision> {
-    const call = rangeCall({ key: this.layout.ownKey('nothing'), limit: 1 })
-    const { header } = await this.#called(() => this.cluster.ask<IRangeResponse>(call))
+    const nothing = rangeCall({ key: this.layout.ownKey('nothing'), limit: 1 })
+    const { header } = await this.#called(() => this.cluster.ask<IRangeResponse>(nothing))
     return Number(header.revision)
   }
 
@@ -151,18 +150,26 @@ export class EtcdStore implements Store {
 
   /** Whether there were so many items of each kind at a revision, and this one. */
   async agrees({ counts, last }: Mark, revision: Revision, connection: Connection): Promise<boolean> {
-    const ranges: IRangeRequest[] = kinds.map(kind => {
-      const { from, to } = this.layout.itemsOf(kind)
-      return { key: from, range_end: to, revision, count_only: true }
-    })
+    const ranges = this.#counting(revision)
     if (last !== undefined) ranges.push({ key: this.layout.keyOf(last), revision })
-    const request: ITxnRequest = { success: ranges.map(request_range => ({ request_range })) }
-    const { responses } = await connection.call<ITxnResponse>({ service: 'KV', method: 'txn', request })
-    const found = responses.map(({ response_range }) => response_range)
+    const found = rangesOf(await connection.call<ITxnResponse>(readCall(ranges)))
     const counted = kinds.every((kind, at) => Number(found[at]?.count ?? 0) === (counts.get(kind) ?? 0))
     if (last === undefined || !counted) return counted
     const pair = found.at(-1)?.kvs[0]
     return pair !== undefined && isDeepStrictEqual(this.layout.itemAt(last, pair), last)
+  }
+
+  /** Whether there is an item of any kind. */
+  async hasItems(): Promise<boolean> {
+    const reply = await this.#called(() => this.cluster.ask<ITxnResponse>(readCall(this.#counting(0))))
+    return rangesOf(reply).some(({ count }) => Number(count) > 0)
+  }
+
+  #counting(revision: Revision): IRangeRequest[] {
+    return kinds.map(kind => {
+      const { from, to } = this.layout.itemsOf(kind)
+      return { key: from, range_end: to, revision, count_only: true }
+    })
   }
 
   watch(since: Revision, changed: (changes: readonly Change[]) => void, lost: (error: Error) => void): () => void {
@@ -218,4 +225,13 @@ export class EtcdStore implements Store {
       throw new StoreUnavailable(`etcd refuses: ${error.message}`, 'not_written', error)
     }
   }
+}
+
+/** Several ranges at once. */
+function readCall(ranges: readonly IRangeRequest[]): Call {
+  return { service: 'KV', method: 'txn', request: { success: ranges.map(request_range => ({ request_range })) } }
+}
+
+function rangesOf({ responses }: ITxnResponse): IRangeResponse[] {
+  return responses.map(({ response_range }) => response_range)
 }

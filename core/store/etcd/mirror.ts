@@ -35,6 +35,8 @@ export interface Freshness {
 const CHANGES_KEPT = 10_000
 /** Milliseconds before etcd is listed again after that failed. */
 const LIST_PAUSE_MS = 500
+/** Milliseconds for what is in etcd to come here: it is on its way. */
+const PASSED_WITHIN_MS = 100
 /** The copy is held against etcd's keys this often, and for no more than a hundredth of the time. */
 const AUDIT_EVERY_MS = 60_000
 const AUDIT_SHARE = 100
@@ -58,6 +60,7 @@ export class Mirror implements ConfigSource {
   #log: (readonly Change[])[] = []
   #logged = 0
   #since: Revision = 0
+  #published: Revision = 0
   #freshness: Freshness = { source: undefined, revision: undefined, currentAt: undefined }
   #saving: Promise<void> | undefined
   #saved: Revision | undefined
@@ -91,6 +94,21 @@ export class Mirror implements ConfigSource {
   async get(kind: Kind, id: string): Promise<Item | undefined> {
     await this.#ready.promise
     return this.#versions.newest(kind, id)
+  }
+
+  /**
+   * The last revision that watchers hear of, of all that was written anywhere before this was called. Rejects with
+   * StoreUnavailable when etcd does not say.
+   */
+  async revision(): Promise<Revision> {
+    const newest = await this.#options.store.revision()
+    await this.#passed(newest)
+    return this.#published
+  }
+
+  /** The highest modRevision of each kind. */
+  modifyIndexes(): ReadonlyMap<Kind, Revision> {
+    return this.#versions.modifyIndexes()
   }
 
   watch(since: Revision, changed: Watcher['changed'], lost: Watcher['lost']): () => void {
@@ -155,6 +173,7 @@ export class Mirror implements ConfigSource {
       'etcd cannot be reached; the last good configuration is served from disk',
     )
     this.#since = revision
+    this.#published = revision
     this.#saved = revision
     this.#freshness = { source: 'disk', revision, currentAt: savedAt }
     this.#ready.resolve()
@@ -205,13 +224,21 @@ export class Mirror implements ConfigSource {
     this.#log = []
     this.#logged = 0
     this.#since = revision
+    this.#published = revision
     const watchers = [...this.#watchers]
     this.#watchers.clear()
     for (const { lost } of watchers) this.#tell(() => lost(new Error('the data of etcd was replaced')))
     this.#ready.resolve()
   }
 
+  /** Waits until the stream has passed `revision`, but not long: what others write beside our prefix, it does not pass. */
+  async #passed(revision: Revision): Promise<void> {
+    const deadline = performance.now() + PASSED_WITHIN_MS
+    while ((this.#freshness.revision ?? 0) < revision && performance.now() < deadline) await delay(1)
+  }
+
   #publish(changes: readonly Change[]): void {
+    this.#published = changes[0]!.revision
     this.#log.push(changes)
     this.#logged += changes.length
     while (this.#logged > CHANGES_KEPT && this.#log.length > 1) {

@@ -72,6 +72,15 @@ export class Versions {
     return { counts, last }
   }
 
+  /** The highest modRevision of each kind. */
+  modifyIndexes(): ReadonlyMap<Kind, Revision> {
+    const indexes = new Map<Kind, Revision>()
+    for (const { kind, modRevision } of this.#newest.values()) {
+      if (modRevision > (indexes.get(kind) ?? 0)) indexes.set(kind, modRevision)
+    }
+    return indexes
+  }
+
   /** The revisions of the newest versions. */
   revisions(): Map<string, Revision> {
     return new Map([...this.#newest].map(([key, { modRevision }]) => [key, modRevision]))

@@ -74,9 +74,11 @@ describe('a pool of workers', function () {
       },
       overload: { maxRequestsInFlight: 1_000, maxBufferedBytes: 2 ** 24, maxLoopLag: 10_000 },
       forwarding: { trusted: undefined, realIp: { header: 'X-Real-IP', from: [], recursive: false } },
+      minRevision: undefined,
       serverName: 'APISIX',
       showUpstreamStatus: false,
       plugins: ['fault', 'prometheus'],
+      onUnknownPlugin: 'refuse',
       heapMb: 96,
       log: workerLog,
     }
