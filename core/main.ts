@@ -33,6 +33,7 @@ import type { Plugin } from './plugin.ts'
 import { reload } from './reload.ts'
 import { RouteNames } from './route-names.ts'
 import { type Backing, type Currency, openBacking, secretFormat } from './store/backing.ts'
+import { listedTogether } from './store/listed-together.ts'
 import { opened } from './store/opened.ts'
 import { logLevel, serverName, workerSettings } from './worker-settings.ts'
 import { CannotListen, freePorts } from './workers/ports.ts'
@@ -74,7 +75,7 @@ async function start(loaded: LoadedConfig): Promise<void> {
   const plugins = enabledPlugins(loaded)
   const log = at(loaded, 'nginx_config.error_log', () => openLog(logLevel(config), config.nginxConfig.errorLog))
   const backing = await openBacking(loaded, { log, isGood: item => pool.isGood(item) })
-  const { source } = backing
+  const source = listedTogether(backing.source)
   if (lacksKeyring(config) && !(await backing.mayMakeKeyring())) {
     const why = `etcd holds data below ${config.deployment.etcd.prefix}, whose secrets a new keyring could not read`
     throw new ConfigError(`${loaded.where('apisix.data_encryption.keyring')}: must be configured: ${why}`)
@@ -102,7 +103,7 @@ async function start(loaded: LoadedConfig): Promise<void> {
   const pool = new WorkerPool({
     count: hasDataPlane(config) ? config.nginxConfig.workerProcesses : 0,
     settings: workerSettings(config, data, plugins.keys()),
-    source: opened(source, ({ kind, value }) => keyring.openItem(kind, value, plugins)),
+    source: listedTogether(opened(source, ({ kind, value }) => keyring.openItem(kind, value, plugins))),
     reader,
     log,
     stallMs: config.sluice.workerStallMs,

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asError } from './errors.ts'
 import type { Logger } from './observe/log.ts'
+import { inSlices, steps } from './slices.ts'
 import type { Change, ConfigSource } from './store/store.ts'
 
 // How long after a list that failed another is tried.
@@ -44,9 +45,15 @@ export class RouteNames {
       try {
         const { items, revision } = await this.#source.list()
         if (this.#closed.signal.aborted) return
+        this.#listed = false
         this.#routes.clear()
         this.#names.clear()
-        for (const { kind, id, value } of items) if (kind === 'routes') this.#put(id, value.name)
+        await inSlices(
+          steps(items, ({ kind, id, value }) => {
+            if (kind === 'routes') this.#put(id, value.name)
+          }),
+        )
+        if (this.#closed.signal.aborted) return
         this.#listed = true
         this.#unwatch = this.#source.watch(
           revision,

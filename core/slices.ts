@@ -12,3 +12,11 @@ export async function inSlices(work: Iterator<unknown>): Promise<void> {
     until = performance.now() + SLICE_MS
   }
 }
+
+/** The work of doing something with each, one after the other. */
+export function* steps<T>(all: Iterable<T>, each: (one: T) => unknown): Generator<void> {
+  for (const one of all) {
+    each(one)
+    yield
+  }
+}

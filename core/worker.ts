@@ -12,7 +12,7 @@ import { MetricsWriter } from './observe/metrics-writer.ts'
 import { Traffic } from './observe/traffic.ts'
 import { Overload } from './overload.ts'
 import { Transport } from './proxy/transport.ts'
-import { Sync } from './sync.ts'
+import { type Rejected, Sync } from './sync.ts'
 import { PluginsOrNone } from './unknown-plugins.ts'
 import { Breadcrumb } from './workers/breadcrumb.ts'
 import { Feed } from './workers/feed.ts'
@@ -40,6 +40,7 @@ const breadcrumb = new Breadcrumb(birth.breadcrumb)
 const feed = new Feed(send)
 const enabled = new Set(settings.plugins)
 const minRevision = settings.minRevision && new MinRevision(settings.minRevision)
+let toldRejected: readonly Rejected[] | undefined
 const sync = new Sync({
   source: feed,
   env: {
@@ -60,7 +61,8 @@ const sync = new Sync({
   },
   applied(revision, rejected) {
     minRevision?.applied(revision)
-    send({ type: 'applied', revision, rejected })
+    send({ type: 'applied', revision, rejected: rejected === toldRejected ? undefined : rejected })
+    toldRejected = rejected
   },
 })
 const gateway = new Gateway({

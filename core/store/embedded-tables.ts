@@ -28,7 +28,8 @@ export interface Row {
 
 export function prepare(db: DatabaseSync) {
   return {
-    list: db.prepare('select kind, id, value, created, revision from item order by kind, id'),
+    page: db.prepare(`
+      select kind, id, value, created, revision from item where (kind, id) > (?, ?) order by kind, id limit ?`),
     get: db.prepare('select kind, id, value, created, revision from item where kind = ? and id = ?'),
     put: db.prepare(`
       insert into item (kind, id, value, created, revision, expires) values (?, ?, ?, ?, ?, ?)

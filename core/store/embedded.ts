@@ -3,6 +3,7 @@ import type { DatabaseSync } from 'node:sqlite'
 import { asError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
 import { openFile } from './embedded-file.ts'
+import { listInSlices } from './embedded-listing.ts'
 import { change, encode, item, prepare, type Row } from './embedded-tables.ts'
 import {
   type Change,
@@ -97,7 +98,15 @@ class EmbeddedStore implements Store {
   }
 
   async list(): Promise<{ items: readonly Item[]; revision: Revision }> {
-    return this.#read(() => ({ items: this.#sql.list.all().map(item), revision: this.#revision }))
+    return listInSlices({
+      page: ({ kind, id }, limit) => this.#read(() => this.#sql.page.all(kind, id, limit).map(item)),
+      revision: () => this.#revision,
+      changes: after =>
+        this.#read(() => {
+          if (after < this.#kept().oldest - 1) return undefined
+          return this.#sql.changes.all(after, after + replayedAtOnce).map(change)
+        }),
+    })
   }
 
   async get(kind: Kind, id: string): Promise<Item | undefined> {

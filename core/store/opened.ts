@@ -1,4 +1,5 @@
 // A store's configuration with its encrypted fields in clear: what workers get; knows not how it is encrypted.
+import { inSlices, steps } from '../slices.ts'
 import type { Change, ConfigSource, Item } from './store.ts'
 
 /** `open` returns an item's value in clear; it must not change what it is given. */
@@ -9,7 +10,9 @@ export function opened(source: ConfigSource, open: (item: Item) => Item['value']
   return {
     list: async () => {
       const { items, revision } = await source.list()
-      return { items: items.map(clear), revision }
+      const opened: Item[] = []
+      await inSlices(steps(items, item => opened.push(clear(item))))
+      return { items: opened, revision }
     },
     watch: (since, changed, lost) => source.watch(since, changes => changed(changes.map(clearChange)), lost),
   }

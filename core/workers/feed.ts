@@ -1,27 +1,30 @@
 // The configuration as a worker sees it: a ConfigSource at the other end of a port. The worker's side.
 import type { Change, ConfigSource, Item, Revision } from '../store/store.ts'
-import type { ToMain, ToWorker } from './messages.ts'
+import type { FeedRequest, ToWorker } from './messages.ts'
 
 type Listed = { items: readonly Item[]; revision: Revision }
 
 export class Feed implements ConfigSource {
-  readonly #send: (message: ToMain) => void
-  #listing: { resolve: (listed: Listed) => void; reject: (error: Error) => void } | undefined
+  readonly #send: (request: FeedRequest) => void
+  #listing: { items: Item[]; resolve: (listed: Listed) => void; reject: (error: Error) => void } | undefined
   #watching: { changed: (changes: readonly Change[]) => void; lost: (error: Error) => void } | undefined
+  /** What has come of a write. */
+  #changes: Change[] = []
 
-  constructor(send: (message: ToMain) => void) {
+  constructor(send: (request: FeedRequest) => void) {
     this.#send = send
   }
 
   list(): Promise<Listed> {
     return new Promise((resolve, reject) => {
-      this.#listing = { resolve, reject }
+      this.#listing = { items: [], resolve, reject }
       this.#send({ type: 'list' })
     })
   }
 
   watch(since: Revision, changed: (changes: readonly Change[]) => void, lost: (error: Error) => void): () => void {
     this.#watching = { changed, lost }
+    this.#changes = []
     this.#send({ type: 'watch', since })
     return () => {
       this.#watching = undefined
@@ -32,11 +35,17 @@ export class Feed implements ConfigSource {
   receive(message: ToWorker): void {
     switch (message.type) {
       case 'listed':
-        return this.#listing?.resolve(message)
+        this.#send({ type: 'arrived' })
+        for (const item of message.items) this.#listing?.items.push(item)
+        if (!message.more) this.#listing?.resolve({ items: this.#listing.items, revision: message.revision })
+        return
       case 'list_failed':
         return this.#listing?.reject(new Error(message.message))
       case 'changed':
-        return this.#watching?.changed(message.changes)
+        this.#send({ type: 'arrived' })
+        for (const change of message.changes) this.#changes.push(change)
+        if (!message.more) this.#watching?.changed(this.#changes.splice(0))
+        return
       case 'lost':
         return this.#watching?.lost(new Error(message.message))
     }

@@ -46,18 +46,23 @@ export interface DrainOrder {
   gently: boolean
 }
 
-export type ToWorker =
-  | { type: 'listed'; items: readonly Item[]; revision: Revision }
+/** A worker's call of a ConfigSource, or that a piece of the answer has come, so that the next may. */
+export type FeedRequest = { type: 'list' } | { type: 'watch'; since: Revision } | { type: 'arrived' }
+
+/** `more`: the rest of the list, or of the changes of one write, follows. */
+export type FeedAnswer =
+  | { type: 'listed'; items: readonly Item[]; revision: Revision; more: boolean }
   | { type: 'list_failed'; message: string }
-  | { type: 'changed'; changes: readonly Change[] }
+  | { type: 'changed'; changes: readonly Change[]; more: boolean }
   | { type: 'lost'; message: string }
-  | ({ type: 'drain' } & DrainOrder)
+
+export type ToWorker = FeedAnswer | ({ type: 'drain' } & DrainOrder)
 
 export type ToMain =
-  | { type: 'list' }
-  | { type: 'watch'; since: Revision }
+  | FeedRequest
   | { type: 'listening' }
-  | { type: 'applied'; revision: Revision; rejected: readonly Rejected[] }
+  /** `rejected` is undefined when it is what it was before. */
+  | { type: 'applied'; revision: Revision; rejected: readonly Rejected[] | undefined }
   | { type: 'series'; series: SeriesDefinition }
   | { type: 'no_series'; series: WithdrawnSeries }
   | { type: 'failing'; message: string; stack: string | undefined }

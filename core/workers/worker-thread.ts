@@ -4,6 +4,7 @@ import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
 import type { ConfigSource, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
 import { breadcrumbMemory } from './breadcrumb.ts'
+import { Feeder } from './feeder.ts'
 import type { Birth, DrainOrder, ToMain, ToWorker, WorkerSettings } from './messages.ts'
 import type { SharedMemory } from './shared-memory.ts'
 
@@ -44,8 +45,8 @@ export class WorkerThread {
   readonly gone: Promise<Ending>
   readonly #worker: Worker
   readonly #options: WorkerThreadOptions
+  readonly #feeder: Feeder
   readonly #waiting = new Set<{ revision: Revision; resolve: () => void }>()
-  #unwatch: (() => void) | undefined
   #drained: (() => void) | undefined
   #failed: (error: Error) => void = () => {}
   #stalled = false
@@ -53,6 +54,7 @@ export class WorkerThread {
   constructor(options: WorkerThreadOptions) {
     const { id, settings, shared, entry = new URL('../worker.ts', import.meta.url) } = options
     this.#options = options
+    this.#feeder = new Feeder(options.source, answer => this.#send(answer))
     this.id = id
     const birth: Birth = { id, settings, shared, breadcrumb: this.breadcrumb }
     this.#worker = new Worker(entry, {
@@ -70,7 +72,7 @@ export class WorkerThread {
     // `once` of node:events would reject at the thread's error.
     this.gone = new Promise(resolve => {
       this.#worker.once('exit', code => {
-        this.#unwatch?.()
+        this.#feeder.close()
         for (const waiter of this.#waiting) waiter.resolve()
         resolve({ code, error, stalled: this.#stalled })
       })
@@ -125,21 +127,17 @@ export class WorkerThread {
   #receive(message: ToMain): void {
     switch (message.type) {
       case 'list':
-        void this.#list()
-        return
       case 'watch':
-        this.#unwatch?.()
-        this.#unwatch = this.#options.source.watch(
-          message.since,
-          changes => this.#send({ type: 'changed', changes }),
-          error => this.#send({ type: 'lost', message: error.message }),
-        )
+      case 'arrived':
+        this.#feeder.receive(message)
         return
       case 'applied':
         this.applied = message.revision
         this.appliedAt = Date.now()
-        this.rejected = message.rejected
-        this.#options.rejects(message.rejected)
+        if (message.rejected !== undefined) {
+          this.rejected = message.rejected
+          this.#options.rejects(message.rejected)
+        }
         for (const waiter of this.#waiting) if (waiter.revision <= message.revision) waiter.resolve()
         return
       case 'failing': {
@@ -157,15 +155,6 @@ export class WorkerThread {
       case 'drained':
         this.#drained?.()
         return
-    }
-  }
-
-  async #list(): Promise<void> {
-    try {
-      const { items, revision } = await this.#options.source.list()
-      this.#send({ type: 'listed', items, revision })
-    } catch (error) {
-      this.#send({ type: 'list_failed', message: (error as Error).message })
     }
   }
 }
