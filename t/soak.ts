@@ -1,13 +1,26 @@
 // The randomised suites at their full counts: `npm run soak -- SUITE [count] [seed]`.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import { call, mustBeSane } from './admin/nonsense.ts'
 import { killRounds } from './core/store/kill.ts'
 import { play, schedule } from './exactly-once.schedule.ts'
+import { startAdmin } from './helpers/admin.ts'
 
 const suites: Record<string, { count: number; run(count: number, seed: number): Promise<unknown> }> = {
   'exactly-once': {
     count: 2_000,
     run: (numRuns, seed) => fc.assert(fc.asyncProperty(schedule, play), { numRuns, seed }),
+  },
+  'admin-nonsense': {
+    count: 20_000,
+    async run(numRuns, seed) {
+      const api = await startAdmin()
+      await fc.assert(
+        fc.asyncProperty(call, async each => void (await mustBeSane(api, each))),
+        { numRuns, seed },
+      )
+      await api.close()
+    },
   },
   kill: {
     count: 50,
