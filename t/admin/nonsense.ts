@@ -67,11 +67,14 @@ const headers = fc.oneof(
     { noNullPrototype: true },
   ),
 )
-const leaf = fc.constantFrom<unknown>('/a', 'a', 1, '1', nodes, { nodes }, {}, [], null, true, { late: { n: 1 } })
+const ids = sampleList.map(([, { id }]) => id)
+const leaf = fc.constantFrom<unknown>('/a', 1, ...ids, nodes, { nodes }, {}, [], null, true, { late: { n: 1 } })
 const names = sampleList.flatMap(([, { value, change }]) => [...Object.keys(value), change[0]])
 const likely = fc.dictionary(fc.constantFrom(...names, 'id', 'upstream_id', 'service_id', '__proto__'), leaf, {
   noNullPrototype: true,
 })
+/** Who refers to whom. */
+const link = fc.constantFrom<Record<string, unknown>>({ upstream_id: 'u1' }, { service_id: 's1' }, {})
 const body = fc.oneof(
   likely.map(value => JSON.stringify(value)),
   fc.json({ maxDepth: 4 }),
@@ -85,10 +88,11 @@ const random = fc
   .map(([verb, path, query, [body, headers]]): Call => ({ verb, path: path + query, body, headers }))
 
 const wellMeant = fc
-  .tuple(verb, fc.constantFrom(...sampleList), likely, headers)
-  .map(([verb, [, { collection, id, value }], more, headers]): Call => {
+  .tuple(verb, fc.constantFrom(...sampleList), fc.tuple(likely, link), headers)
+  .map(([verb, [kind, { collection, id, value }], [more, link], headers]): Call => {
     const path = `/apisix/admin/${verb === 'POST' ? collection : `${collection}/${id}`}`
-    const some = verb === 'PATCH' ? more : Object.keys(more).length > 2 ? { ...value, ...more } : value
+    const good = { ...value, ...(kind === 'routes' || (kind === 'services' && !link.service_id) ? link : {}) }
+    const some = verb === 'PATCH' ? more : Object.keys(more).length > 2 ? { ...good, ...more } : good
     return { verb, path, body: JSON.stringify(some), headers }
   })
 
