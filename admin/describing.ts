@@ -4,17 +4,20 @@ import type { Context } from 'koa'
 import type { Plugin } from '../core/plugin.ts'
 import { Refused, refuse, send } from './answer.ts'
 import { parameter } from './listing.ts'
+import { openApi } from './openapi.ts'
 import { readJson } from './request-body.ts'
 import { pluginEntries, pluginNames, schemaNamed, schemaOfPlugin, validateAgainst } from './schemas.ts'
 
 export interface DescribingDeps {
   plugins: ReadonlyMap<string, Plugin>
+  /** Sluice's own version. */
+  version: string
   /** Brings fresh code to new requests; resolves when it is there. */
   reload(): Promise<void>
 }
 
 /** Paths that are not here fall through. */
-export function describing({ plugins, reload }: DescribingDeps, prefix: string): Router {
+export function describing({ plugins, version, reload }: DescribingDeps, prefix: string): Router {
   const router = new Router({ prefix })
   const subsystem = (ctx: Context) => parameter(ctx.query, 'subsystem') ?? 'http'
   const sendPlugin = (ctx: Context, name = '') => {
@@ -22,6 +25,7 @@ export function describing({ plugins, reload }: DescribingDeps, prefix: string):
     const which = { subsystem: subsystem(ctx), ...(type !== undefined && { type }) }
     send(ctx, 200, schemaOfPlugin(plugins, name, which))
   }
+  router.get('/openapi.json', ctx => send(ctx, 200, openApi(plugins, { base: prefix, version })))
   router.post('/schema/validate/:collection', async ctx => {
     validateAgainst(plugins, ctx.params.collection ?? '', await readJson(ctx.req))
     send(ctx, 200, '')
