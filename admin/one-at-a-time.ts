@@ -23,18 +23,3 @@ export function oneAtATime(): <T>(task: () => Promise<T>) => Promise<T> {
     }
   }
 }
-
-/** Returns what runs `task`, never twice at once: all who ask while it runs share the one run that comes after it. */
-export function inTurn(task: () => Promise<void>): () => Promise<void> {
-  let running: Promise<unknown> = Promise.resolve()
-  let next: Promise<void> | undefined
-  return () => {
-    next ??= running.then(() => {
-      next = undefined
-      const run = task()
-      running = run.catch(() => {})
-      return run
-    })
-    return next
-  }
-}
