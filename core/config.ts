@@ -117,6 +117,14 @@ function checkTogether(config: Config, source: Source, warnings: string[]): void
     const key = source.where('deployment.admin.admin_key_required')
     warnings.push(`${key} is false: whoever reaches the admin API may change everything`)
   }
+  const { httpsAdmin, adminApiMtls } = config.deployment.admin
+  const files = Object.values(adminApiMtls).filter(file => file !== '')
+  if (!httpsAdmin && files.length > 0) {
+    at('deployment.admin.admin_api_mtls').fail('the admin API speaks plain HTTP unless https_admin is true')
+  }
+  if (httpsAdmin && (adminApiMtls.adminSslCert === '' || adminApiMtls.adminSslCertKey === '')) {
+    at('deployment.admin.https_admin').fail('needs admin_ssl_cert and admin_ssl_cert_key in admin_api_mtls')
+  }
   for (const [index, key] of (config.apisix.dataEncryption.keyring ?? []).entries()) {
     if (!isPublished(key)) continue
     const where = source.where(`apisix.data_encryption.keyring[${index}]`)

@@ -9,7 +9,7 @@ import { measureCurrency, staleness } from '../admin/currency.ts'
 import { itemsOf } from '../admin/items.ts'
 import { metricsExport, ownMetrics } from '../admin/metrics-export.ts'
 import { tagsOf } from '../admin/references.ts'
-import { type Served, serve } from '../admin/serve.ts'
+import { type Served, serve, type TlsFiles } from '../admin/serve.ts'
 import { statusApi } from '../admin/status.ts'
 import { builtins } from '../plugins/index.ts'
 import {
@@ -136,6 +136,7 @@ async function start(loaded: LoadedConfig): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT']) process.on(signal, () => void stop(signal))
   process.on('SIGHUP', () => {
     if (life.stopping || !life.started) return
+    for (const { name, served } of servers) renew(name, served, log)
     void reload({ load, started: config, listen: data, plugins: [...plugins.keys()], pool, log })
   })
 
@@ -162,6 +163,15 @@ function tellOfWaiting({ currency }: Backing, servers: readonly { name: string; 
   const status = servers.find(({ name }) => name === 'status')?.served.address
   const where = status === undefined ? '' : `; http://${status.host}:${status.port}/status/ready says when`
   process.stdout.write(`waiting for etcd (${fault})${where}\n`)
+}
+
+/** New certificates for a server, if it has any. */
+function renew(name: string, served: Served, log: Logger): void {
+  try {
+    served.renew()
+  } catch (error) {
+    log.error({ server: name, err: asError(error) }, 'certificates cannot be used; those of before are')
+  }
 }
 
 /** Runs what fails for a reason that stands in the configuration, and says where. */
@@ -266,7 +276,9 @@ async function openServers(
   const opened: { name: string; served: Served }[] = []
   for (const [name, app] of Object.entries(apps)) {
     for (const { host, port, key } of addresses[name as keyof typeof apps]) {
-      const served = await serve(app, { host, port }).catch((error: NodeJS.ErrnoException) => {
+      const tls = name === 'admin' ? adminTls(config) : undefined
+      const served = await serve(app, { host, port }, tls).catch((error: NodeJS.ErrnoException) => {
+        if (tls !== undefined && error.syscall !== 'listen') throw cannotUse(where, error)
         throw cannotListen(where(key), { host, port }, error.code ?? error.message)
       })
       opened.push({ name, served })
@@ -284,6 +296,16 @@ function notReady(
   const waiting = pool.status().find(({ revision }) => revision === undefined)
   if (waiting !== undefined || !life.started) return `worker id: ${waiting?.id ?? 0} has not received configuration`
   return currency && staleness(currency, config.sluice.staleAfter, Date.now())
+}
+
+function adminTls({ deployment }: Config): TlsFiles | undefined {
+  const { httpsAdmin, adminApiMtls } = deployment.admin
+  const { adminSslCert: cert, adminSslCertKey: key, adminSslCaCert: ca } = adminApiMtls
+  return httpsAdmin ? { cert, key, ca: ca === '' ? undefined : ca } : undefined
+}
+
+function cannotUse(where: LoadedConfig['where'], error: Error): ConfigError {
+  return new ConfigError(`${where('deployment.admin.admin_api_mtls')}: ${error.message}`)
 }
 
 function cannotListen(key: string, { host, port }: Address, code: string): ConfigError {

@@ -234,6 +234,9 @@ export const schema = group({
       /** Empty: everybody. */
       allow_admin: orNone(list(network(), ['127.0.0.0/24']), []),
       admin_listen: group({ ip: ip('0.0.0.0'), port: port(9180) }),
+      https_admin: flag(false),
+      /** Files in PEM form; clients need a certificate where `admin_ssl_ca_cert` is not empty. */
+      admin_api_mtls: group({ admin_ssl_cert: text(''), admin_ssl_cert_key: text(''), admin_ssl_ca_cert: text('') }),
       admin_api_version: oneOf(['v3'], 'v3', ['v2']),
     }),
   }),

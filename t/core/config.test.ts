@@ -439,8 +439,6 @@ describe('the configuration', () => {
         'apisix.match_uri_encoded_slash: true',
         'nginx_config.http.access_log_format: x',
         'nginx_config.http_configuration_snippet: x',
-        'deployment.admin.https_admin: true',
-        'deployment.admin.admin_api_mtls.admin_ssl_cert: /a.crt',
         'discovery.consul: {servers: [http://127.0.0.1:8500]}',
         'discovery.dns.order: [A]',
         'plugin_attr.prometheus.default_buckets: [1]',
@@ -476,8 +474,6 @@ describe('the configuration', () => {
         'apisix.ssl: null',
         'apisix.stream_proxy: null',
         'apisix.delete_uri_tail_slash: false',
-        'deployment.admin.https_admin: false',
-        'deployment.admin.admin_api_mtls: {admin_ssl_cert: "", admin_ssl_cert_key: "", admin_ssl_ca_cert: ""}',
         'nginx_config.http_configuration_snippet: ""',
       ]
       for (const each of harmless) {
@@ -589,6 +585,21 @@ describe('the configuration', () => {
       assert.match(refusal(admin('[{name: a}, {name: b}]')), /only one key can be left empty/)
       assert.match(refusal(admin('[{name: v, role: viewer}]')), /only a key of role admin can be left empty$/)
       assert.match(refusal(admin('[{name: a, key: x}, {name: a, key: y}]')), /the name a stands here twice$/)
+    })
+
+    it('refuses TLS without certificates, and certificates without TLS', () => {
+      const tls = (text: string) => `deployment: {admin: ${text}}`
+      const pair = 'admin_ssl_cert: a.crt, admin_ssl_cert_key: a.key'
+      for (const text of ['{https_admin: true}', '{https_admin: true, admin_api_mtls: {admin_ssl_cert: a.crt}}']) {
+        assert.match(refusal(tls(text)), /https_admin: needs admin_ssl_cert and admin_ssl_cert_key in admin_api_mtls$/)
+      }
+      for (const files of [pair, 'admin_ssl_ca_cert: ca.crt']) {
+        const said = /admin_api_mtls: the admin API speaks plain HTTP unless https_admin is true$/
+        assert.match(refusal(tls(`{admin_api_mtls: {${files}}}`)), said)
+      }
+      const { admin } = load(tls(`{https_admin: true, admin_api_mtls: {${pair}}}`)).config.deployment
+      const files = { adminSslCert: 'a.crt', adminSslCertKey: 'a.key', adminSslCaCert: '' }
+      assert.deepEqual([admin.httpsAdmin, admin.adminApiMtls], [true, files])
     })
 
     it('refuses an admin API that nobody could use, and warns of one that everybody can', () => {
