@@ -29,7 +29,7 @@ export function keyNotFound(): Refused {
 }
 
 /** Sends an object as JSON with a newline, text as it is; all as application/json, as APISIX does (facts core 4.1). */
-export function send(ctx: Context, status: number, body: object | string | Readable): void {
+export function send(ctx: Context, status: number, body: Readonly<object> | string | Readable): void {
   ctx.status = status
   ctx.set('Content-Type', 'application/json')
   ctx.body = typeof body === 'string' || body instanceof Readable ? body : `${JSON.stringify(body)}\n`

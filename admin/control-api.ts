@@ -6,6 +6,7 @@ import type Koa from 'koa'
 import type { Keyring } from '../core/keyring.ts'
 import type { Logger } from '../core/observe/log.ts'
 import type { Plugin } from '../core/plugin.ts'
+import type { CheckedUpstream } from '../core/proxy/health/keeper.ts'
 import { useOf } from '../core/resource/plugin-configs.ts'
 import {
   checkResource,
@@ -22,6 +23,7 @@ import { type OnUnknown, unknownIn } from '../core/unknown-plugins.ts'
 import { openApp, refuse, send } from './answer.ts'
 import type { Catalogue } from './catalogue.ts'
 import { shownCurrency } from './currency.ts'
+import { healthcheck } from './healthcheck.ts'
 import { inPieces } from './in-pieces.ts'
 import { kinds } from './kinds.ts'
 import { pluginEntries, schemas } from './schemas.ts'
@@ -44,12 +46,19 @@ export interface ControlDeps {
   workers(): readonly WorkerStatus[]
   /** Of a configuration that comes from elsewhere. */
   currency?: (() => Currency) | undefined
+  /** Every upstream that is checked. */
+  checked(): readonly CheckedUpstream[]
+  /** Brings fresh code to new requests; resolves when it is there. */
+  reload(): Promise<void>
+  /** Gives back what the main thread no longer needs; workers would stand still for it. */
+  collectGarbage(): void
   log: Logger
   serverName: string
 }
 
 export function controlApi(deps: ControlDeps): Koa {
-  const { catalogue, plugins, keyring, onUnknownPlugin, workers, currency, log, serverName } = deps
+  const { catalogue, plugins, keyring, onUnknownPlugin, workers, currency, reload, collectGarbage, log, serverName } =
+    deps
   const router = new Router()
 
   router.get('/v1/schema', ctx => {
@@ -68,8 +77,21 @@ export function controlApi(deps: ControlDeps): Koa {
     const items = kinds.flatMap(({ kind }) => catalogue.of(kind))
     send(ctx, 200, Readable.from(inPieces(items, warned, { before: head, after: '}\n' })))
   })
-  // No version has health checks yet, so nothing is checked.
-  router.get('/v1/healthcheck', ctx => send(ctx, 200, []))
+  router.put('/v1/plugins/reload', async ctx => {
+    await reload()
+    send(ctx, 200, 'done')
+  })
+  router.post('/v1/gc', ctx => {
+    collectGarbage()
+    send(ctx, 200, '')
+  })
+  router.get('/v1/plugin_metadatas', ctx => send(ctx, 200, catalogue.of('plugin_metadata').map(metadata)))
+  router.get('/v1/plugin_metadata/:name', ctx => {
+    const name = ctx.params.name ?? ''
+    const item = catalogue.get('plugin_metadata', name)
+    if (item === undefined) throw refuse(404, `plugin metadata[${name}] not found`)
+    send(ctx, 200, metadata(item))
+  })
   for (const name of ['route', 'service', 'upstream'] as const) {
     const kind = `${name}s` as const
     router.get(`/v1/${kind}`, ctx => {
@@ -82,6 +104,8 @@ export function controlApi(deps: ControlDeps): Koa {
       send(ctx, 200, shown(kind, item))
     })
   }
+
+  const metadata = ({ kind, value }: Item) => keyring.maskItem(kind, value, plugins)
 
   /** Looking for them takes as long as checking the item; items never change. */
   const found = new WeakMap<Item, readonly string[]>()
@@ -124,6 +148,7 @@ export function controlApi(deps: ControlDeps): Koa {
 
   const app = openApp({ log, serverName })
   app.use(router.routes())
+  app.use(healthcheck(deps).routes())
   return app
 }
 

@@ -23,6 +23,7 @@ import {
 } from './config.ts'
 import { asError } from './errors.ts'
 import { ensureSecrets, lacksKeyring, type Secrets } from './first-start.ts'
+import { collectGarbage } from './garbage.ts'
 import { inTurn } from './in-turn.ts'
 import { Keyring } from './keyring.ts'
 import type { Address } from './listener.ts'
@@ -234,6 +235,7 @@ async function openServers(
   const common = { log, serverName: serverName(config) }
   const { currency } = backing
   if (currency !== undefined) measureCurrency(reader, { currency, workers: () => pool.status(), now: Date.now })
+  const reloadPlugins = inTurn(() => pool.replaceAll())
   const apps = {
     admin: adminApi({
       ...common,
@@ -248,7 +250,7 @@ async function openServers(
       configs: undefined,
       plugins,
       pluginChoice: { known: builtinPlugins(), enabled: plugins },
-      reload: inTurn(() => pool.replaceAll()),
+      reload: reloadPlugins,
       keys: admin.adminKeyRequired ? secrets.adminKeys : undefined,
       allowAdmin: admin.allowAdmin,
       cors: admin.enableAdminCors,
@@ -264,6 +266,10 @@ async function openServers(
       onUnknownPlugin: config.sluice.onUnknownPlugin,
       workers: () => pool.status(),
       currency,
+      // The data plane checks nobody's health yet.
+      checked: () => [],
+      reload: reloadPlugins,
+      collectGarbage,
     }),
     status: statusApi({ ...common, ready: () => notReady(config, { pool, life, currency: currency?.() }), currency }),
     prometheus: metricsExport({

@@ -4,6 +4,7 @@ import { Catalogue } from '../../admin/catalogue.ts'
 import { controlApi, type WorkerStatus } from '../../admin/control-api.ts'
 import { Keyring } from '../../core/keyring.ts'
 import { silent } from '../../core/observe/log.ts'
+import type { CheckedUpstream } from '../../core/proxy/health/keeper.ts'
 import type { Kind } from '../../core/store/store.ts'
 import { fakePlugins, serve, type TestServer } from '../helpers/admin.ts'
 import { MemoryStore } from '../helpers/memory-store.ts'
@@ -13,11 +14,15 @@ describe('the control API', () => {
   let store: MemoryStore
   let catalogue: Catalogue
   let workers: WorkerStatus[] = []
+  let checked: CheckedUpstream[] = []
+  let called: string[] = []
   const keyring = new Keyring(['0123456789abcdef'])
 
   beforeEach(async () => {
     store = new MemoryStore()
     workers = []
+    checked = []
+    called = []
     catalogue = new Catalogue({ source: store, tags: () => [], log: silent })
     await catalogue.start()
     api = await serve(
@@ -27,6 +32,11 @@ describe('the control API', () => {
         plugins: fakePlugins,
         onUnknownPlugin: 'refuse',
         workers: () => workers,
+        checked: () => checked,
+        reload: async () => {
+          called.push('reload')
+        },
+        collectGarbage: () => called.push('gc'),
         log: silent,
         serverName: 'APISIX/3.18.0',
       }),
@@ -134,12 +144,30 @@ describe('the control API', () => {
     assert.deepEqual(json.stream_plugins, {})
   })
 
-  it('knows no health checks and nothing else', async () => {
-    assert.deepEqual((await api.call('GET', '/v1/healthcheck')).json, [])
+  it('shows the metadata of plugins', async () => {
+    assert.deepEqual((await api.call('GET', '/v1/plugin_metadatas')).json, [])
+    await put('plugin_metadata', 'late', { limit: 5 })
+    assert.deepEqual((await api.call('GET', '/v1/plugin_metadatas')).json, [{ id: 'late', limit: 5 }])
+    assert.deepEqual((await api.call('GET', '/v1/plugin_metadata/late')).json, { id: 'late', limit: 5 })
+    const none = await api.call('GET', '/v1/plugin_metadata/x')
+    assert.deepEqual([none.status, none.json], [404, { error_msg: 'plugin metadata[x] not found' }])
+  })
+
+  it('reloads plugins and collects garbage', async () => {
+    const reload = await api.call('PUT', '/v1/plugins/reload')
+    assert.deepEqual([reload.status, reload.text], [200, 'done'])
+    const gc = await api.call('POST', '/v1/gc')
+    assert.deepEqual([gc.status, gc.text], [200, ''])
+    assert.deepEqual(called, ['reload', 'gc'])
+  })
+
+  it('knows nothing else', async () => {
     for (const [verb, path] of [
       ['GET', '/v1/nobody'],
       ['POST', '/v1/routes'],
-      ['POST', '/v1/gc'],
+      ['GET', '/v1/gc'],
+      ['GET', '/v1/plugins/reload'],
+      ['GET', '/v1/discovery/dns/dump'],
       ['GET', '/'],
     ] as const) {
       const reply = await api.call(verb, path)
