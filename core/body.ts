@@ -194,7 +194,10 @@ function refusal(declared: number, max: number, coding: string | undefined): Gat
   if (declared > max) return new BodyTooLarge(declared, max)
   // RFC 9112 6.1: a coding that we do not undo must not be passed on without its name.
   if (coding === undefined || coding.trim().toLowerCase() === 'chunked') return undefined
-  return new GatewayError(501, 'unsupported_transfer_encoding', 'the only transfer coding understood is chunked')
+  // Where such a body ends, others may see otherwise: nothing that follows is listened to.
+  const headers = { Connection: 'close' }
+  const message = 'the only transfer coding understood is chunked'
+  return new GatewayError(501, 'unsupported_transfer_encoding', message, { headers })
 }
 
 // What is still read of a body that nobody wants, so that its sender can hear the answer and use the connection again.

@@ -6,6 +6,7 @@ import type { Gateway } from './gateway.ts'
 import type { Logger } from './observe/log.ts'
 import type { Counter } from './observe/metrics.ts'
 import type { Traffic } from './observe/traffic.ts'
+import { Pipelining } from './pipelining.ts'
 
 export interface ListenerLimits {
   /** Milliseconds for the whole request head; 408 after it. */
@@ -58,10 +59,10 @@ const CHECK_HEADS_MS = 1_000
 /** Listens. Rejects with the system's error (EADDRINUSE, EACCES) when it cannot. */
 export async function listen(options: ListenerOptions): Promise<Listener> {
   const { gateway, limits, traffic, serve = gateway.handle } = options
-  const handle: Gateway['handle'] = (message, response) => {
+  const pipelining = new Pipelining((message, response) => {
     traffic.request()
     serve(message, response)
-  }
+  })
   const server = createServer(
     {
       noDelay: true,
@@ -73,10 +74,9 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       keepAliveTimeout: limits.keepAliveTimeout,
       // The gateway refuses such a request itself, and so it is logged like any other.
       requireHostHeader: false,
-      // Upgrades are not served: such a request is one like any other, and what follows it on the connection too.
-      shouldUpgradeCallback: () => false,
+      shouldUpgradeCallback: pipelining.upgrade,
     },
-    handle,
+    pipelining.receive,
   )
   let open = 0
   server.on('connection', (socket: Socket) => {
@@ -92,7 +92,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(error, socket, options))
   server.on('connect', (_message, socket) => refuse({ code: 'CONNECT' }, socket as Socket, options))
   // Other than 100-continue there is none; as in nginx the request is served all the same.
-  server.on('checkExpectation', handle)
+  server.on('checkExpectation', pipelining.receive)
   server.listen({ ...options.address, reusePort: options.reusePort ?? false })
   await once(server, 'listening')
   const { address, port } = server.address() as AddressInfo

@@ -86,6 +86,8 @@ const NOWHERE: Destination = { target: '/', host: '', path: '/', search: '' }
 /** Where a request goes. Throws GatewayError 400 for what no two readers would understand alike. */
 function destination(message: IncomingMessage, headers: HeaderList): Destination {
   let target = message.url ?? '/'
+  if (message.httpVersion !== '1.1' && message.httpVersion !== '1.0')
+    throw new GatewayError(505, 'unsupported_version', 'only HTTP/1.1 and HTTP/1.0 are spoken here')
   const hosts = headers.all('host')
   if (hosts.length > 1) throw new GatewayError(400, 'bad_host', '400 Bad Request: more than one Host')
   // RFC 9112 3.2
