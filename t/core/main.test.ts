@@ -194,6 +194,12 @@ describe('the gateway process', function () {
       assert.equal(stdout, '')
     }
 
+    const lineOf = (file: string, text: string) =>
+      1 +
+      readFileSync(file, 'utf8')
+        .split('\n')
+        .findIndex(line => line.includes(text))
+
     it('names file, line and key of a port in use', async () => {
       const other = createServer().listen(0, '127.0.0.1')
       await once(other, 'listening')
@@ -204,21 +210,28 @@ describe('the gateway process', function () {
         file,
         text.replace('node_listen: [{ip: 127.0.0.1, port: 0}]', `node_listen: [{ip: 127.0.0.1, port: ${port}}]`),
       )
-      await refuses(file, new RegExp(`config.yaml:2: apisix.node_listen.*127.0.0.1:${port}: the port is in use`))
+      const listens = lineOf(file, 'node_listen')
+      await refuses(
+        file,
+        new RegExp(`config.yaml:${listens}: apisix.node_listen.*127.0.0.1:${port}: the port is in use`),
+      )
       writeFileSync(
         file,
         text.replace('admin_listen: {ip: 127.0.0.1, port: 0}', `admin_listen: {ip: 127.0.0.1, port: ${port}}`),
       )
       await refuses(
         file,
-        new RegExp(`config.yaml:9: deployment.admin.admin_listen: 127.0.0.1:${port}: the port is in use`),
+        new RegExp(
+          `config.yaml:${lineOf(file, 'admin_listen')}: deployment.admin.admin_listen: 127.0.0.1:${port}: the port is in use`,
+        ),
       )
       other.close()
     })
 
     it('names a mistyped key and what it may have meant', async () => {
       const { file } = configFolder('apisx: {}\n')
-      await refuses(file, /config.yaml:15: apisx: unknown key \(did you mean apisix\?\)/)
+      const line = lineOf(file, 'apisx')
+      await refuses(file, new RegExp(`config.yaml:${line}: apisx: unknown key \\(did you mean apisix\\?\\)`))
     })
 
     it('names a file that is not there', () => refuses('/nowhere/config.yaml', /\/nowhere\/config.yaml: /))
@@ -230,7 +243,7 @@ describe('the gateway process', function () {
 
     it('names a plugin that is enabled and does not exist', async () => {
       const { file } = configFolder('plugins: [key-auth, key-oth]\n')
-      await refuses(file, /config.yaml:15: plugins.*key-oth/)
+      await refuses(file, new RegExp(`config.yaml:${lineOf(file, 'key-oth')}: plugins.*key-oth`))
     })
   })
 
