@@ -34,7 +34,7 @@ export interface GatewayOptions {
   /** The Server header of every response. */
   serverName: string
   /** Told before every hook, so that somebody else can see where a worker stands still. */
-  breadcrumb: Pick<Breadcrumb, 'at'>
+  breadcrumb: Pick<Breadcrumb, 'at' | 'beat'>
   /** Send X-APISIX-Upstream-Status always, not only when the upstream's status is 5xx. */
   showUpstreamStatus: boolean
 }

@@ -61,6 +61,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   const { gateway, limits, traffic, serve = gateway.handle } = options
   const pipelining = new Pipelining((message, response) => {
     traffic.request()
+    gateway.options.breadcrumb.beat()
     serve(message, response)
   })
   const server = createServer(
@@ -133,26 +134,35 @@ async function stopGently(server: Server, graceMs: number): Promise<void> {
 
 // As many as node:net lets the kernel queue.
 const MAX_QUEUED = 511
+const MAX_STRAGGLERS = 8
 
 /**
- * Accepts what the kernel has queued for us: it would be lost with the socket (unless `net.ipv4.tcp_migrate_req` is 1). From
- * now on the queue takes no more than one, so that one is lost at most, however long the system keeps us from closing it
+ * Accepts what the kernel has queued for us: it would be lost with the socket (unless `net.ipv4.tcp_migrate_req` is 1). In
+ * the end the queue takes no more than one, so that one is lost at most, however long the system keeps us from closing it
  * (seen: 1 instead of 16 where that was 20 ms under load). Who finds it full tries again a second later, with the others.
  */
 async function acceptQueued(server: Server): Promise<void> {
+  const empty = await acceptUntilQuiet(server, MAX_QUEUED)
   // node:net has no other way to call listen(2) again.
   const { _handle: handle } = server as Server & { _handle?: { listen?(backlog: number): number } }
   handle?.listen?.(0)
+  await acceptUntilQuiet(server, empty ? MAX_STRAGGLERS : MAX_QUEUED)
+}
+
+/** Resolves with true when a turn of the loop has brought no connection, or with false after `most` connections. */
+async function acceptUntilQuiet(server: Server, most: number): Promise<boolean> {
   let accepted = 0
   const count = () => void accepted++
   server.on('connection', count)
   // One is accepted per turn of the loop, and the polling of this turn may be over.
   await turnOfLoop()
-  for (let seen = -1; seen < accepted && accepted < MAX_QUEUED; ) {
+  let seen = -1
+  while (seen < accepted && accepted < most) {
     seen = accepted
     await turnOfLoop()
   }
   server.off('connection', count)
+  return seen === accepted
 }
 
 function turnOfLoop(): Promise<void> {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { call, mustBeSane } from './admin/nonsense.ts'
 import { killRounds } from './core/store/kill.ts'
+import { replaceUnderLoad } from './core/workers/replacement.ts'
 import { play, schedule } from './exactly-once.schedule.ts'
 import { startAdmin } from './helpers/admin.ts'
 
@@ -29,6 +30,15 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
       process.stdout.write(`${JSON.stringify(report)}\n`)
       for (const what of ['lost', 'torn', 'backwards', 'wrongLogs', 'damaged', 'failedOpens'] as const)
         assert.equal(report[what], 0, what)
+    },
+  },
+  /** Its count is of connections; the seed means nothing. */
+  replacement: {
+    count: 10_000,
+    async run(connections) {
+      const report = await replaceUnderLoad(connections, 700)
+      process.stdout.write(`${JSON.stringify(report)}\n`)
+      assert.ok(report.lost <= report.workers, 'lost')
     },
   },
 }

@@ -24,13 +24,14 @@ export class Breadcrumb {
     this.#cells = new Int32Array(memory)
   }
 
-  /** The loop turns. */
+  /** The worker gets on: its loop turns, or, within a turn that takes long, a request has come. */
   beat(): void {
     this.#cells[BEAT]!++
   }
 
-  /** A hook of this step is about to run, for a request of this route. */
+  /** A hook of this step is about to run, for a request of this route: that too is a sign that the worker gets on. */
   at(step: Pick<Step<unknown>, 'mark'>, routeMark: number): void {
+    this.beat()
     this.#cells[PLUGIN] = step.mark
     this.#cells[ROUTE] = routeMark
   }
@@ -44,7 +45,7 @@ export class Footprint {
     this.#cells = new Int32Array(memory)
   }
 
-  /** Changes with every turn of the worker's loop. */
+  /** Changes as long as the worker gets on. */
   get beat(): number {
     return Atomics.load(this.#cells, BEAT)
   }

@@ -25,6 +25,9 @@ const fault = plugin({
         case 'reject':
           void Promise.reject(new Error('rejected outside any request'))
           return reply(200, 'rejected')
+        case 'toil':
+          for (const began = performance.now(); performance.now() - began < 100; ) Math.random()
+          return reply(200, 'tired')
         case 'spin':
           for (;;) Math.random()
         case 'exit':

@@ -113,7 +113,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
     limits: { maxBodySize: 0, bodyTimeout: 60_000, sendTimeout: 60_000, turnGrace: 2_000, ...options.limits },
     forwarding: new Forwarding({ trusted: undefined, realIp: NOBODY, ...options.forwarding }),
     serverName: 'APISIX/3.18.0',
-    breadcrumb: { at() {} },
+    breadcrumb: { at() {}, beat() {} },
     showUpstreamStatus: options.showUpstreamStatus ?? false,
   })
   const listener = await listen({

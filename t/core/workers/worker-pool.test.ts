@@ -10,6 +10,7 @@ import type { WorkerSettings } from '../../../core/workers/messages.ts'
 import { freePorts } from '../../../core/workers/ports.ts'
 import { WorkerPool } from '../../../core/workers/worker-pool.ts'
 import { MemoryStore } from '../../helpers/memory-store.ts'
+import { connectRaw } from '../../helpers/raw-client.ts'
 import { until } from '../../helpers/until.ts'
 import { type ScriptedUpstream, startUpstream } from '../../helpers/upstream.ts'
 
@@ -266,6 +267,15 @@ describe('a pool of workers', function () {
     assert.deepEqual([line?.fields.plugin, line?.fields.route], ['fault', 'spins'])
   })
 
+  it('leaves a worker alone that only has much to do in one turn of its loop', async () => {
+    await start(1, { r: { ...weighted(), plugins: { fault: {} } } }, { stallMs: 1_000 })
+    const client = await connectRaw(Number(new URL(url).port))
+    client.write('GET /toil HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(20))
+    await until(() => client.closed || client.responses() === 20, 'all are answered')
+    client.close()
+    assert.equal(client.responses(), 20)
+  })
+
   it('names the plugin whose rejection nobody handled, and lives on', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'sluice-'))
     const file = join(folder, 'error.log')
@@ -277,40 +287,5 @@ describe('a pool of workers', function () {
     const line = JSON.parse(readFileSync(file, 'utf8').trim()) as { plugin: string; err: { message: string } }
     assert.deepEqual([line.plugin, line.err.message], ['fault', 'rejected outside any request'])
     rmSync(folder, { recursive: true })
-  })
-
-  it('is replaced as planned under keep-alive load without losing a request', async () => {
-    await start(2, { r: weighted() })
-    const agent = new Agent({ keepAlive: true, maxSockets: 20 })
-    let stop = false
-    let served = 0
-    const lost: unknown[] = []
-    const clients = Array.from({ length: 20 }, async () => {
-      while (!stop) {
-        await new Promise<void>(resolve => {
-          request(`${url}/x`, { agent }, response => {
-            response.resume().on('end', () => {
-              served++
-              resolve()
-            })
-          })
-            .on('error', error => {
-              lost.push(error)
-              resolve()
-            })
-            .end()
-        })
-      }
-    })
-    await until(() => served > 100, 'load runs')
-    await pool!.replaceAll(settings)
-    await until(() => gone === 2, 'the old workers are gone')
-    const after = served
-    await until(() => served > after + 200, 'load goes on')
-    stop = true
-    await Promise.all(clients)
-    agent.destroy()
-    assert.deepEqual(replaced, ['planned', 'planned'])
-    assert.ok(lost.length <= 2, `${lost.length} lost of ${served}: ${String(lost[0])}`)
   })
 })
