@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { call, mustBeSane } from './admin/nonsense.ts'
 import { killRounds } from './core/store/kill.ts'
 import { replaceUnderLoad } from './core/workers/replacement.ts'
+import { assertHeld, faultRounds } from './etcd-faults.rounds.ts'
 import { play, schedule } from './exactly-once.schedule.ts'
 import { startAdmin } from './helpers/admin.ts'
 
@@ -39,6 +40,16 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
       const report = await replaceUnderLoad(connections, 700)
       process.stdout.write(`${JSON.stringify(report)}\n`)
       assert.ok(report.lost <= report.workers, 'lost')
+    },
+  },
+  'etcd-faults': {
+    count: 30,
+    async run(rounds, seed) {
+      const say = (line: string) => void process.stdout.write(`${line}\n`)
+      const report = await faultRounds(rounds, seed, { say })
+      say(JSON.stringify({ ...report, rounds: undefined }))
+      assertHeld(report)
+      assert.ok(report.medianMs < 4_000 && report.maxMs < 10_000, 'has what etcd has soon after each fault')
     },
   },
 }

@@ -9,8 +9,8 @@ export interface FaultProxy {
   readonly port: number
   /** Cuts every connection there is. */
   cut(): void
-  /** Cuts the next connection whose watch gets there. Resolves when it has. */
-  cutNext(point: CutPoint): Promise<void>
+  /** Cuts the next connection whose watch gets there, or none. Resolves when it has. */
+  cutNext(point: CutPoint | undefined): Promise<void>
   /** Nothing gets through until `heal`, of old connections and of new ones. */
   blackhole(): void
   /** Requests get through until `heal`, answers do not. */
@@ -57,9 +57,9 @@ class TcpProxy implements FaultProxy {
     for (const pair of this.#pairs) this.#end(pair)
   }
 
-  cutNext(point: CutPoint): Promise<void> {
+  cutNext(point: CutPoint | undefined): Promise<void> {
     return new Promise(done => {
-      this.#next = { point, done }
+      this.#next = point && { point, done }
     })
   }
 
@@ -88,7 +88,6 @@ class TcpProxy implements FaultProxy {
   }
 
   async heal(): Promise<void> {
-    this.#next = undefined
     if (this.#dark !== undefined) this.cut()
     this.#dark = undefined
     if (this.#server === undefined) await this.open(this.port)

@@ -12,7 +12,7 @@ import { Overload, type OverloadLimits } from '../../core/overload.ts'
 import type { Plugin } from '../../core/plugin.ts'
 import { localState } from '../../core/proxy/balancer/state.ts'
 import { Transport } from '../../core/proxy/transport.ts'
-import type { Change, Item, Kind } from '../../core/store/store.ts'
+import type { Change, ConfigSource, Item, Kind, Revision } from '../../core/store/store.ts'
 import { type Rejected, Sync } from '../../core/sync.ts'
 import { builtins } from '../../plugins/index.ts'
 
@@ -21,6 +21,10 @@ export type Resources = { [K in Kind]?: Record<string, Record<string, unknown>> 
 
 export interface GatewayOptionsForTest {
   resources?: Resources
+  /** In the place of resources; `put` does nothing then. */
+  source?: ConfigSource
+  /** Told every revision that is served from now on. */
+  applied?: (revision: Revision) => void
   /** Beside the built-in ones. */
   plugins?: readonly Plugin[]
   /** In the place of all. */
@@ -72,7 +76,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
   })
   const all = [...builtins, ...(options.plugins ?? [])]
   const sync = new Sync({
-    source: {
+    source: options.source ?? {
       list: async () => ({
         items: Object.entries(options.resources ?? {}).flatMap(([kind, items]) =>
           Object.entries(items).map(([id, value]) => itemOf(kind as Kind, id, value)),
@@ -95,6 +99,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
     },
     applied: (applied, bad) => {
       rejected = bad
+      options.applied?.(applied)
       for (const waiter of waiting.splice(0)) {
         if (waiter.revision <= applied) waiter.resolve()
         else waiting.push(waiter)

@@ -45,22 +45,20 @@ export function configFolder(
 ): { folder: string; file: string } {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-'))
   const file = join(folder, 'config.yaml')
+  const line = (text: string | undefined) => (text === undefined ? '' : `\n  ${text}`)
   writeFileSync(
     file,
     `apisix:
   node_listen: [{ip: 127.0.0.1, port: 0}]
   control: {ip: 127.0.0.1, port: 0}
-  status: {ip: 127.0.0.1, port: 0}
-  ${within.apisix ?? ''}
+  status: {ip: 127.0.0.1, port: 0}${line(within.apisix)}
 nginx_config:
-  error_log: ${join(folder, 'error.log')}
-  ${within.nginx_config ?? ''}
+  error_log: ${join(folder, 'error.log')}${line(within.nginx_config)}
 deployment:
   admin:
     admin_listen: {ip: 127.0.0.1, port: 0}
   embedded:
-    path: ${join(folder, 'data')}
-  ${within.deployment ?? ''}
+    path: ${join(folder, 'data')}${line(within.deployment)}
 plugin_attr:
   prometheus:
     export_addr: {ip: 127.0.0.1, port: 0}

@@ -55,7 +55,7 @@ describe('a gateway on etcd', function () {
   function config({ role = 'traditional', keyring = ring, etcd = '', more = '', workers = 1 }: Options = {}) {
     return configFolder(more, {
       nginx_config: `worker_processes: ${workers}`,
-      apisix: keyring.length === 0 ? '' : `data_encryption: {keyring: [${keyring.map(key => `'${key}'`).join(', ')}]}`,
+      ...(keyring.length > 0 && { apisix: `data_encryption: {keyring: ${JSON.stringify(keyring)}}` }),
       deployment: `role: ${role}
   role_traditional: {config_provider: etcd}
   etcd: {host: ['${cluster.hosts[0]}'], prefix: ${prefix}, health_check_timeout: 1, startup_retry: 1, timeout: 5${etcd}}`,

@@ -10,6 +10,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { silent } from '../../../core/observe/log.ts'
 import { openEmbedded } from '../../../core/store/embedded.ts'
 import type { Change, Item, Revision, Store, Write } from '../../../core/store/store.ts'
+import { randomness } from '../../helpers/randomness.ts'
 
 export const writers = 8
 
@@ -207,14 +208,5 @@ function intact(path: string): boolean {
     return db.prepare('pragma integrity_check').get()!.integrity_check === 'ok'
   } finally {
     db.close()
-  }
-}
-
-/** Whole numbers in [0, below) that follow from the seed: a linear congruential generator, high bits. */
-function randomness(seed: number): (below: number) => number {
-  let state = seed >>> 0
-  return below => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
-    return Math.floor((state / 2 ** 32) * below)
   }
 }

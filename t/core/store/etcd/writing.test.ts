@@ -59,12 +59,15 @@ describe('a write to etcd', function () {
 
   it('is found though another has written since, the same or something else', async () => {
     await store.write(put(1))
-    for (const n of [2, 7]) {
+    for (const [own, others] of [
+      [2, 2],
+      [3, 4],
+    ] as const) {
       proxy().mute()
-      const written = store.write(put(2))
-      await seen(item => item?.value.n === 2)
+      const written = store.write(put(own))
+      await seen(item => item?.value.n === own)
       const { modRevision } = (await direct.get('routes', '1'))!
-      await direct.write(put(n))
+      await direct.write(put(others))
       await proxy().heal()
       assert.equal(await written, modRevision)
     }
