@@ -5,7 +5,8 @@ import { Credentials } from './credentials.ts'
 import { Edition } from './edition.ts'
 import type { Instance } from './pipeline.ts'
 import { isServed, type ServedKind } from './resource.ts'
-import { HostRouter } from './router/host-router.ts'
+import type { Router } from './router/router.ts'
+import { makeRouter } from './router/routers.ts'
 import { RouteEdition } from './served-route.ts'
 import { Snapshot, type SnapshotEnv } from './snapshot.ts'
 import type { Item, Revision } from './store/store.ts'
@@ -20,7 +21,7 @@ import { Succession } from './succession.ts'
  */
 export class Editions {
   readonly env: SnapshotEnv
-  readonly router = new HostRouter<RouteEdition>()
+  readonly router: Router<RouteEdition>
   readonly credentials: Credentials
   readonly consumerPlans = new ConsumerPlans()
   /** By kind and id; older ones hang on them. */
@@ -40,6 +41,7 @@ export class Editions {
   /** `unseen` is told of editions that no snapshot sees any more: each is to be released and forgotten. */
   constructor(env: SnapshotEnv, unseen: (editions: readonly Edition[]) => void) {
     this.env = env
+    this.router = makeRouter(env.router ?? 'radixtree_host_uri')
     this.credentials = new Credentials(env.plugins)
     const empty = new Snapshot(this, { number: 0, revision: 0, globalRules: [], namedSince: 0 })
     this.#snapshots = new Succession(empty, unseen)

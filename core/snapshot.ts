@@ -8,6 +8,7 @@ import { type Attached, type Instance, type Plan, plan } from './pipeline.ts'
 import type { Env, Plugin } from './plugin.ts'
 import type { BalancerState } from './proxy/balancer/state.ts'
 import type { ServedKind } from './resource.ts'
+import type { RouterName } from './router/routers.ts'
 import { type Match, ServedRoute } from './served-route.ts'
 import type { Revision } from './store/store.ts'
 
@@ -15,6 +16,8 @@ import type { Revision } from './store/store.ts'
 export interface SnapshotEnv extends Omit<Env, 'owner'> {
   plugins: ReadonlyMap<string, Plugin>
   balancing: BalancerState
+  /** `radixtree_host_uri` without it. */
+  router?: RouterName
 }
 
 const noPlugins: Attached = new Map()
@@ -46,8 +49,7 @@ export class Snapshot implements ConsumerIndex {
 
   match(ctx: Context): Match | undefined {
     const { router, env } = this.#editions
-    const { host, path } = ctx.request
-    const found = router.find(host, path, route => route.seenBy(this.number) && route.accepts(ctx))
+    const found = router.find(ctx.request, route => route.seenBy(this.number) && route.accepts(ctx))
     if (found === undefined) return undefined
     const assembly = found.value.assembled(this, env)
     return { route: new ServedRoute(assembly, this), facts: assembly.factsOf(found.uri, found.host) }

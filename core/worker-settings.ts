@@ -40,6 +40,7 @@ export function workerSettings(config: Config, listen: readonly Address[], plugi
     serverName: serverName(config),
     showUpstreamStatus: apisix.showUpstreamStatusInResponseHeader,
     heapMb: config.sluice.workerHeapMb,
+    router: apisix.router.http,
     plugins: [...plugins],
     onUnknownPlugin: config.sluice.onUnknownPlugin,
     log: { level: logLevel(config), file: nginxConfig.errorLog },

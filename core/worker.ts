@@ -54,6 +54,7 @@ const sync = new Sync({
       random: Math.random,
       full: (what, name) => log.warn({ what, upstream: name }, 'too many upstreams: this one is balanced per worker'),
     }),
+    router: settings.router,
     plugins: new PluginsOrNone(
       builtins.filter(({ name }) => enabled.has(name)).map(builtin => [builtin.name, builtin]),
       settings.onUnknownPlugin,

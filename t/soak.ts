@@ -1,7 +1,10 @@
 // The randomised suites at their full counts: `npm run soak -- SUITE [count] [seed]`.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+
 import { call, mustBeSane } from './admin/nonsense.ts'
+import { compareRouters } from './core/router/agreement.ts'
+
 import { killRounds } from './core/store/kill.ts'
 import { replaceUnderLoad } from './core/workers/replacement.ts'
 import { assertHeld, faultRounds } from './etcd-faults.rounds.ts'
@@ -24,6 +27,7 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
       await api.close()
     },
   },
+  router: { count: 100_000, run: compareRouters },
   kill: {
     count: 50,
     async run(rounds, seed) {

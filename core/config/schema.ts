@@ -2,6 +2,7 @@
 // The tree is the file's; `Config` in config.ts is the same tree in camelCase. conf/config.example.yaml explains each key.
 import { availableParallelism } from 'node:os'
 import { DENIED_BY_DEFAULT } from '../proxy/address-guard.ts'
+import { routerNames } from '../router/routers.ts'
 import {
   checked,
   duration,
@@ -184,7 +185,7 @@ export const schema = group({
     enable_resolv_search_opt: flag(true),
     disable_upstream_healthcheck: flag(false),
     router: group({
-      http: oneOf(['radixtree_host_uri'], 'radixtree_host_uri', ['radixtree_uri', 'radixtree_uri_with_parameter']),
+      http: oneOf(routerNames, 'radixtree_host_uri'),
     }),
     data_encryption: group({
       enable_encrypt_fields: flag(true),

@@ -1,28 +1,14 @@
 // Host, then path: the `radixtree_host_uri` router (facts core 2.4). Exact host, longest wildcard, then routes without host.
 import { PathTree, type Target } from './path-tree.ts'
 import { PrefixTree } from './prefix-tree.ts'
-
-/** What a route is matched by; conditions beyond host and path are the caller's. */
-export interface Pattern {
-  uris: readonly string[]
-  /** Empty: any host. */
-  hosts: readonly string[]
-  priority: number
-}
-
-export interface Found<T> {
-  value: T
-  /** The patterns that matched; the host in lower case, and empty for a route without one. */
-  uri: string
-  host: string
-}
+import type { Asked, Found, Pattern, Router } from './router.ts'
 
 interface Level<T extends Target> {
   readonly host: string
   readonly paths: PathTree<T>
 }
 
-export class HostRouter<T extends Target> {
+export class HostRouter<T extends Target> implements Router<T> {
   readonly #exact = new Map<string, Level<T>>()
   /** By what must stand at the end of the host. */
   readonly #suffixes = new PrefixTree<Level<T>>({ backwards: true })
@@ -35,7 +21,6 @@ export class HostRouter<T extends Target> {
     }
   }
 
-  /** Takes back what `add` was given. */
   remove(pattern: Pattern, value: T): void {
     for (const host of hostsOf(pattern)) {
       const { paths } = this.#level(host)
@@ -44,8 +29,8 @@ export class HostRouter<T extends Target> {
     }
   }
 
-  /** The route for a lower-case host without port and a normalised path; falls through from level to level. */
-  find(host: string, path: string, accept: (value: T) => boolean): Found<T> | undefined {
+  /** Falls through from level to level. */
+  find({ host, path }: Asked, accept: (value: T) => boolean): Found<T> | undefined {
     const exact = this.#exact.get(host)
     const found = exact && search(exact, path, accept)
     if (found !== undefined) return found

@@ -1,4 +1,5 @@
 // Paths -> candidates in APISIX's order of precedence: exact path, then the longest literal prefix (facts core 2.3, 2.4).
+import { readPath, segmentCheck } from './path-pattern.ts'
 import { PrefixTree } from './prefix-tree.ts'
 
 /** What a pattern leads to. */
@@ -15,32 +16,38 @@ export interface Candidate<T> {
   readonly fits: RegExp | undefined
 }
 
+const PLAIN = { parameters: false }
+
 /** Exact paths in a map, prefixes in a radix tree; both made when needed, for with many hosts most have one path. */
 export class PathTree<T extends Target> {
+  readonly #syntax: Parameters<typeof readPath>[1]
   #exact: Map<string, Candidate<T>[]> | undefined
   #prefixes: PrefixTree<Candidate<T>[]> | undefined
+
+  constructor(syntax = PLAIN) {
+    this.#syntax = syntax
+  }
 
   get empty(): boolean {
     return (this.#exact?.size ?? 0) === 0 && (this.#prefixes?.empty ?? true)
   }
 
   add(pattern: string, priority: number, value: T): void {
-    const star = pattern.indexOf('*')
-    const candidate = { value, pattern, priority, fits: star < 0 ? undefined : segmentCheck(pattern) }
-    if (star < 0) {
+    const path = readPath(pattern, this.#syntax)
+    const candidate = { value, pattern, priority, fits: path.exact ? undefined : segmentCheck(path) }
+    if (path.exact) {
       this.#exact ??= new Map()
-      insert(this.#exact, pattern, candidate)
+      insert(this.#exact, path.literal, candidate)
     } else {
       this.#prefixes ??= new PrefixTree()
-      insert(this.#prefixes, pattern.slice(0, star), candidate)
+      insert(this.#prefixes, path.literal, candidate)
     }
   }
 
   /** Takes back what `add` was given. */
   remove(pattern: string, priority: number, value: T): void {
-    const star = pattern.indexOf('*')
-    if (star < 0) takeOut(this.#exact, pattern, { value, pattern, priority, fits: undefined })
-    else takeOut(this.#prefixes, pattern.slice(0, star), { value, pattern, priority, fits: undefined })
+    const { literal, exact } = readPath(pattern, this.#syntax)
+    takeOut(exact ? this.#exact : this.#prefixes, literal, { value, pattern, priority, fits: undefined })
   }
 
   /** The first candidate, in order of precedence, that fits the path and that `accept` takes. */
@@ -103,23 +110,4 @@ function placeOf<T extends Target>(candidate: Candidate<T>, bucket: readonly Can
 function comesBefore<T extends Target>(a: Candidate<T>, b: Candidate<T>): boolean {
   if (a.priority !== b.priority) return a.priority > b.priority
   return a.pattern.length !== b.pattern.length ? a.pattern.length > b.pattern.length : a.value.id < b.value.id
-}
-
-/**
- * The check of a wildcard pattern: a segment that begins with `*` is anything, one that begins with `:` is one segment.
- * None when no segment begins so, or when the first `*` is the last segment, where the literal prefix has said everything.
- */
-function segmentCheck(pattern: string): RegExp | undefined {
-  if (!/\/[*:]/.test(pattern) || /^[^*]*\/\*[^/]*$/.test(pattern)) return undefined
-  const [head, ...pieces] = pattern.split(/(?<=\/)\*[^/]*/).map(pieceSource)
-  const tail = pieces.pop()
-  // What stands between two wildcards is taken where it first occurs and never given back, which is what a lookahead does:
-  // with a plain `.*` a made-up path of n segments costs n to the power of the wildcards.
-  const between = pieces.map((piece, at) => `(?=(.*?${piece}))\\${at + 1}`)
-  return new RegExp(`^${head}${between.join('')}${tail === undefined ? '' : `.*${tail}`}$`, 's')
-}
-
-function pieceSource(piece: string): string {
-  const segments = piece.split('/')
-  return segments.map(each => (each.startsWith(':') ? '[^/]+' : each.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'))).join('/')
 }

@@ -3,6 +3,7 @@ import { hostname } from 'node:os'
 import type { Attempt, Context } from '../context.ts'
 import { exchange } from '../llm/exchange.ts'
 import { lastNode, latencyMs, requestSize, responseSize } from '../observe/measures.ts'
+import { captured } from './path-pattern.ts'
 import { bodyArg, formArg } from './post-arg.ts'
 
 /** Texts, as in nginx, except for the counts and times of `llm_*`. */
@@ -91,6 +92,7 @@ const prefixes: readonly (readonly [prefix: string, get: (ctx: Context, rest: st
   ['sent_http_', (ctx, name) => ctx.reply && field(ctx.reply.headers, name)],
   ['post_arg_', formArg],
   ['post_arg.', bodyArg],
+  ['uri_param_', (ctx, name) => ctx.route && captured(ctx.route.matchedUri, ctx.request.path).get(name)],
 ]
 
 /** The value of a variable now; undefined when it has none, or when there is no such variable. */

@@ -5,6 +5,7 @@ import type { Address, ListenerLimits } from '../listener.ts'
 import type { MinRevisionLimits } from '../min-revision.ts'
 import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
 import type { OverloadLimits } from '../overload.ts'
+import type { RouterName } from '../router/routers.ts'
 import type { Change, Item, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
 import type { OnUnknown } from '../unknown-plugins.ts'
@@ -22,6 +23,8 @@ export interface WorkerSettings {
   showUpstreamStatus: boolean
   /** MiB of JavaScript heap; a worker that needs more is ended and replaced. */
   heapMb: number
+  /** How routes are found. */
+  router: RouterName
   /** Names of the plugins that are enabled. */
   plugins: readonly string[]
   onUnknownPlugin: OnUnknown

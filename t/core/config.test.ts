@@ -454,7 +454,6 @@ describe('the configuration', () => {
 
     it('refuses choices that are not there yet, by name', () => {
       const choices: [path: string, value: string][] = [
-        ['apisix.router.http', 'radixtree_uri'],
         ['apisix.proxy_mode', 'stream'],
         ...['yaml', 'json', 'xds'].flatMap((each): [string, string][] => [
           ['deployment.role_traditional.config_provider', each],

@@ -60,6 +60,19 @@ describe('the gateway process', function () {
     assert.equal((await fetch(`${gateway.urls.requests}/x`)).status, 404)
   })
 
+  it('finds routes as its configuration says', async () => {
+    const configured = configFolder()
+    const text = readFileSync(configured.file, 'utf8')
+    writeFileSync(configured.file, text.replace('apisix:', 'apisix:\n  router: {http: radixtree_uri_with_parameter}'))
+    const gateway = await start(configured)
+    upstream.script = received => received.json(200, { target: received.target })
+    const plugins = { 'proxy-rewrite': { uri: '/of/$uri_param_user' } }
+    assert.equal((await gateway.admin('PUT', '/routes/1', route({ uri: '/users/:user/posts', plugins }))).status, 201)
+    const answer = await fetch(`${gateway.urls.requests}/users/jack/posts`)
+    assert.deepEqual(await answer.json(), { target: '/of/jack' })
+    assert.equal((await fetch(`${gateway.urls.requests}/users/jack`)).status, 404)
+  })
+
   it('lets a stream in flight finish on the route it started with while the route changes', async () => {
     const gateway = await start()
     await gateway.admin('PUT', '/routes/1', route())

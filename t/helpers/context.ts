@@ -19,9 +19,12 @@ export async function makeContext(
     body?: string
     consumers?: ConsumerIndex
     now?: number
+    remoteAddress?: string
   } = {},
 ): Promise<Context> {
-  const message = new IncomingMessage(new Socket())
+  const socket = new Socket()
+  Object.defineProperty(socket, 'remoteAddress', { value: given.remoteAddress })
+  const message = new IncomingMessage(socket)
   message.method = given.method ?? 'GET'
   message.url = given.target ?? '/'
   message.httpVersion = '1.1'

@@ -5,12 +5,13 @@ import { HostRouter } from '../../../core/router/host-router.ts'
 import type { Target } from '../../../core/router/path-tree.ts'
 
 const everyone = () => true
+const asked = (host: string, path: string) => ({ host, path, headers: new Map() })
 
 /** What a host is served by, of routes for `/*` named by their host pattern. */
 function serving(hosts: readonly string[], host: string): string | undefined {
   const router = new HostRouter<Target>()
   for (const each of hosts) router.add({ uris: ['/*'], hosts: each === '' ? [] : [each], priority: 0 }, { id: each })
-  return router.find(host, '/', everyone)?.value.id
+  return router.find(asked(host, '/'), everyone)?.value.id
 }
 
 describe('the host router', () => {
@@ -43,8 +44,8 @@ describe('the host router', () => {
     const router = new HostRouter<Target>()
     router.add({ uris: ['/exact'], hosts: [], priority: 100 }, { id: 'exact' })
     router.add({ uris: ['/*'], hosts: ['a.com'], priority: 0 }, { id: 'host' })
-    assert.equal(router.find('a.com', '/exact', everyone)?.value.id, 'host')
-    assert.equal(router.find('b.com', '/exact', everyone)?.value.id, 'exact')
+    assert.equal(router.find(asked('a.com', '/exact'), everyone)?.value.id, 'host')
+    assert.equal(router.find(asked('b.com', '/exact'), everyone)?.value.id, 'exact')
   })
 
   it('falls through from host to host when no route of a level takes the request', () => {
@@ -53,10 +54,10 @@ describe('the host router', () => {
     router.add({ uris: ['/*'], hosts: ['*.b.com'], priority: 0 }, { id: 'wild' })
     router.add({ uris: ['/*'], hosts: ['*.com'], priority: 0 }, { id: 'wilder' })
     router.add({ uris: ['/*'], hosts: [], priority: 0 }, { id: 'any' })
-    assert.equal(router.find('x.b.com', '/one', everyone)?.value.id, 'exact')
-    assert.equal(router.find('x.b.com', '/two', everyone)?.value.id, 'wild')
+    assert.equal(router.find(asked('x.b.com', '/one'), everyone)?.value.id, 'exact')
+    assert.equal(router.find(asked('x.b.com', '/two'), everyone)?.value.id, 'wild')
     const order: string[] = []
-    router.find('x.b.com', '/one', ({ id }) => {
+    router.find(asked('x.b.com', '/one'), ({ id }) => {
       order.push(id)
       return false
     })
@@ -67,13 +68,17 @@ describe('the host router', () => {
     const router = new HostRouter<Target>()
     router.add({ uris: ['/a', '/b/*'], hosts: ['One.com', '*.two.com'], priority: 0 }, { id: 'route' })
     router.add({ uris: ['/c'], hosts: [], priority: 0 }, { id: 'any' })
-    assert.deepEqual(router.find('one.com', '/a', everyone), { value: { id: 'route' }, uri: '/a', host: 'one.com' })
-    assert.deepEqual(router.find('x.two.com', '/b/c', everyone), {
+    assert.deepEqual(router.find(asked('one.com', '/a'), everyone), {
+      value: { id: 'route' },
+      uri: '/a',
+      host: 'one.com',
+    })
+    assert.deepEqual(router.find(asked('x.two.com', '/b/c'), everyone), {
       value: { id: 'route' },
       uri: '/b/*',
       host: '*.two.com',
     })
-    assert.deepEqual(router.find('x.two.com', '/c', everyone), { value: { id: 'any' }, uri: '/c', host: '' })
+    assert.deepEqual(router.find(asked('x.two.com', '/c'), everyone), { value: { id: 'any' }, uri: '/c', host: '' })
   })
 
   it('agrees with the model on every set of hosts', () => {
@@ -99,8 +104,8 @@ describe('the host router', () => {
     router.add({ uris: ['/*'], hosts: ['*.foo.com'], priority: 0 }, { id: 'wild' })
     const host = 'a.'.repeat(30_000)
     const started = process.cpuUsage()
-    for (let times = 0; times < 100; times++) assert.equal(router.find(host, '/', everyone), undefined)
-    assert.equal(router.find(`${host}foo.com`, '/', everyone)?.value.id, 'wild')
+    for (let times = 0; times < 100; times++) assert.equal(router.find(asked(host, '/'), everyone), undefined)
+    assert.equal(router.find(asked(`${host}foo.com`, '/'), everyone)?.value.id, 'wild')
     assert.ok(process.cpuUsage(started).user < 500_000)
   })
 })

@@ -23,6 +23,7 @@ describe('the path tree', () => {
     { pattern: '/a/*rest', yes: ['/a/', '/a/x/y'], no: ['/a'] },
     { pattern: '/foo*bar', yes: ['/foo', '/foobar', '/foo/x'], no: ['/fo'] },
     { pattern: '/a/:x/*/b', yes: ['/a/:x/y/b'], no: ['/a/1/y/b', '/a/:x/b'] },
+    { pattern: '/a/:x/b*', yes: ['/a/:x/b*'], no: ['/a/:x/b', '/a/:x/bc', '/a/1/b'] },
     { pattern: '/a/*/:id', yes: ['/a/x/1', '/a/x/y/1'], no: ['/a/x/', '/a/1', '/a/'] },
     { pattern: '/a/*/:id/c', yes: ['/a/x/1/c', '/a/x/y/z/c'], no: ['/a/1/c', '/a/x/1/d'] },
     { pattern: '/a/*/b/*', yes: ['/a/x/b/', '/a/x/b/y/z', '/a/b/b/b'], no: ['/a/x/b', '/a/b/x'] },

@@ -69,6 +69,15 @@ describe('a variable', () => {
     assert.equal(variable(ctx, 'original_forwarded'), 'for=1.1.1.1')
   })
 
+  it('has what the wildcards of the route took, once it is matched', async () => {
+    const ctx = await makeContext({ target: '/users/7/files/a/b?id=9' })
+    assert.equal(variable(ctx, 'uri_param_id'), undefined)
+    ctx.route = { id: 'r', name: undefined, matchedUri: '/users/:id/*', matchedHost: '', service: undefined }
+    assert.equal(variable(ctx, 'uri_param_id'), '7')
+    assert.equal(variable(ctx, 'uri_param_:ext'), 'files/a/b')
+    assert.equal(variable(ctx, 'uri_param_other'), undefined)
+  })
+
   it('names the route and who asks', async () => {
     const ctx = await makeContext()
     ctx.route = { id: 'r1', name: 'chat', matchedUri: '/*', matchedHost: '', service: { id: 's1', name: 'svc' } }

@@ -78,6 +78,7 @@ describe('a pool of workers', function () {
       minRevision: undefined,
       serverName: 'APISIX',
       showUpstreamStatus: false,
+      router: 'radixtree_host_uri',
       plugins: ['fault', 'prometheus'],
       onUnknownPlugin: 'refuse',
       heapMb: 96,

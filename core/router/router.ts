@@ -1,0 +1,34 @@
+// What finds routes by host and path: what each of APISIX's three routers (facts core 2.1) is asked, and answers.
+import type { Target } from './path-tree.ts'
+
+/** What a route is matched by; conditions beyond host and path are the caller's. */
+export interface Pattern {
+  readonly uris: readonly string[]
+  /** Empty: any host. */
+  readonly hosts: readonly string[]
+  readonly priority: number
+}
+
+/** What a request has that patterns speak of. */
+export interface Asked {
+  /** In lower case, without port. */
+  readonly host: string
+  /** Normalised. */
+  readonly path: string
+  readonly headers: { get(name: string): string | undefined }
+}
+
+export interface Found<T> {
+  readonly value: T
+  /** The patterns that matched; the host in lower case, and empty for a route without one. */
+  readonly uri: string
+  readonly host: string
+}
+
+export interface Router<T extends Target> {
+  add(pattern: Pattern, value: T): void
+  /** Takes back what `add` was given. */
+  remove(pattern: Pattern, value: T): void
+  /** The first in order of precedence that `accept` takes. */
+  find(asked: Asked, accept: (value: T) => boolean): Found<T> | undefined
+}

@@ -1,0 +1,72 @@
+// Routers against the model, with whole routes and whole requests: used by a short test and by a long one.
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { Editions } from '../../../core/editions.ts'
+import { silent } from '../../../core/observe/log.ts'
+import { MetricsWriter } from '../../../core/observe/metrics-writer.ts'
+import { localState } from '../../../core/proxy/balancer/state.ts'
+import { Transport } from '../../../core/proxy/transport.ts'
+import { checkResource } from '../../../core/resource.ts'
+import { type RouterName, routerNames } from '../../../core/router/routers.ts'
+import { makeContext } from '../../helpers/context.ts'
+import { type Asking, asking, decide, type History, history, type RouteValue } from './model.ts'
+
+const REQUESTS = 5
+
+/** Compares at least `pairs` pairs of a set of routes and a request, a third of them with each router. */
+export async function compareRouters(pairs: number, seed: number): Promise<void> {
+  const property = fc.asyncProperty(
+    fc.constantFrom(...routerNames),
+    history,
+    fc.array(asking, { minLength: REQUESTS, maxLength: REQUESTS }),
+    async (router, changes, asked) => {
+      for (const { routes, find } of playing(router, changes)) {
+        for (const each of asked) {
+          const facts = await find(each)
+          const found = facts && { id: facts.id, uri: facts.matchedUri, host: facts.matchedHost }
+          assert.deepEqual(found, decide(router, routes, each))
+        }
+      }
+    },
+  )
+  await fc.assert(property, { numRuns: Math.ceil(pairs / REQUESTS), seed })
+}
+
+/** The routes there are after each batch, and what a gateway that went through all of them finds. */
+function* playing(router: RouterName, changes: History) {
+  const env = {
+    router,
+    now: Date.now,
+    random: Math.random,
+    log: silent,
+    metrics: new MetricsWriter({ publish() {} }),
+    transport: new Transport(),
+    balancing: localState({ now: Date.now, random: Math.random }),
+    plugins: new Map(),
+  }
+  const editions: Editions = new Editions(env, unseen => {
+    for (const each of unseen) editions.forget(each)
+  })
+  const routes = new Map<string, RouteValue>()
+  for (const [revision, batch] of changes.entries()) {
+    for (const { id, value } of batch) {
+      if (value === undefined) {
+        editions.remove('routes', id)
+        routes.delete(id)
+        continue
+      }
+      const item = { id, ...JSON.parse(JSON.stringify(value)), plugins: {} }
+      assert.equal(checkResource('routes', item, env.plugins), undefined)
+      editions.put({ kind: 'routes', id, value: item, createRevision: revision, modRevision: revision })
+      routes.set(id, value)
+    }
+    editions.commit(revision)
+    yield {
+      routes,
+      find: async ({ method, target, authority, remoteAddress, h }: Asking) => {
+        const headers = { Host: authority, ...(h !== undefined && { H: h }) }
+        return editions.current.match(await makeContext({ method, target, headers, remoteAddress }))?.facts
+      },
+    }
+  }
+}
