@@ -113,7 +113,8 @@ function said({ collection, index, reason }: Mistake): string {
 function masked(document: Document, keyring: Keyring, plugins: ReadonlyMap<string, Plugin>): Document {
   const hidden = collections.map(name => {
     const list = document[name]
-    const mask = (entry: unknown) => (isObject(entry) ? keyring.maskItem(name, entry, plugins) : entry)
+    const mask = (entry: unknown) =>
+      isObject(entry) ? keyring.maskItem({ kind: name, id: String(entry.id), value: entry }, plugins) : entry
     return [name, Array.isArray(list) ? list.map(mask) : list]
   })
   return { ...document, ...Object.fromEntries(hidden.filter(([, list]) => list !== undefined)) }

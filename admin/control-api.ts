@@ -3,7 +3,7 @@ import { isIP } from 'node:net'
 import { Readable } from 'node:stream'
 import Router from '@koa/router'
 import type Koa from 'koa'
-import type { Keyring } from '../core/keyring.ts'
+import { type Keyring, lockedReason } from '../core/keyring.ts'
 import type { Logger } from '../core/observe/log.ts'
 import type { Plugin } from '../core/plugin.ts'
 import type { CheckedUpstream } from '../core/proxy/health/keeper.ts'
@@ -12,6 +12,7 @@ import {
   checkResource,
   fillPlugin,
   prepareResource,
+  type ResourceKind,
   resourceKind,
   type ServedKind,
   warnings,
@@ -105,7 +106,7 @@ export function controlApi(deps: ControlDeps): Koa {
     })
   }
 
-  const metadata = ({ kind, value }: Item) => keyring.maskItem(kind, value, plugins)
+  const metadata = (item: Item) => keyring.maskItem(item, plugins)
 
   /** Looking for them takes as long as checking the item; items never change. */
   const found = new WeakMap<Item, readonly string[]>()
@@ -113,19 +114,27 @@ export function controlApi(deps: ControlDeps): Koa {
   /** What of an item has no effect; undefined when all of it has. */
   function warned(item: Item): object | undefined {
     const kind = resourceKind(item)
-    const said = found.get(item) ?? [
-      ...warnings(kind, keyring.openItem(item.kind, item.value, plugins), plugins),
-      ...unknownIn(item.value, plugins, onUnknownPlugin),
-    ]
+    const said = found.get(item) ?? saidOf(kind, item)
     found.set(item, said)
     return said.length === 0 ? undefined : { kind, id: item.id, warnings: said }
   }
 
-  function shown(kind: ServedKind, { id, value, createRevision, modRevision }: Item): object {
-    const inUse = withDefaults(kind, keyring.openItem(kind, value, plugins))
+  function saidOf(kind: ResourceKind, item: Item): string[] {
+    const { value, locked, stale } = keyring.openItem(item, plugins)
+    return [
+      ...warnings(kind, value, plugins),
+      ...unknownIn(value, plugins, onUnknownPlugin),
+      ...locked.map(lockedReason),
+      ...stale,
+    ]
+  }
+
+  function shown(kind: ServedKind, item: Item): object {
+    const { id, createRevision, modRevision } = item
+    const inUse = withDefaults(kind, keyring.openItem(item, plugins).value)
     return {
       key: `/apisix/${kind}/${id}`,
-      value: keyring.maskItem(kind, inUse, plugins),
+      value: keyring.maskItem({ kind, id, value: inUse }, plugins),
       createdIndex: createRevision,
       modifiedIndex: modRevision,
       orig_modifiedIndex: modRevision,
@@ -135,7 +144,7 @@ export function controlApi(deps: ControlDeps): Koa {
   }
 
   /** As the data plane has it; what that would not take is as it is. */
-  function withDefaults(kind: ServedKind, value: Record<string, unknown>): Record<string, unknown> {
+  function withDefaults(kind: ServedKind, value: Item['value']): Item['value'] {
     if (checkResource(kind, value, plugins) !== undefined) return value
     const prepared: Record<string, unknown> = { ...prepareResource(kind, value) }
     if (!isObject(prepared.plugins)) return prepared

@@ -78,25 +78,28 @@ export function itemsOf(deps: ItemsDeps): Items {
   const keyOf = ({ directory }: AdminKind, id: string) => `/apisix/${directory}/${id}`
 
   function shown({ kind }: Target, item: Item, role: Role): object {
-    const view = role === 'admin' ? keyring.openItem.bind(keyring) : keyring.maskItem.bind(keyring)
     const { key: _, keys: __, ...withoutKeys } = kind.kind === 'ssls' ? item.value : {}
+    const entry = kind.kind === 'ssls' ? { ...item, value: withoutKeys } : item
     return {
       key: keyOf(kind, item.id),
-      value: view(item.kind, kind.kind === 'ssls' ? withoutKeys : item.value, plugins),
+      value: role === 'admin' ? keyring.openItem(entry, plugins).value : keyring.maskItem(entry, plugins),
       createdIndex: item.createRevision,
       modifiedIndex: item.modRevision,
     }
   }
 
-  /** Checks a whole value (in clear), stores it sealed, and says so. Only to be called `alone`. */
+  /** Checks a whole value as it was sent, stores it sealed, and says so. Only to be called `alone`. */
   async function keep(
-    { kind, id }: { kind: AdminKind; id: string },
-    value: Json,
+    { kind, id, item }: { kind: AdminKind; id: string; item?: Item | undefined },
+    sent: Json,
     how: { status: number; ttlSeconds: number | undefined; guards: Guards },
   ): Promise<Answer> {
+    const place = { kind: kind.directory, id }
+    const { value, problem: unknown } = keyring.submitted({ ...place, value: sent }, plugins, item)
+    if (unknown !== undefined) throw refuse(400, `invalid configuration: ${unknown}`)
     const problem = resourceProblem(kind.kind, value, plugins)
     if (problem !== undefined) throw refuse(400, problem)
-    const sealed = keyring.sealItem(kind.directory, value, plugins)
+    const sealed = keyring.sealItem({ ...place, value }, plugins, item)
     const ttl = how.ttlSeconds === undefined ? {} : { ttlSeconds: how.ttlSeconds }
     const changes = [{ kind: kind.directory, id, value: sealed, ...ttl }]
     const revision = await write(changes, how.guards, async () => {
@@ -185,7 +188,7 @@ export function itemsOf(deps: ItemsDeps): Items {
           ...owner(target),
         }
         const { ttlSeconds } = change
-        return keep({ kind, id }, value, { status: item === undefined ? 201 : 200, ttlSeconds, guards })
+        return keep({ kind, id, item }, value, { status: item === undefined ? 201 : 200, ttlSeconds, guards })
       })
     },
 
@@ -226,7 +229,7 @@ export function itemsOf(deps: ItemsDeps): Items {
         const id = prefixOf(target) + name
         const { item } = await existing(kind, id, change)
         if (item === undefined) throw keyNotFound()
-        const old = keyring.openItem(kind.directory, item.value, plugins)
+        const old = keyring.openItem(item, plugins).value
         const result = path.length === 0 ? merged(old, body as Json) : replacedAt(old, path, body)
         if (!isObject(result)) throw refuse(400, 'invalid configuration')
         if ((idText(result.id) ?? name) !== name) throw refuse(400, `wrong ${kind.name} id`)
@@ -237,7 +240,7 @@ export function itemsOf(deps: ItemsDeps): Items {
           ...(unpatched(path, body, 'update_time') && { update_time: seconds() }),
         }
         const guards = [{ kind: kind.directory, id, modRevision: item.modRevision }]
-        return keep({ kind, id }, value, { status: 200, ttlSeconds, guards })
+        return keep({ kind, id, item }, value, { status: 200, ttlSeconds, guards })
       })
     },
 

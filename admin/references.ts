@@ -63,7 +63,7 @@ export function tagsOf({ plugins, keyring }: { plugins: Plugins; keyring: Keyrin
     const split = upstreamsOf(configs['traffic-split']).flatMap(id => idTags('plugin upstreams', id))
     const protos = isObject(configs['grpc-transcode']) ? idTags('protos', configs['grpc-transcode'].proto_id) : []
     const recognised = recognises(kind)
-      ? [...credentialTags(keyring.openItem(item.kind, item.value, plugins), plugins).values()]
+      ? [...credentialTags(keyring.openItem(item, plugins).value, plugins).values()]
       : []
     return [...named, ...split, ...protos, ...recognised]
   }

@@ -1,159 +1,143 @@
-// Encryption at rest of the secrets in plugin configs (facts core 4.10); knows paths and keys, neither stores nor clients.
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
+// Encryption at rest (facts core 4.10): what stands in the store in the place of secrets; knows no store and no client.
+import { type CipherKey, cipherKey, type Format, isV2, looksCompat, open, seal } from './ciphers.ts'
 import type { Plugin } from './plugin.ts'
-import { isObject, isReference } from './schema.ts'
-import type { Item, Kind } from './store/store.ts'
+import { isReference, shapeProblem } from './schema.ts'
+import { counterpart, type Entry, type Secret, secretsIn, withTexts } from './secret-places.ts'
 
-type Value = Item['value']
+export type { Format }
+
 type Plugins = ReadonlyMap<string, Plugin>
+type Value = Entry['value']
 
-const prefix = 'v2:'
-const nonceBytes = 12
-const tagBytes = 16
-const blockBytes = 16
+/** What is shown in the place of a secret. */
+const mask = '***'
 
-/** How secrets are written; both are read. */
-export type Format = 'compat' | 'v2'
-
-/** Private keys of resources, by kind. What is no PEM text there is taken for encrypted, as APISIX takes it. */
-const pemPaths: Partial<Record<Kind, readonly string[]>> = {
-  ssls: ['key', 'keys'],
-  upstreams: ['tls.client_key'],
-  routes: ['upstream.tls.client_key'],
-  services: ['upstream.tls.client_key'],
+/** An item in clear. */
+export interface Opened {
+  readonly value: Value
+  /** Fields that no key opens. What stands there is ciphertext, and must not be used as if it were the secret. */
+  readonly locked: readonly string[]
+  /** Fields that the next write of the item will encrypt, or encrypt anew: one sentence each. */
+  readonly stale: readonly string[]
 }
 
+/** Why an item with a field that no key opens is not served. */
+export function lockedReason(field: string): string {
+  return `no key of the keyring opens ${field}`
+}
+
+/** `fresh` is stored as it would be written now, or is no secret itself. */
+type State = 'fresh' | 'clear' | 'aged' | 'locked'
+
 /**
- * The first key encrypts, every key may decrypt, in order. What is encrypted are private keys, and the strings at the paths
- * that plugins name in `encrypt`, except secret references. Without keys everything stays as it is.
+ * The first key writes, every key reads, in order. Secret references stay as they are; without keys everything does.
  *
- * v2 is `v2:` and base64 of nonce, AES-256-GCM ciphertext and tag. compat is what APISIX writes: base64 of AES-CBC whose IV
- * is the key. Equal secrets look equal in it, and nobody notices a changed one: it is for stores that APISIX reads too.
+ * v2 is AES-256-GCM with a random nonce, bound to kind, id and field: moved to another place, a ciphertext cannot be read.
+ * compat is for stores that APISIX reads too: equal secrets look equal in it, and nobody notices a changed or a moved one.
  */
 export class Keyring {
-  readonly #keys: readonly { derived: Buffer; legacy: Buffer }[]
-  readonly #unreadable: (where: string) => void
+  readonly #keys: readonly CipherKey[]
   readonly #format: Format
 
-  /** `unreadable` hears where a value stands (`consumers/jack key-auth.key`) that no key opens; it is used as it is. */
-  constructor(keys: readonly string[], unreadable: (where: string) => void = () => {}, format: Format = 'v2') {
-    this.#keys = keys.map(key => ({
-      derived: Buffer.from(hkdfSync('sha256', key, '', 'sluice encryption at rest v2', 32)),
-      legacy: Buffer.from(key),
-    }))
-    this.#unreadable = unreadable
+  constructor(keys: readonly string[], format: Format = 'v2') {
+    this.#keys = keys.map(cipherKey)
     this.#format = format
   }
 
-  /** A deep copy as it goes into the store. */
-  sealItem(kind: Kind, value: Value, plugins: Plugins): Record<string, unknown> {
-    return withSecrets({ kind, value, plugins }, (text, { pem }) => {
-      if (isReference(text) || (pem && !isPem(text))) return text
-      return this.#seal(text)
+  /**
+   * As an item goes into the store. What is locked in the item that is there now (`stored`) and has not been changed stays as
+   * it is: a key that comes back opens it.
+   */
+  sealItem(item: Entry, plugins: Plugins, stored?: Entry): Value {
+    const [key] = this.#keys
+    const locked = stored === undefined ? [] : this.#lockedTexts(stored, plugins)
+    return changed(item, plugins, secret => {
+      const { text, as } = secret
+      if (key === undefined || as === 'hidden' || isReference(text)) return undefined
+      return locked.includes(text) ? undefined : seal(this.#format, text, key, placeOf(item, secret))
     })
   }
 
-  /** A deep copy in clear. */
-  openItem(kind: Kind, value: Value, plugins: Plugins): Record<string, unknown> {
-    return withSecrets({ kind, value, plugins }, (text, { path, pem }) => {
-      if (this.#keys.length === 0 || isReference(text) || (pem && isPem(text))) return text
-      const opened = this.#open(text)
-      if (opened === undefined) this.#unreadable(`${kind}/${String(value.id ?? value.username)} ${path}`)
-      return opened ?? text
+  /** As the data plane, an admin and every check need it. */
+  openItem(item: Entry, plugins: Plugins): Opened {
+    const locked: string[] = []
+    const stale: string[] = []
+    const value = changed(item, plugins, secret => {
+      if (secret.as === 'hidden') return undefined
+      const { text, state } = this.#open(item, secret)
+      if (state === 'locked') locked.push(secret.field)
+      else if (state === 'clear') stale.push(`${secret.field} is stored in clear until the next write`)
+      else if (state === 'aged')
+        stale.push(`${secret.field} is encrypted with an old key or in another format until the next write`)
+      return text
     })
+    return { value, locked, stale }
   }
 
-  /** A deep copy for eyes that may not see secrets. */
-  maskItem(kind: Kind, value: Value, plugins: Plugins): Record<string, unknown> {
-    return withSecrets({ kind, value, plugins }, text => (isReference(text) ? text : '***'))
+  /** For eyes that may not see secrets. */
+  maskItem(item: Entry, plugins: Plugins): Value {
+    return changed(item, plugins, ({ text }) => (isReference(text) ? undefined : mask))
   }
 
-  #seal(text: string): string {
-    const key = this.#keys[0]
-    if (key === undefined) return text
-    return this.#format === 'v2' ? sealed(text, key.derived) : sealedLegacy(text, key.legacy)
+  /**
+   * What a client has sent, in clear and whole. A mask stands for the secret that is stored in its place; ciphertext that
+   * comes back is what it was made from. `problem` is what is wrong with it, if anything.
+   */
+  submitted(item: Entry, plugins: Plugins, stored?: Entry): { value: Value; problem: string | undefined } {
+    if (shapeProblem(item.value) !== undefined) return { value: item.value, problem: undefined } // it is refused for that
+    const locked = stored === undefined ? [] : this.#lockedTexts(stored, plugins)
+    let problem: string | undefined
+    const value = changed(item, plugins, secret => {
+      const { field, path, as } = secret
+      const masked = secret.text === mask
+      // Any other text may be a secret, whatever it looks like.
+      if (!masked && (as === 'hidden' || !(isV2(secret.text) || as === 'key'))) return undefined
+      const known = masked ? counterpart(item.value, path, stored?.value) : secret.text
+      if (known === undefined) problem ??= `${field} is a mask, and there is no secret that it stands for`
+      if (known === undefined || as === 'hidden') return known
+      const { text, state } = this.#open(item, { ...secret, text: known })
+      if (state === 'locked' && !locked.includes(text)) problem ??= `${field} is encrypted, and no key opens it here`
+      return text
+    })
+    return { value, problem }
   }
 
-  #open(text: string): string | undefined {
-    const open = text.startsWith(prefix) ? openSealed : openLegacy
-    for (const { derived, legacy } of this.#keys) {
-      try {
-        return open(text, open === openSealed ? derived : legacy)
-      } catch {
-        // Not with this key.
-      }
+  #open(item: Entry, secret: Secret): { text: string; state: State } {
+    const { text, as } = secret
+    if (isReference(secret.text)) return { text, state: 'fresh' }
+    const off = this.#keys.length === 0
+    if (as === 'key' && text.startsWith('---')) return { text, state: off ? 'fresh' : 'clear' }
+    for (const [at, key] of this.#keys.entries()) {
+      const opened = open(text, key, placeOf(item, secret))
+      if (opened?.format === this.#format && at === 0) return { text: opened.text, state: 'fresh' }
+      // Before v2 was bound to a place it was bound to none.
+      const older = opened ?? open(text, key, '')
+      if (older !== undefined) return { text: older.text, state: 'aged' }
     }
-    return undefined
+    if (isV2(text) || as === 'key') return { text, state: 'locked' }
+    // What is no ciphertext was written before its field was encrypted: APISIX uses it as it is, and so do we.
+    if (off) return { text, state: 'fresh' }
+    return { text, state: looksCompat(text) ? 'locked' : 'clear' }
+  }
+
+  #lockedTexts(item: Entry, plugins: Plugins): string[] {
+    return secretsIn(item, plugins)
+      .filter(secret => secret.as !== 'hidden' && this.#open(item, secret).state === 'locked')
+      .map(({ text }) => text)
   }
 }
 
-// Whatever was encrypted was text: bytes that are not show a wrong key.
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-
-function sealed(text: string, key: Buffer): string {
-  const nonce = randomBytes(nonceBytes)
-  const cipher = createCipheriv('aes-256-gcm', key, nonce)
-  const bytes = Buffer.concat([nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()])
-  return prefix + bytes.toString('base64')
-}
-
-function openSealed(text: string, key: Buffer): string {
-  const bytes = Buffer.from(text.slice(prefix.length), 'base64')
-  const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, nonceBytes), { authTagLength: tagBytes })
-  decipher.setAuthTag(bytes.subarray(-tagBytes))
-  return utf8.decode(Buffer.concat([decipher.update(bytes.subarray(nonceBytes, -tagBytes)), decipher.final()]))
-}
-
-/** AES-128 or AES-256, as long as the key is; its first bytes are the IV (facts core 4.10). */
-function sealedLegacy(text: string, key: Buffer): string {
-  const cipher = createCipheriv(`aes-${key.length * 8}-cbc`, key, key.subarray(0, blockBytes))
-  return Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]).toString('base64')
-}
-
-function openLegacy(text: string, key: Buffer): string {
-  const bytes = Buffer.from(text, 'base64')
-  const whole = bytes.length > 0 && bytes.length % blockBytes === 0 && bytes.toString('base64') === text
-  if (!whole || (key.length !== 16 && key.length !== 32)) throw new Error('not written by APISIX with this key')
-  const decipher = createDecipheriv(`aes-${key.length * 8}-cbc`, key, key.subarray(0, blockBytes))
-  return utf8.decode(Buffer.concat([decipher.update(bytes), decipher.final()]))
-}
-
-type Change = (text: string, at: { path: string; pem: boolean }) => string
-
-function withSecrets(
-  { kind, value, plugins }: { kind: Kind; value: Value; plugins: Plugins },
-  change: Change,
-): Record<string, unknown> {
-  const copy = structuredClone(value) as Record<string, unknown>
-  for (const path of pemPaths[kind] ?? []) {
-    const steps = path.split('.')
-    const last = steps.pop()!
-    const holder = steps.reduce<unknown>((node, step) => (isObject(node) ? node[step] : undefined), copy)
-    if (!isObject(holder) || !Object.hasOwn(holder, last)) continue
-    holder[last] = follow(holder[last], [], text => change(text, { path, pem: true }))
+/** The value with other texts in the place of its secrets; undefined leaves one as it is. */
+function changed(item: Entry, plugins: Plugins, change: (secret: Secret) => string | undefined): Value {
+  const texts = new Map<Secret, string>()
+  for (const secret of secretsIn(item, plugins)) {
+    const text = change(secret)
+    if (text !== undefined) texts.set(secret, text)
   }
-  if (!isObject(copy.plugins)) return copy
-  for (const [name, config] of Object.entries(copy.plugins)) {
-    for (const path of plugins.get(name)?.encrypt ?? []) {
-      follow(config, path.split('.'), text => change(text, { path: `${name}.${path}`, pem: false }))
-    }
-  }
-  return copy
+  return withTexts(item.value, texts)
 }
 
-function isPem(text: string): boolean {
-  return text.startsWith('---')
-}
-
-/** Changes the strings below a path; lists and maps that stand in its way are passed through. Returns what stands there now. */
-function follow(node: unknown, path: readonly string[], change: (text: string) => string): unknown {
-  const [step, ...rest] = path
-  if (typeof node === 'string') return step === undefined ? change(node) : node
-  if (Array.isArray(node)) {
-    for (const [at, inner] of node.entries()) node[at] = follow(inner, path, change)
-  } else if (isObject(node)) {
-    const named = step !== undefined && Object.hasOwn(node, step)
-    for (const key of named ? [step] : Object.keys(node)) node[key] = follow(node[key], named ? rest : path, change)
-  }
-  return node
+/** What a v2 text is bound to. Not its position in lists: elements may be put in another order. */
+function placeOf({ kind, id }: Entry, { field }: Secret): string {
+  return JSON.stringify([kind, id, field])
 }

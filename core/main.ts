@@ -87,11 +87,8 @@ async function start(loaded: LoadedConfig): Promise<void> {
   if (made !== undefined && providerOf(config) === 'etcd') {
     say(log, `${made} was made: every gateway on this etcd needs its key in apisix.data_encryption.keyring`)
   }
-  const keyring = new Keyring(
-    config.apisix.dataEncryption.enableEncryptFields ? secrets.keyring : [],
-    at => log.error({ at }, 'no key of the keyring opens this value; it is used as it is'),
-    secretFormat(config),
-  )
+  const { enableEncryptFields } = config.apisix.dataEncryption
+  const keyring = new Keyring(enableEncryptFields ? secrets.keyring : [], secretFormat(config))
   const reader = new MetricsReader({
     prefix: config.pluginAttr.prometheus.metricPrefix,
     stays: { labels: ['route', 'route_id'], has: value => routes.has(value) },
@@ -104,7 +101,7 @@ async function start(loaded: LoadedConfig): Promise<void> {
   const pool = new WorkerPool({
     count: hasDataPlane(config) ? config.nginxConfig.workerProcesses : 0,
     settings: workerSettings(config, data, plugins.keys()),
-    source: listedTogether(opened(source, ({ kind, value }) => keyring.openItem(kind, value, plugins))),
+    source: listedTogether(opened(source, item => keyring.openItem(item, plugins))),
     reader,
     log,
     stallMs: config.sluice.workerStallMs,

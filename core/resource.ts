@@ -100,11 +100,18 @@ function schemaOf(kind: ResourceKind, value: unknown, plugins: ReadonlyMap<strin
 /** Compiled on first use and kept as long as the schema. */
 const validators = new WeakMap<Schema, Validator<unknown>>()
 
-function validatorOf(kind: ResourceKind, schema: Schema): Validator<unknown> {
+function validatorOf(kind: ResourceKind, schema: Schema, secret: readonly string[] = []): Validator<unknown> {
   // Nothing resolves references outside of plugin configs and SSLs, so there they are strings like any other.
-  const made = validators.get(schema) ?? validator(schema, { references: definitions[kind].references ?? false })
+  const made =
+    validators.get(schema) ?? validator(schema, { references: definitions[kind].references ?? false, secret })
   validators.set(schema, made)
   return made
+}
+
+/** Of this very value: what the plugin of plugin metadata encrypts is not quoted. */
+function validatorFor(kind: ResourceKind, value: unknown, plugins: ReadonlyMap<string, Plugin>): Validator<unknown> {
+  const metadataOf = kind === 'plugin_metadata' && isObject(value) ? plugins.get(String(value.id)) : undefined
+  return validatorOf(kind, schemaOf(kind, value, plugins), metadataOf?.encrypt)
 }
 
 /** What its schema alone says of a value, without a word in front. */
@@ -113,7 +120,7 @@ export function checkSchema(
   value: unknown,
   plugins: ReadonlyMap<string, Plugin>,
 ): string | undefined {
-  return validatorOf(kind, schemaOf(kind, value, plugins)).check(value)
+  return validatorFor(kind, value, plugins).check(value)
 }
 
 /**
@@ -131,7 +138,7 @@ export function resourceProblem(
   const { exclusion, problem } = definitions[kind]
   const excluded = isObject(value) ? exclusion?.(value) : undefined
   if (excluded !== undefined) return excluded
-  const validator = validatorOf(kind, schemaOf(kind, value, plugins))
+  const validator = validatorFor(kind, value, plugins)
   const invalid = validator.check(value)
   if (invalid !== undefined) return `invalid configuration: ${invalid}`
   const resource = validator.fill(value) as Record<string, unknown>
@@ -176,7 +183,7 @@ export function checkResource(
 /** What is accepted without effect in a valid resource: one sentence each. */
 export function warnings(kind: ResourceKind, value: unknown, plugins: ReadonlyMap<string, Plugin>): string[] {
   const schema = schemaOf(kind, value, plugins)
-  const resource = validatorOf(kind, schema).fill(value) as Record<string, unknown>
+  const resource = validatorFor(kind, value, plugins).fill(value) as Record<string, unknown>
   const unknown = allStrangers(schema, value).map(path => `${path} has no effect`)
   const unserved = isServed(kind) ? [] : [notServed(kind)]
   if (!holdsPlugins(kind)) return [...unserved, ...unknown]

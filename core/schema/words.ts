@@ -16,13 +16,20 @@ function quote(value: unknown): string {
  */
 export function explain(error: ErrorObject, options: { secret: readonly string[]; references: boolean }): string {
   const data = pointer(error.instancePath)
-  const dotted = data.filter(step => !/^\d+$/.test(step)).join('.')
-  const hidden = options.secret.some(path => dotted === path || dotted.startsWith(`${path}.`))
+  const hidden = options.secret.some(path => leadsThrough(data, path.split('.')))
   const say = words[error.keyword] ?? (() => `${error.message}`)
   // Only the way through the schema is encoded as in a URI.
   const schema = pointer(error.schemaPath).map(decodeURIComponent).slice(0, -1)
   const what = say(error, () => (hidden ? '***' : quote(error.data)))
   return along(schema, data, { what, references: options.references })
+}
+
+/** Whether the way to a value begins with a path, list positions and names of maps aside. */
+function leadsThrough(way: readonly string[], [first, ...rest]: readonly string[]): boolean {
+  if (way[0] !== first) return false
+  let next = 0
+  for (const step of way.slice(1)) if (step === rest[next]) next++
+  return next === rest.length
 }
 
 /** `what`, behind the way to it, outermost first. `data` has one step for each value on the way. */

@@ -1,10 +1,18 @@
 // A store's configuration with its encrypted fields in clear: what workers get; knows not how it is encrypted.
+import { lockedReason, type Opened } from '../keyring.ts'
 import { inSlices, steps } from '../slices.ts'
 import type { Change, ConfigSource, Item } from './store.ts'
 
-/** `open` returns an item's value in clear; it must not change what it is given. */
-export function opened(source: ConfigSource, open: (item: Item) => Item['value']): ConfigSource {
-  const clear = (item: Item): Item => ({ ...item, value: open(item) })
+/** Of an item with a field that no key opens only that is passed on: ciphertext is no secret. */
+export function opened(source: ConfigSource, open: (item: Item) => Opened): ConfigSource {
+  const clear = (item: Item): Item => {
+    if (item.fault !== undefined) return item
+    const {
+      value,
+      locked: [locked],
+    } = open(item)
+    return locked === undefined ? { ...item, value } : { ...item, value: {}, fault: lockedReason(locked) }
+  }
   const clearChange = (change: Change): Change =>
     change.item === undefined ? change : { ...change, item: clear(change.item) }
   return {

@@ -49,7 +49,7 @@ describe('the control API', () => {
   })
 
   const put = (kind: Kind, id: string, value: Record<string, unknown>) =>
-    store.write([{ kind, id, value: keyring.sealItem(kind, { id, ...value }, fakePlugins) }])
+    store.write([{ kind, id, value: keyring.sealItem({ kind, id, value: { id, ...value } }, fakePlugins) }])
 
   it('shows routes, services and upstreams as the data plane has them, with defaults', async () => {
     await put('upstreams', '1', { nodes: { 'a:1': 1 } })
@@ -84,6 +84,27 @@ describe('the control API', () => {
     assert.ok(!/top-secret|v2:/.test(text), text)
     assert.equal(json.length, 3)
     assert.equal(json[1].value.plugins['ai-proxy'].auth.header.Authorization, '***')
+  })
+
+  it('lists the secrets that are locked or not stored as they would be now, and shows neither', async () => {
+    const route = (key: string) => ({
+      uri: '/a',
+      plugins: { 'ai-proxy': { provider: 'openai', auth: { header: { key } } } },
+    })
+    const foreign = new Keyring(['another sixteen!'], 'compat')
+    const locked = foreign.sealItem({ kind: 'routes', id: 'a', value: route('top-secret') }, fakePlugins)
+    await store.write([{ kind: 'routes', id: 'a', value: locked }])
+    await store.write([{ kind: 'routes', id: 'b', value: route('top-secret') }])
+    await put('routes', 'c', route('top-secret'))
+    const { json, text } = await api.call('GET', '/v1/config/status')
+    const field = 'plugins.ai-proxy.auth.header.key'
+    assert.deepEqual(json.warnings, [
+      { kind: 'routes', id: 'a', warnings: [`no key of the keyring opens ${field}`] },
+      { kind: 'routes', id: 'b', warnings: [`${field} is stored in clear until the next write`] },
+    ])
+    const routes = (await api.call('GET', '/v1/routes')).text
+    const [ciphertext] = /(?<="key":")[^"]+/.exec(JSON.stringify(locked))!
+    for (const shown of [text, routes]) assert.ok(!shown.includes('top-secret') && !shown.includes(ciphertext))
   })
 
   it('says so when an item does not exist', async () => {

@@ -15,28 +15,35 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { ConfigError, loadConfig } from '../../core/config.ts'
-import { ensureSecrets, type Secrets } from '../../core/first-start.ts'
+import { type Config, ConfigError, loadConfig } from '../../core/config.ts'
+import { ensureSecrets, lacksKeyring, type Secrets } from '../../core/first-start.ts'
+
+interface Yaml {
+  admin?: string
+  apisix?: string
+}
 
 interface Home {
   folder: string
   data: string
   file(name: string): string
   /** Starts with the data in `data` and `yaml` besides. */
-  start(yaml?: { admin?: string; apisix?: string }): Secrets
+  start(yaml?: Yaml): Secrets
+  load(yaml?: Yaml): Config
 }
 
 /** Runs `act` with a folder of its own, in which nothing has been started yet. */
 async function withHome(act: (home: Home) => void | Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-first-'))
   const data = join(folder, 'data')
-  const start = ({ admin = '{}', apisix = '{}' } = {}) => {
+  const load = ({ admin = '{}', apisix = '{}' }: Yaml = {}) => {
     const file = join(folder, 'config.yaml')
     writeFileSync(file, `apisix: ${apisix}\ndeployment: {embedded: {path: ${data}}, admin: ${admin}}\n`)
-    return ensureSecrets(loadConfig({ file, env: {} }).config)
+    return loadConfig({ file, env: {} }).config
   }
+  const start = (yaml?: Yaml) => ensureSecrets(load(yaml))
   try {
-    await act({ folder, data, file: name => join(data, name), start })
+    await act({ folder, data, file: name => join(data, name), load, start })
   } finally {
     rmSync(folder, { recursive: true })
   }
@@ -155,6 +162,15 @@ describe('the secrets of first start', () => {
       const [old] = start().keyring
       writeFileSync(file('keyring'), `${'n'.repeat(16)}\n${old}\n`)
       assert.deepEqual(start().keyring, ['n'.repeat(16), old])
+    }))
+
+  it('lack a keyring until one is configured or made, and never where nothing is encrypted', () =>
+    withHome(({ load, start }) => {
+      assert.equal(lacksKeyring(load()), true)
+      assert.equal(lacksKeyring(load({ apisix: `{data_encryption: {keyring: [${'k'.repeat(32)}]}}` })), false)
+      assert.equal(lacksKeyring(load({ apisix: '{data_encryption: {enable_encrypt_fields: false}}' })), false)
+      start()
+      assert.equal(lacksKeyring(load()), false)
     }))
 
   describe('are refused in one line', () => {

@@ -200,6 +200,17 @@ describe('schema', () => {
     assert.equal(isReference('env://KEY'), false)
   })
 
+  it('never quotes a secret behind a map either', () => {
+    const password = { type: 'string', pattern: '^x' } as const
+    const server = { type: 'object', properties: { password } } as const
+    const schema = {
+      type: 'object',
+      properties: { servers: { type: 'object', additionalProperties: server } },
+    } as const
+    const said = validator(schema, { secret: ['servers.password'] }).check({ servers: { a: { password: 'hush' } } })
+    assert.match(said ?? '', /failed to match pattern "\^x" with "\*\*\*"/)
+  })
+
   it('never quotes a value at a path that is secret, and cuts what it quotes', () => {
     const schema: Schema = inA({ type: 'array', items: inA({ type: 'string', pattern: '^x' }) })
     const value = { a: [{ a: `secret${'y'.repeat(1000)}` }] }
