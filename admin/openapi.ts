@@ -157,7 +157,7 @@ function response(description: string, schema: Json, headers: readonly string[] 
 
 const responses = {
   Item: response('one item', item, ['ETag']),
-  Written: response('what is stored now, secrets encrypted', item, ['ETag', 'X-Sluice-Warning']),
+  Written: response('what is stored now, secrets encrypted', item, ['ETag', 'X-Sluice-Revision', 'X-Sluice-Warning']),
   List: response(
     'a list in the order of keys; a page in the order of creation',
     {
@@ -167,11 +167,11 @@ const responses = {
     },
     ['ETag'],
   ),
-  Deleted: response('it is gone', {
-    type: 'object',
-    properties: { deleted: text, key: text },
-    required: ['deleted', 'key'],
-  }),
+  Deleted: response(
+    'it is gone',
+    { type: 'object', properties: { deleted: text, key: text }, required: ['deleted', 'key'] },
+    ['X-Sluice-Revision'],
+  ),
   Error: response('what is wrong', { $ref: '#/components/schemas/Error' }),
 }
 

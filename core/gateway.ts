@@ -131,7 +131,7 @@ class Turn implements Listed {
       request.refused ??
       body.refused ??
       options.overload.refusal(gateway.inFlight) ??
-      options.minRevision?.refusal(message, this.#snapshot.revision)
+      options.minRevision?.refusal(message, request.headers, this.#snapshot.revision)
     this.#ctx = new Context(request, body, {
       consumers: this.#snapshot,
       book: options.book,

@@ -1,6 +1,7 @@
 // Requests that ask for a configuration at least as new as a revision: they wait for it, within bounds; knows no pipeline.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { GatewayError } from './errors.ts'
+import type { HeaderList } from './reply.ts'
 import { addressSet } from './router/addresses.ts'
 import type { Revision } from './store/store.ts'
 
@@ -57,21 +58,23 @@ export class MinRevision {
       }
       const waiting: Waiting = { wanted, begin }
       const timer = setTimeout(begin, this.#limits.wait)
+      // One for each request that a client has pipelined; `maxWaiting` bounds them.
+      socket.setMaxListeners(0)
       // Before node:http hears of it and closes the response, whose `close` is where a request ends.
       socket.prependOnceListener('close', begin)
       this.#waiting.add(waiting)
     }
   }
 
-  /** Why the configuration of `revision` is not what a request has asked for. */
-  refusal(message: IncomingMessage, revision: Revision): GatewayError | undefined {
+  /** Why the configuration of `revision` is not what a request has asked for. The field goes no further, whoever sent it. */
+  refusal(message: IncomingMessage, headers: HeaderList, revision: Revision): GatewayError | undefined {
+    if (message.headers[HEADER] !== undefined) headers.delete(HEADER)
     const wanted = this.#wanted(message)
     if (wanted === undefined || wanted <= revision) return undefined
     if (Number.isNaN(wanted))
       return new GatewayError(400, 'bad_min_revision', `400 Bad Request: ${HEADER} is no revision`)
-    const headers = { 'Retry-After': '1' }
     const text = `the configuration is of revision ${revision}, older than the request asks for`
-    return new GatewayError(503, 'revision_not_applied', text, { headers })
+    return new GatewayError(503, 'revision_not_applied', text, { headers: { 'Retry-After': '1' } })
   }
 
   /** NaN for what is none; undefined when nothing is asked for by somebody who may. */

@@ -4,6 +4,7 @@ import { Forwarding, type ForwardingOptions } from '../../core/forwarding.ts'
 import { Gateway, type GatewayOptions } from '../../core/gateway.ts'
 import { HoldBook } from '../../core/holds.ts'
 import { listen } from '../../core/listener.ts'
+import { MinRevision, type MinRevisionLimits } from '../../core/min-revision.ts'
 import { type Logger, silent } from '../../core/observe/log.ts'
 import { MetricsReader } from '../../core/observe/metrics-reader.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
@@ -36,6 +37,7 @@ export interface GatewayOptionsForTest {
   overload?: Partial<OverloadLimits>
   maxConnections?: number
   forwarding?: Partial<ForwardingOptions>
+  minRevision?: MinRevisionLimits
 }
 
 const NOBODY = { header: 'X-Real-IP', from: [], recursive: false }
@@ -63,6 +65,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
   })
   const transport = new Transport()
   const book = new HoldBook(metrics)
+  const minRevision = options.minRevision && new MinRevision(options.minRevision)
   let revision = 1
   let rejected: readonly Rejected[] = []
   let changed: (changes: readonly Change[]) => void = () => {}
@@ -98,6 +101,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
       plugins: options.allPlugins ?? new Map(all.map(plugin => [plugin.name, plugin])),
     },
     applied: (applied, bad) => {
+      minRevision?.applied(applied)
       rejected = bad
       options.applied?.(applied)
       for (const waiter of waiting.splice(0)) {
@@ -116,6 +120,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
     ),
     log,
     limits: { maxBodySize: 0, bodyTimeout: 60_000, sendTimeout: 60_000, turnGrace: 2_000, ...options.limits },
+    minRevision,
     forwarding: new Forwarding({ trusted: undefined, realIp: NOBODY, ...options.forwarding }),
     serverName: 'APISIX/3.18.0',
     breadcrumb: { at() {}, beat() {} },
@@ -124,6 +129,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
   const listener = await listen({
     address: { host: '127.0.0.1', port: 0 },
     gateway,
+    serve: minRevision?.before(gateway.handle),
     limits: {
       headerTimeout: 60_000,
       requestTimeout: 0,
