@@ -3,6 +3,7 @@ import { Readable } from 'node:stream'
 import Koa, { type Context, type Middleware } from 'koa'
 import { asError } from '../core/errors.ts'
 import type { Logger } from '../core/observe/log.ts'
+import { PluginCodeError } from '../core/plugin-code/load.ts'
 import { Conflict, StoreUnavailable } from '../core/store/store.ts'
 
 /** Ends a request with this answer; thrown from anywhere, sent by `answering`. A string body is sent as it is. */
@@ -71,6 +72,7 @@ export function answering(log: Logger): Middleware {
 
 function refusalOf(thrown: unknown): Refused {
   if (thrown instanceof Refused) return thrown
+  if (thrown instanceof PluginCodeError) return refuse(400, thrown.message)
   if (thrown instanceof Conflict || thrown instanceof StoreUnavailable) return refuse(503, thrown.message)
   return refuse(500, 'internal error, see the error log')
 }

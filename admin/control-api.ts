@@ -6,6 +6,7 @@ import type Koa from 'koa'
 import { type Keyring, lockedReason } from '../core/keyring.ts'
 import type { Logger } from '../core/observe/log.ts'
 import type { Plugin } from '../core/plugin.ts'
+import type { PluginCodeStatus } from '../core/plugin-code/own-plugins.ts'
 import type { CheckedUpstream } from '../core/proxy/health/keeper.ts'
 import { useOf } from '../core/resource/plugin-configs.ts'
 import {
@@ -47,6 +48,8 @@ export interface ControlDeps {
   workers(): readonly WorkerStatus[]
   /** Of a configuration that comes from elsewhere. */
   currency?: (() => Currency) | undefined
+  /** The user's own plugins. */
+  pluginCode(): PluginCodeStatus
   /** Every upstream that is checked. */
   checked(): readonly CheckedUpstream[]
   /** Brings fresh code to new requests; resolves when it is there. */
@@ -58,8 +61,8 @@ export interface ControlDeps {
 }
 
 export function controlApi(deps: ControlDeps): Koa {
-  const { catalogue, plugins, keyring, onUnknownPlugin, workers, currency, reload, collectGarbage, log, serverName } =
-    deps
+  const { catalogue, plugins, keyring, onUnknownPlugin, workers, currency, log, serverName } = deps
+  const { pluginCode, reload, collectGarbage } = deps
   const router = new Router()
 
   router.get('/v1/schema', ctx => {
@@ -73,7 +76,7 @@ export function controlApi(deps: ControlDeps): Koa {
       ...rest,
       ...(appliedAt !== undefined && { applied_at: new Date(appliedAt).toISOString() }),
     }))
-    const status = JSON.stringify({ revision, ...config, workers: served })
+    const status = JSON.stringify({ revision, ...config, plugins: pluginCode(), workers: served })
     const head = `${status.slice(0, -1)},"warnings":`
     const items = kinds.flatMap(({ kind }) => catalogue.of(kind))
     send(ctx, 200, Readable.from(inPieces(items, warned, { before: head, after: '}\n' })))
@@ -108,11 +111,15 @@ export function controlApi(deps: ControlDeps): Koa {
 
   const metadata = (item: Item) => keyring.maskItem(item, plugins)
 
-  /** Looking for them takes as long as checking the item; items never change. */
-  const found = new WeakMap<Item, readonly string[]>()
+  /** Looking for them takes as long as checking the item; items never change, plugins when they are reloaded. */
+  let found = new WeakMap<Item, readonly string[]>()
+  let foundAt = 0
 
   /** What of an item has no effect; undefined when all of it has. */
   function warned(item: Item): object | undefined {
+    const { reloads } = pluginCode()
+    if (reloads !== foundAt) found = new WeakMap()
+    foundAt = reloads
     const kind = resourceKind(item)
     const said = found.get(item) ?? saidOf(kind, item)
     found.set(item, said)

@@ -12,7 +12,7 @@ export interface DescribingDeps {
   plugins: ReadonlyMap<string, Plugin>
   /** Sluice's own version. */
   version: string
-  /** Brings fresh code to new requests; resolves when it is there. */
+  /** Brings fresh code to new requests; resolves when it is there. Rejects with PluginCodeError: everything stays as it was. */
   reload(): Promise<void>
 }
 

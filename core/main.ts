@@ -27,10 +27,12 @@ import { collectGarbage } from './garbage.ts'
 import { inTurn } from './in-turn.ts'
 import { Keyring } from './keyring.ts'
 import type { Address } from './listener.ts'
-import { type Logger, openLog } from './observe/log.ts'
+import { type Logger, openLog, silent } from './observe/log.ts'
 import { MetricsReader } from './observe/metrics-reader.ts'
 import { countOverflow, MetricsWriter } from './observe/metrics-writer.ts'
-import type { Plugin } from './plugin.ts'
+import { NotThere, PluginCodeError } from './plugin-code/load.ts'
+import { OwnPlugins, type Takeover } from './plugin-code/own-plugins.ts'
+import { storedProblem } from './plugin-code/stored-configs.ts'
 import { reload } from './reload.ts'
 import { RouteNames } from './route-names.ts'
 import { type Backing, type Currency, openBacking, secretFormat } from './store/backing.ts'
@@ -65,16 +67,18 @@ function load(): LoadedConfig {
   return loadConfig(file === undefined ? {} : { file })
 }
 
-function validate(loaded: LoadedConfig): void {
-  enabledPlugins(loaded)
+async function validate(loaded: LoadedConfig): Promise<void> {
+  const plugins = await openPlugins(loaded, silent)
+  await plugins.close()
   for (const warning of loaded.warnings) process.stdout.write(`warning: ${warning}\n`)
   process.stdout.write('the configuration is valid\n')
 }
 
 async function start(loaded: LoadedConfig): Promise<void> {
   const { config } = loaded
-  const plugins = enabledPlugins(loaded)
   const log = at(loaded, 'nginx_config.error_log', () => openLog(logLevel(config), config.nginxConfig.errorLog))
+  const ownPlugins = await openPlugins(loaded, log)
+  const plugins = ownPlugins.enabled
   const backing = await openBacking(loaded, { log, isGood: item => pool.isGood(item) })
   const source = listedTogether(backing.source)
   if (lacksKeyring(config) && !(await backing.mayMakeKeyring())) {
@@ -100,18 +104,27 @@ async function start(loaded: LoadedConfig): Promise<void> {
   const data = await dataAddresses(loaded)
   const pool = new WorkerPool({
     count: hasDataPlane(config) ? config.nginxConfig.workerProcesses : 0,
-    settings: workerSettings(config, data, plugins.keys()),
+    settings: workerSettings(config, data, ownPlugins),
     source: listedTogether(opened(source, item => keyring.openItem(item, plugins))),
     reader,
     log,
     stallMs: config.sluice.workerStallMs,
     graceMs: config.nginxConfig.workerShutdownTimeout,
-    names: { plugins: [...plugins.keys()], routes: async () => routes.ids },
+    names: { plugins: { [Symbol.iterator]: () => plugins.keys() }, routes: async () => routes.ids },
     replaced: (reason, plugin) => own.replaced(reason, plugin),
   })
   const catalogue = new Catalogue({ source, tags: tagsOf({ plugins, keyring }), log })
   const life = { stopping: false, started: false }
-  const parts = { plugins, secrets, log, keyring, backing, catalogue, reader, own, pool, life }
+  const takeover: Takeover = {
+    problem: next =>
+      storedProblem({ source, open: ({ kind, value }) => keyring.openItem(kind, value, plugins), plugins, next }),
+    bring: (code, names) => pool.replaceAll({ ...pool.settings, plugins: names, code }),
+  }
+  const reloadPlugins = inTurn(async () => {
+    if (!life.started) throw new PluginCodeError('the gateway is still starting')
+    await ownPlugins.reload(takeover)
+  })
+  const parts = { ownPlugins, reloadPlugins, secrets, log, keyring, backing, catalogue, reader, own, pool, life }
   const servers = await openServers(loaded, parts)
 
   let firstSignal = 0
@@ -124,10 +137,12 @@ async function start(loaded: LoadedConfig): Promise<void> {
     firstSignal = performance.now()
     log.info({ signal }, 'draining')
     process.stdout.write(`${signal}: draining; a second signal ends at once\n`)
+    const pluginsClosed = ownPlugins.close()
     await pool.drain(config.nginxConfig.workerShutdownTimeout)
     await Promise.all(servers.map(({ served }) => served.close()))
     routes.close()
     catalogue.close()
+    await pluginsClosed
     await backing.close()
     process.exit(0)
   }
@@ -135,7 +150,7 @@ async function start(loaded: LoadedConfig): Promise<void> {
   process.on('SIGHUP', () => {
     if (life.stopping || !life.started) return
     for (const { name, served } of servers) renew(name, served, log)
-    void reload({ load, started: config, listen: data, plugins: [...plugins.keys()], pool, log })
+    void reload({ load, started: config, listen: data, plugins: ownPlugins, pool, log })
   })
 
   const waiting = setTimeout(() => tellOfWaiting(backing, servers), SAY_WAITING_MS)
@@ -148,6 +163,7 @@ async function start(loaded: LoadedConfig): Promise<void> {
   clearTimeout(waiting)
   if (life.stopping) return
   life.started = true
+  await ownPlugins.watch(takeover)
   announce(config, secrets, [
     ['requests', data],
     ...servers.map(({ name, served }): [string, Address[]] => [name, [served.address]]),
@@ -181,21 +197,15 @@ function at<T>({ where }: LoadedConfig, key: string, run: () => T): T {
   }
 }
 
-function builtinPlugins(): ReadonlyMap<string, Plugin> {
-  return new Map(builtins.map(builtin => [builtin.name, builtin]))
-}
-
-/** The built-in plugins that `plugins` of the configuration names; all of them without it. */
-function enabledPlugins({ config, where }: LoadedConfig): ReadonlyMap<string, Plugin> {
-  const known = builtinPlugins()
-  if (config.plugins === undefined) return known
-  return new Map(
-    config.plugins.map((name, at) => {
-      const found = known.get(name)
-      if (found === undefined) throw new ConfigError(`${where(`plugins[${at}]`)}: Sluice has no plugin named ${name}`)
-      return [name, found]
-    }),
-  )
+/** Built-in plugins and the user's own. Those that the configuration enables must be there. */
+async function openPlugins({ config, where }: LoadedConfig, log: Logger): Promise<OwnPlugins> {
+  try {
+    return await OwnPlugins.open({ folders: config.sluice.pluginDirs, builtins, enabled: config.plugins, log })
+  } catch (error) {
+    if (!(error instanceof PluginCodeError)) throw error
+    const key = error instanceof NotThere ? `plugins[${config.plugins?.indexOf(error.plugin)}]` : 'sluice.plugin_dirs'
+    throw new ConfigError(`${where(key)}: ${error.message}`)
+  }
 }
 
 async function dataAddresses({ config, where }: LoadedConfig): Promise<Address[]> {
@@ -211,7 +221,9 @@ async function dataAddresses({ config, where }: LoadedConfig): Promise<Address[]
 }
 
 interface Parts {
-  plugins: ReadonlyMap<string, Plugin>
+  ownPlugins: OwnPlugins
+  /** Brings the user's plugins as they are on disk to new requests. */
+  reloadPlugins(): Promise<void>
   secrets: Secrets
   log: Logger
   keyring: Keyring
@@ -225,14 +237,14 @@ interface Parts {
 
 async function openServers(
   { config, where }: LoadedConfig,
-  { plugins, secrets, log, keyring, backing, catalogue, reader, own, pool, life }: Parts,
+  { ownPlugins, reloadPlugins, secrets, log, keyring, backing, catalogue, reader, own, pool, life }: Parts,
 ): Promise<{ name: string; served: Served }[]> {
   const { admin } = config.deployment
+  const { enabled: plugins, known } = ownPlugins
   const addresses = listeners(config)
   const common = { log, serverName: serverName(config) }
   const { currency } = backing
   if (currency !== undefined) measureCurrency(reader, { currency, workers: () => pool.status(), now: Date.now })
-  const reloadPlugins = inTurn(() => pool.replaceAll())
   const apps = {
     admin: adminApi({
       ...common,
@@ -246,7 +258,7 @@ async function openServers(
       }),
       configs: undefined,
       plugins,
-      pluginChoice: { known: builtinPlugins(), enabled: plugins },
+      pluginChoice: { known, enabled: plugins },
       reload: reloadPlugins,
       keys: admin.adminKeyRequired ? secrets.adminKeys : undefined,
       allowAdmin: admin.allowAdmin,
@@ -262,6 +274,7 @@ async function openServers(
       keyring,
       onUnknownPlugin: config.sluice.onUnknownPlugin,
       workers: () => pool.status(),
+      pluginCode: () => ownPlugins.status,
       currency,
       // The data plane checks nobody's health yet.
       checked: () => [],

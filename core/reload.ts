@@ -3,6 +3,7 @@ import type { Config, LoadedConfig } from './config.ts'
 import { asError } from './errors.ts'
 import type { Address } from './listener.ts'
 import type { LogFile } from './observe/log.ts'
+import type { OwnPlugins } from './plugin-code/own-plugins.ts'
 import { workerSettings } from './worker-settings.ts'
 import type { WorkerPool } from './workers/worker-pool.ts'
 
@@ -23,6 +24,7 @@ const FIXED: Readonly<Record<string, (config: Config) => unknown>> = {
   'deployment.embedded': config => config.deployment.embedded,
   'sluice.stale_after': config => config.sluice.staleAfter,
   'sluice.admin_server': config => config.sluice.adminServer,
+  'sluice.plugin_dirs': config => config.sluice.pluginDirs,
   plugin_attr: config => config.pluginAttr,
   plugins: config => config.plugins,
 }
@@ -33,7 +35,7 @@ export interface Reloading {
   /** The configuration the process started with. */
   started: Config
   listen: readonly Address[]
-  plugins: Iterable<string>
+  plugins: OwnPlugins
   pool: WorkerPool
   log: LogFile
 }

@@ -1,6 +1,7 @@
 // What of the configuration concerns the workers, as they are told it.
 import type { Config } from './config.ts'
 import type { Address } from './listener.ts'
+import type { OwnPlugins } from './plugin-code/own-plugins.ts'
 import type { WorkerSettings } from './workers/messages.ts'
 
 // The log phase waits this long for a hook that has not returned when its response is long closed.
@@ -8,8 +9,12 @@ const TURN_GRACE_MS = 5_000
 // As in nginx: 4 buffers of 8 KiB for the head of a request.
 const MAX_HEADER_SIZE = 32 * 1024
 
-/** `listen` are the data plane's addresses with real ports; `plugins` the names of those that are enabled. */
-export function workerSettings(config: Config, listen: readonly Address[], plugins: Iterable<string>): WorkerSettings {
+/** `listen` are the data plane's addresses with real ports. */
+export function workerSettings(
+  config: Config,
+  listen: readonly Address[],
+  plugins: Pick<OwnPlugins, 'enabled' | 'code'>,
+): WorkerSettings {
   const { apisix, nginxConfig } = config
   const { http } = nginxConfig
   const { enabled, trustedAddresses: trusted, wait, maxWaiting } = config.sluice.minRevisionHeader
@@ -41,7 +46,8 @@ export function workerSettings(config: Config, listen: readonly Address[], plugi
     showUpstreamStatus: apisix.showUpstreamStatusInResponseHeader,
     heapMb: config.sluice.workerHeapMb,
     router: apisix.router.http,
-    plugins: [...plugins],
+    plugins: [...plugins.enabled.keys()],
+    code: plugins.code,
     onUnknownPlugin: config.sluice.onUnknownPlugin,
     log: { level: logLevel(config), file: nginxConfig.errorLog },
   }

@@ -11,6 +11,8 @@ import { openLog } from './observe/log.ts'
 import { MetricsWriter } from './observe/metrics-writer.ts'
 import { Traffic } from './observe/traffic.ts'
 import { Overload } from './overload.ts'
+import { importPlugins } from './plugin-code/load.ts'
+import { offerSluice, serveCode } from './plugin-code/module-hooks.ts'
 import { Transport } from './proxy/transport.ts'
 import { type Rejected, Sync } from './sync.ts'
 import { PluginsOrNone } from './unknown-plugins.ts'
@@ -38,6 +40,9 @@ const overload = new Overload(settings.overload, metrics)
 const traffic = new Traffic(metrics)
 const breadcrumb = new Breadcrumb(birth.breadcrumb)
 const feed = new Feed(send)
+offerSluice()
+serveCode(settings.code)
+const plugins = [...builtins, ...(await importPlugins(settings.code.entries))]
 const enabled = new Set(settings.plugins)
 const minRevision = settings.minRevision && new MinRevision(settings.minRevision)
 let toldRejected: readonly Rejected[] | undefined
@@ -56,7 +61,7 @@ const sync = new Sync({
     }),
     router: settings.router,
     plugins: new PluginsOrNone(
-      builtins.filter(({ name }) => enabled.has(name)).map(builtin => [builtin.name, builtin]),
+      plugins.filter(({ name }) => enabled.has(name)).map(plugin => [plugin.name, plugin]),
       settings.onUnknownPlugin,
     ),
   },

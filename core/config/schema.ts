@@ -270,6 +270,8 @@ export const schema = group({
     admin_server: text('APISIX/3.18.0', 'a product and its version', /^[!-~]+$/),
     /** MiB of JavaScript heap of each worker. */
     worker_heap_mb: integer(2_048, 64, 1_048_576),
+    /** Folders of plugins of the user's own. */
+    plugin_dirs: list(text(undefined, 'a folder', /./), []),
     /** What becomes of requests for which a plugin is configured that this gateway has not. */
     on_unknown_plugin: oneOf(['refuse', 'ignore'], 'refuse'),
     /** How old the configuration may be before /status/ready says no; 0 is any age. */

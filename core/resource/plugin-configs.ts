@@ -1,4 +1,5 @@
 // The plugin configs of a resource: what makes them valid, and their defaults; knows plugins only as schemas and checks.
+import { asError } from '../errors.ts'
 import type { Plugin, Schema } from '../plugin.ts'
 import { checkExpr } from '../router/expr.ts'
 import { isObject, isReference, strangers, type Validator, validator } from '../schema.ts'
@@ -93,12 +94,28 @@ export function configProblem(plugin: Plugin, use: PluginUse, config: Record<str
   if (reference !== undefined) {
     return failed(`property "${reference}" is a secret reference, which this version of Sluice does not resolve`)
   }
-  if (use === 'config') {
-    const { _meta: _, ...own } = fillPlugin(plugin, config)
-    const refused = plugin.check?.(own)
-    if (refused !== undefined) return failed(refused)
-  }
+  const { _meta: _, ...own } = fillPlugin(plugin, config, use)
+  const refused = use === 'consumer' ? unrecognisable(plugin, own) : checked(plugin, own)
+  if (refused !== undefined) return failed(refused)
   return metaProblem(plugin.name, config._meta as { filter?: unknown; pre_function?: string } | undefined)
+}
+
+/** A plugin of the user's may fail in its own check: the config is not known to be good then. */
+function checked(plugin: Plugin, config: unknown): string | undefined {
+  try {
+    return plugin.check?.(config)
+  } catch (error) {
+    return `the check failed: ${asError(error).message}`
+  }
+}
+
+function unrecognisable(plugin: Plugin, config: unknown): string | undefined {
+  if (plugin.credential === undefined) return undefined
+  try {
+    return typeof plugin.credential(config) === 'string' ? undefined : 'the credential is no text'
+  } catch (error) {
+    return `the credential cannot be told: ${asError(error).message}`
+  }
 }
 
 function metaProblem(name: string, meta: { filter?: unknown; pre_function?: string } = {}): string | undefined {

@@ -5,6 +5,7 @@ import type { Address, ListenerLimits } from '../listener.ts'
 import type { MinRevisionLimits } from '../min-revision.ts'
 import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
 import type { OverloadLimits } from '../overload.ts'
+import type { PluginCode } from '../plugin-code/code.ts'
 import type { RouterName } from '../router/routers.ts'
 import type { Change, Item, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
@@ -27,6 +28,8 @@ export interface WorkerSettings {
   router: RouterName
   /** Names of the plugins that are enabled. */
   plugins: readonly string[]
+  /** The user's own plugins. */
+  code: PluginCode
   onUnknownPlugin: OnUnknown
   log: { level: string; file: string | undefined }
 }

@@ -115,19 +115,39 @@ export class WorkerPool {
 
   /**
    * Replaces every worker, one after the other: the new one listens before the old one is told to end. Requests in flight
-   * end on the old ones. `settings` are those of the new ones, by default the same as before.
+   * end on the old ones. `settings` are those of the new ones, by default the same as before. Rejects when a new one does not
+   * come to listen; as many as can are then as they were before.
    */
   replaceAll(settings = this.#settings): Promise<void> {
+    const before = this.#settings
     this.#settings = settings
-    this.#replacing = this.#replacing.then(async () => {
-      for (const seat of this.#seats) {
-        if (this.#stopping) return
-        const old = seat.worker
-        await this.#seat(seat, 'planned')
-        void old.drain({ graceMs: this.#options.graceMs, gently: true })
+    const replaced = this.#replacing.then(async () => {
+      const done: Seat[] = []
+      try {
+        for (const seat of this.#seats) {
+          await this.#replace(seat)
+          done.push(seat)
+        }
+      } catch (error) {
+        if (this.#settings === settings) this.#settings = before
+        for (const seat of done) await this.#replace(seat)
+        throw error
       }
     })
-    return this.#replacing
+    this.#replacing = replaced.catch(() => {})
+    return replaced
+  }
+
+  /** What the workers have, or will have once they are replaced. */
+  get settings(): WorkerSettings {
+    return this.#settings
+  }
+
+  async #replace(seat: Seat): Promise<void> {
+    if (this.#stopping) return
+    const old = seat.worker
+    await this.#seat(seat, 'planned')
+    void old.drain({ graceMs: this.#options.graceMs, gently: true })
   }
 
   /** Ends every worker: nothing new is accepted, requests may end within `graceMs`. */

@@ -37,6 +37,7 @@ describe('the control API', () => {
           called.push('reload')
         },
         collectGarbage: () => called.push('gc'),
+        pluginCode: () => ({ files: [], reloads: 0 }),
         log: silent,
         serverName: 'APISIX/3.18.0',
       }),
@@ -127,6 +128,7 @@ describe('the control API', () => {
         { id: 0, revision: 7, rejected },
         { id: 1, rejected: [] },
       ],
+      plugins: { files: [], reloads: 0 },
       warnings: [],
     })
   })

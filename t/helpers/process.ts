@@ -107,7 +107,8 @@ export async function startProcess(
       })
       const text = await response.text()
       const revision = Number(response.headers.get('x-sluice-revision') ?? 0)
-      return { status: response.status, body: text === '' ? undefined : (JSON.parse(text) as unknown), revision }
+      const parsed = text === '' || text === 'done' ? text : (JSON.parse(text) as unknown)
+      return { status: response.status, body: text === '' ? undefined : parsed, revision }
     },
     stop,
     async dispose() {

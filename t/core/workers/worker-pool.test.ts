@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Logger } from '../../../core/observe/log.ts'
 import { MetricsReader } from '../../../core/observe/metrics-reader.ts'
+import { noCode } from '../../../core/plugin-code/code.ts'
 import type { WorkerSettings } from '../../../core/workers/messages.ts'
 import { freePorts } from '../../../core/workers/ports.ts'
 import { WorkerPool } from '../../../core/workers/worker-pool.ts'
@@ -81,6 +82,7 @@ describe('a pool of workers', function () {
       router: 'radixtree_host_uri',
       plugins: ['fault', 'prometheus'],
       onUnknownPlugin: 'refuse',
+      code: noCode,
       heapMb: 96,
       log: workerLog,
     }

@@ -1,0 +1,69 @@
+// Files -> plugins: finds them in their folders, imports them, refuses what is none; knows no configuration.
+import { readdir } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { asError } from '../errors.ts'
+import type { Plugin } from '../plugin.ts'
+import { pluginFault } from './inspect.ts'
+
+/** A plugin file that cannot be used, and why: one line that an operator can act on. */
+export class PluginCodeError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'PluginCodeError'
+  }
+}
+
+/** The configuration enables a plugin that nobody has. */
+export class NotThere extends PluginCodeError {
+  readonly plugin: string
+
+  constructor(plugin: string) {
+    super(`Sluice has no plugin named ${plugin}`)
+    this.plugin = plugin
+  }
+}
+
+/** URLs of the plugin files of folders, in order of name: `.ts` and `.js`, without tests, declarations and hidden files. */
+export async function pluginFiles(folders: readonly string[]): Promise<string[]> {
+  const found: string[] = []
+  for (const folder of folders) {
+    const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+      throw new PluginCodeError(`${folder}: the folder cannot be read (${error.code ?? error.message})`)
+    })
+    const files = names.filter(name => /^[^.].*\.[tj]s$/.test(name) && !/\.(test|spec|d)\.[tj]s$/.test(name)).sort()
+    found.push(...files.map(name => pathToFileURL(resolve(folder, name)).href))
+  }
+  return found
+}
+
+/** Imports plugin files. Throws PluginCodeError for the first that does not load, is no plugin, or has another's name. */
+export async function importPlugins(entries: readonly string[]): Promise<Plugin[]> {
+  const plugins = new Map<string, { plugin: Plugin; entry: string }>()
+  for (const entry of entries) {
+    const exported: unknown = await import(entry).then(
+      (module: { default?: unknown }) => module.default,
+      (error: unknown) => {
+        throw new PluginCodeError(`${shown(entry)}: does not load: ${asError(error).message}${placeOf(error)}`)
+      },
+    )
+    const fault = pluginFault(exported)
+    if (fault !== undefined) throw new PluginCodeError(`${shown(entry)}: ${fault}`)
+    const plugin = exported as Plugin // what pluginFault is for
+    const same = plugins.get(plugin.name)
+    if (same !== undefined)
+      throw new PluginCodeError(`${shown(entry)}: the name ${plugin.name} is that of ${shown(same.entry)}`)
+    plugins.set(plugin.name, { plugin, entry })
+  }
+  return [...plugins.values()].map(({ plugin }) => plugin)
+}
+
+function shown(url: string): string {
+  return decodeURIComponent(new URL(url).pathname)
+}
+
+/** Where a syntax error or the first throw is, if the error says it. */
+function placeOf(error: unknown): string {
+  const place = /file:\/\/[^\s)]+:\d+/.exec(asError(error).stack ?? '')?.[0]
+  return place === undefined ? '' : ` (${place.replace('file://', '')})`
+}

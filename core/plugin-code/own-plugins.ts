@@ -1,0 +1,235 @@
+// The user's own plugins in the main thread: loaded, listed, loaded again when a file is saved; knows no route and no thread.
+import { asError } from '../errors.ts'
+import type { Logger } from '../observe/log.ts'
+import type { Plugin } from '../plugin.ts'
+import { editedFiles, noCode, type PluginCode } from './code.ts'
+import { CodeRefused, type Definitions, openDefinitions } from './definitions.ts'
+import { fingerprint } from './fingerprint.ts'
+import { NotThere, PluginCodeError, pluginFiles } from './load.ts'
+
+/*
+ * How often files are looked at. Looking costs some 20 us a file and notices what a file system does not announce: folders
+ * that are mounted into a container or come over a network, links that a ConfigMap turns.
+ */
+const LOOK_MS = 100
+
+type Plugins = ReadonlyMap<string, Plugin>
+
+export interface OwnPluginsOptions {
+  folders: readonly string[]
+  builtins: readonly Plugin[]
+  /** Names of the configuration's `plugins`; undefined: every plugin there is. */
+  enabled: readonly string[] | undefined
+  log: Logger
+}
+
+/** What must hold of new code before it takes over, and how it does. */
+export interface Takeover {
+  /** Why it cannot take over: a stored config that it does not accept, for instance. */
+  problem(next: Plugins): Promise<string | undefined>
+  /** Brings the code into the data plane. */
+  bring(code: PluginCode, names: readonly string[]): Promise<void>
+}
+
+/** What operators are shown. */
+export interface PluginCodeStatus {
+  /** Files whose plugins are in use. */
+  files: readonly string[]
+  /** How often other code has taken over. */
+  reloads: number
+  /** Why what is on disk is not what is in use. */
+  fault?: string
+}
+
+/**
+ * `enabled` and `known` are the same maps for the life of the process: what is in them changes when other code has taken
+ * over, at once and whole.
+ */
+export class OwnPlugins {
+  readonly enabled: Map<string, Plugin>
+  /** The same with those that the configuration does not enable. */
+  readonly known: Map<string, Plugin>
+  readonly #options: OwnPluginsOptions
+  #definitions: Definitions | undefined
+  #fault: string | undefined
+  #reloads = 0
+  /** What the files looked like when they were read last; a change must have been seen twice, for a save takes a moment. */
+  #known = ''
+  #seen = ''
+  /** What was read at the last attempt, well or not. */
+  #watched: readonly string[] = []
+  #looking: NodeJS.Timeout | undefined
+  #last: Promise<void> = Promise.resolve()
+  #closed = false
+
+  /** Loads the folders' plugins. Throws PluginCodeError. */
+  static async open(options: OwnPluginsOptions): Promise<OwnPlugins> {
+    if (options.folders.length === 0) return new OwnPlugins(options, undefined, '')
+    const before = await look(options.folders, [])
+    const definitions = await openDefinitions(options.folders)
+    try {
+      const own = new OwnPlugins(options, definitions, before)
+      own.#sayClashes()
+      return own
+    } catch (error) {
+      await definitions.close()
+      throw error
+    }
+  }
+
+  private constructor(options: OwnPluginsOptions, definitions: Definitions | undefined, before: string) {
+    this.#options = options
+    this.#definitions = definitions
+    this.known = knownOf(options, definitions?.plugins ?? [])
+    this.enabled = enabledOf(options, this.known)
+    this.#watched = editedFiles(this.code)
+    this.#known = before
+  }
+
+  get code(): PluginCode {
+    return this.#definitions?.code ?? noCode
+  }
+
+  get status(): PluginCodeStatus {
+    const files = this.code.entries.map(url => decodeURIComponent(new URL(url).pathname))
+    return { files, reloads: this.#reloads, ...(this.#fault !== undefined && { fault: this.#fault }) }
+  }
+
+  /**
+   * Reads the files again and lets what they hold take over, one call after the other. Rejects with PluginCodeError, and
+   * nothing has changed then.
+   */
+  reload(takeover: Takeover): Promise<void> {
+    const reloaded = this.#last.then(() => this.#reload(takeover))
+    this.#last = reloaded.catch(() => {})
+    return reloaded
+  }
+
+  /** Calls for a reload whenever a file that was read has changed, and whenever one comes or goes. */
+  async watch(takeover: Takeover): Promise<void> {
+    if (this.#options.folders.length === 0) return
+    this.#known = this.#seen = await look(this.#options.folders, this.#watched)
+    const next = () => {
+      if (!this.#closed) this.#looking = setTimeout(() => void this.#look(takeover).then(next), LOOK_MS)
+    }
+    next()
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    clearTimeout(this.#looking)
+    await this.#last
+    await this.#definitions?.close()
+  }
+
+  async #look(takeover: Takeover): Promise<void> {
+    const seen = await look(this.#options.folders, this.#watched)
+    const settled = seen === this.#seen
+    this.#seen = seen
+    // Its failure is in the log already.
+    if (settled && seen !== this.#known && !this.#closed) await this.reload(takeover).catch(() => {})
+  }
+
+  async #reload({ problem, bring }: Takeover): Promise<void> {
+    if (this.#closed) return
+    const { folders, log } = this.#options
+    this.#known = await look(folders, this.#watched)
+    let next: Definitions | undefined
+    try {
+      next = folders.length === 0 ? undefined : await openDefinitions(folders)
+      const code = next?.code ?? noCode
+      await this.#watchFiles(editedFiles(code))
+      const known = knownOf(this.#options, next?.plugins ?? [])
+      const enabled = enabledOf(this.#options, known)
+      const why = await problem(enabled)
+      if (why !== undefined) throw new PluginCodeError(why)
+      await this.#takeOver(next, { known, enabled }, () => bring(code, [...enabled.keys()]))
+      this.#fault = undefined
+      this.#reloads++
+      this.#sayClashes()
+      log.info({ files: this.status.files }, 'plugins reloaded')
+    } catch (error) {
+      if (error instanceof CodeRefused && error.code !== undefined) {
+        await this.#watchFiles([...new Set([...this.#watched, ...editedFiles(error.code)])])
+      }
+      await next?.close()
+      this.#fault = asError(error).message
+      log.error({ reason: this.#fault }, 'plugins could not be reloaded; those in use stay')
+      throw error instanceof PluginCodeError ? error : new PluginCodeError(this.#fault)
+    }
+  }
+
+  /** What is valid from now on is what the new workers will have; where none of them begins, everything is as it was. */
+  async #takeOver(
+    next: Definitions | undefined,
+    { known, enabled }: { known: Plugins; enabled: Plugins },
+    bring: () => Promise<void>,
+  ): Promise<void> {
+    const before = this.#definitions
+    const [knownBefore, enabledBefore] = [new Map(this.known), new Map(this.enabled)]
+    this.#definitions = next
+    replace(this.known, known)
+    replace(this.enabled, enabled)
+    try {
+      await bring()
+    } catch (error) {
+      this.#definitions = before
+      replace(this.known, knownBefore)
+      replace(this.enabled, enabledBefore)
+      throw error
+    }
+    await before?.close()
+  }
+
+  /** What these files look like now is known, unless one has changed since this reload began to read. */
+  async #watchFiles(files: readonly string[]): Promise<void> {
+    const { folders } = this.#options
+    const unchanged = (await look(folders, this.#watched)) === this.#known
+    this.#watched = files
+    if (unchanged) this.#known = await look(folders, files)
+  }
+
+  #sayClashes(): void {
+    const own = new Set(this.#definitions?.plugins.map(({ name }) => name))
+    const byPriority = Map.groupBy(this.enabled.values(), ({ priority }) => priority)
+    for (const [priority, plugins] of byPriority) {
+      if (plugins.length < 2 || !plugins.some(({ name }) => own.has(name))) continue
+      const names = plugins.map(({ name }) => name)
+      this.#options.log.warn({ plugins: names, priority }, 'plugins have the same priority: which runs first is chance')
+    }
+  }
+}
+
+/** What the folders and the files that were read look like. */
+async function look(folders: readonly string[], files: readonly string[]): Promise<string> {
+  const entries = await pluginFiles(folders).catch(() => [])
+  return fingerprint([...new Set([...entries, ...files])])
+}
+
+/** Throws PluginCodeError for a name that is taken. */
+function knownOf({ builtins }: OwnPluginsOptions, own: readonly Plugin[]): Map<string, Plugin> {
+  const known = new Map(builtins.map(plugin => [plugin.name, plugin]))
+  for (const plugin of own) {
+    if (known.has(plugin.name))
+      throw new PluginCodeError(`${plugin.name} is the name of a plugin of Sluice's: choose another`)
+    known.set(plugin.name, plugin)
+  }
+  return known
+}
+
+/** Throws PluginCodeError for a name that nobody has. */
+function enabledOf({ enabled }: OwnPluginsOptions, known: Plugins): Map<string, Plugin> {
+  if (enabled === undefined) return new Map(known)
+  return new Map(
+    enabled.map(name => {
+      const found = known.get(name)
+      if (found === undefined) throw new NotThere(name)
+      return [name, found]
+    }),
+  )
+}
+
+function replace<K, V>(map: Map<K, V>, by: ReadonlyMap<K, V>): void {
+  map.clear()
+  for (const [key, value] of by) map.set(key, value)
+}

@@ -1,0 +1,35 @@
+// What plugins import as `sluice`: everything that core offers to them, and nothing else.
+export type {
+  Attempt,
+  Consumer,
+  ConsumerIndex,
+  Context,
+  Ending,
+  Outbound,
+  RouteFacts,
+  Slot,
+  Upstream,
+} from './context.ts'
+export { slot } from './context.ts'
+export { ClientGone, GatewayError, UpstreamError, type UpstreamFault } from './errors.ts'
+export type { Hold, HoldEnd } from './holds.ts'
+export { type Exchange, exchange, type Usage } from './llm/exchange.ts'
+export { markCredentials } from './observe/credentials.ts'
+export type { Logger } from './observe/log.ts'
+export type { Counter, Gauge, Histogram, LiveGauge, Metrics } from './observe/metrics.ts'
+export {
+  type Awaitable,
+  type Env,
+  type Hooks,
+  type Infer,
+  type Owner,
+  type Plugin,
+  type PluginSpec,
+  plugin,
+  type Schema,
+  type TurnHook,
+} from './plugin.ts'
+export type { Answer, Call, Clocks, Transport } from './proxy/transport.ts'
+export { discard, type Filter, HeaderList, type Reply, readAll, reply, type Sink, type Source } from './reply.ts'
+export { compileExpr } from './router/expr.ts'
+export { variable } from './router/vars.ts'
