@@ -77,6 +77,11 @@ export class RequestBody {
     return this.#bytes !== undefined
   }
 
+  /** True while somebody waits for the client to send the rest. */
+  get awaited(): boolean {
+    return this.#reading !== undefined && this.#bytes === undefined && this.#broken === undefined
+  }
+
   /** True when there is no body at all. */
   get empty(): boolean {
     return this.#bytes?.length === 0

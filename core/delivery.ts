@@ -2,7 +2,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Context } from './context.ts'
 import { GatewayError } from './errors.ts'
-import type { Logger } from './observe/log.ts'
+import { PluginTimeout, withinTime } from './hook-clock.ts'
 import type { Step } from './pipeline.ts'
 import type { Awaitable } from './plugin.ts'
 import type { Filter, Sink, Source } from './reply.ts'
@@ -10,13 +10,16 @@ import type { Filter, Sink, Source } from './reply.ts'
 export interface DeliveryLimits {
   /** Milliseconds a client may refuse to read before its connection is closed; 0 means for ever. */
   sendTimeout: number
+  /** Milliseconds in which a plugin must keep a promise; 0 means for ever. */
+  hookTimeout: number
 }
 
 export interface Surroundings {
-  log: Logger
   limits: DeliveryLimits
   /** Told before a filter runs. */
   enter(step: Step<unknown>): void
+  /** A filter threw, or did not keep its promise. */
+  failed(step: Step<unknown>, error: unknown): void
 }
 
 /** What can be paused: a source, or the filters before it. */
@@ -102,16 +105,18 @@ async function filterWhole(
   ctx: Context,
   body: Buffer,
   filters: Step<Filter>[],
-  { log, enter }: Surroundings,
+  { limits, enter, failed }: Surroundings,
 ): Promise<Buffer> {
   let bytes = body
   for (const step of filters) {
     const filtered = async (chunk: Buffer, last: boolean) => {
       enter(step)
       try {
-        return (await step.hook(chunk, last)) ?? chunk
+        const out = step.hook(chunk, last)
+        return (out instanceof Promise ? await kept(ctx, out, limits) : out) ?? chunk
       } catch (error) {
-        reportFilter(ctx, log, step.plugin, error)
+        failed(step, error)
+        if (error instanceof PluginTimeout) throw error
         return chunk
       }
     }
@@ -122,11 +127,9 @@ async function filterWhole(
   return bytes
 }
 
-function reportFilter(ctx: Context, log: Logger, plugin: string, error: unknown): void {
-  log.error(
-    { plugin, phase: 'body_filter', request_id: ctx.id, err: error },
-    'body filter failed; the response continues',
-  )
+/** A filter that throws changes nothing; one that does not answer would hold the response up again for every chunk. */
+function kept<T>(ctx: Context, promised: Promise<T>, { hookTimeout }: DeliveryLimits): Promise<T> {
+  return withinTime(promised, hookTimeout, () => ctx.body.awaited)
 }
 
 /** The client's socket. */
@@ -243,7 +246,7 @@ class FilterSink implements Sink, Flow {
       try {
         out = step.hook(bytes, last)
       } catch (error) {
-        reportFilter(this.#ctx, this.#surroundings.log, step.plugin, error)
+        this.#surroundings.failed(step, error)
         continue
       }
       if (out instanceof Promise) {
@@ -262,9 +265,14 @@ class FilterSink implements Sink, Flow {
     let pending: ReturnType<Filter> = first
     for (let at = from.at; ; ) {
       try {
-        bytes = (await pending) ?? bytes
+        bytes =
+          (pending instanceof Promise ? await kept(this.#ctx, pending, this.#surroundings.limits) : pending) ?? bytes
       } catch (error) {
-        reportFilter(this.#ctx, this.#surroundings.log, this.#filters[at]!.plugin, error)
+        this.#surroundings.failed(this.#filters[at]!, error)
+        if (error instanceof PluginTimeout) {
+          this.#source.cancel(error)
+          return this.fail(error)
+        }
       }
       if (++at >= this.#filters.length) break
       this.#surroundings.enter(this.#filters[at]!)

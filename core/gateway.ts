@@ -6,8 +6,10 @@ import { breakOff, type DeliveryLimits, deliver } from './delivery.ts'
 import { ClientGone, errorReply, GatewayError, UpstreamError } from './errors.ts'
 import type { Forwarding } from './forwarding.ts'
 import type { HoldBook } from './holds.ts'
+import { PluginTimeout, withinTime } from './hook-clock.ts'
 import type { MinRevision } from './min-revision.ts'
 import type { Logger } from './observe/log.ts'
+import type { PluginFailures } from './observe/plugin-failures.ts'
 import type { Overload } from './overload.ts'
 import type { Plan, Step } from './pipeline.ts'
 import type { Awaitable, TurnHook } from './plugin.ts'
@@ -25,6 +27,7 @@ export interface GatewayOptions {
   /** Where requests may ask for a revision of the configuration. */
   minRevision?: Pick<MinRevision, 'refusal'> | undefined
   log: Logger
+  failures: PluginFailures
   limits: DeliveryLimits &
     BodyLimits & {
       /** Milliseconds that the log phase waits for a hook which has not returned when the response is long closed. */
@@ -237,10 +240,24 @@ class Turn implements Listed {
     steps: readonly Step<TurnHook>[],
     next: number,
   ): Promise<Reply | undefined> {
-    const answer = await exit
+    const answer = await this.#kept(exit)
     if (answer !== undefined) return checked(answer)
     if (this.#ctx.aborted !== undefined) throw this.#ctx.aborted
     return this.#walk(steps, next)
+  }
+
+  /** What a hook promised, within its time. One that comes later finds the request given up. */
+  async #kept(exit: Promise<Reply | void>): Promise<Reply | void> {
+    const { hookTimeout } = this.#gateway.options.limits
+    const late = (answer: Reply | void) => {
+      if (isReply(answer)) discard(answer, new PluginTimeout())
+    }
+    try {
+      return await withinTime(exit, hookTimeout, () => this.#ctx.body.awaited, late)
+    } catch (error) {
+      if (error instanceof PluginTimeout) this.#abort(error)
+      throw error
+    }
   }
 
   /** A hook of this plugin is about to run. */
@@ -253,13 +270,14 @@ class Turn implements Listed {
   #failed(error: unknown): Reply {
     const ctx = this.#ctx
     ctx.error ??= error
-    if (!(error instanceof GatewayError)) this.#report(error, 'request failed')
+    if (!(error instanceof GatewayError) || error instanceof PluginTimeout) this.#report(error, 'request failed')
+    if (this.#plugin !== undefined) this.#gateway.options.failures.failed(this.#plugin, error)
     return errorReply(error, ctx.request.headers.get('accept'))
   }
 
   async #send(answer: Reply): Promise<void> {
     const ctx = this.#ctx
-    const { log, limits } = this.#gateway.options
+    const { limits } = this.#gateway.options
     ctx.reply = answer
     for (const step of this.#plan.headerFilter) this.#guard(step, 'header_filter', () => step.hook(ctx, answer))
     this.#nameOurselves(answer)
@@ -271,7 +289,11 @@ class Turn implements Listed {
       })
     }
     try {
-      await deliver(ctx, this.#response, filters, { log, limits, enter: step => this.#enter(step) })
+      await deliver(ctx, this.#response, filters, {
+        limits,
+        enter: step => this.#enter(step),
+        failed: (step, error) => this.#hookFailed(step, { phase: 'body_filter', error }, 'body filter failed'),
+      })
     } catch (error) {
       // A head that node:http refuses (an invalid field, a status out of range) is a bug of whoever made it.
       this.#report(error, 'response could not be sent')
@@ -339,12 +361,10 @@ class Turn implements Listed {
     if (ctx.error instanceof UpstreamError) this.#reportUpstream(ctx.error)
     const pending: Promise<void>[] = []
     for (const step of this.#plan.log) {
-      const { plugin, hook } = step
       this.#enter(step)
-      const failed = (error: unknown) =>
-        log.error({ plugin, phase: 'log', request_id: ctx.id, err: error }, 'log hook failed')
+      const failed = (error: unknown) => this.#hookFailed(step, { phase: 'log', error }, 'log hook failed')
       try {
-        const logged = hook(ctx)
+        const logged = step.hook(ctx)
         if (logged instanceof Promise) pending.push(logged.catch(failed))
       } catch (error) {
         failed(error)
@@ -368,13 +388,18 @@ class Turn implements Listed {
 
   /** Runs a response hook: its failure is logged and changes nothing else (facts core 1.4). */
   #guard(step: Step<unknown>, phase: string, run: () => void): void {
-    const { plugin } = step
     try {
       this.#enter(step)
       run()
     } catch (error) {
-      this.#gateway.options.log.error({ plugin, phase, request_id: this.#ctx.id, err: error }, 'response hook failed')
+      this.#hookFailed(step, { phase, error }, 'response hook failed')
     }
+  }
+
+  #hookFailed({ plugin }: Step<unknown>, { phase, error }: { phase: string; error: unknown }, what: string): void {
+    const { log, failures } = this.#gateway.options
+    log.error({ plugin, phase, request_id: this.#ctx.id, err: error }, what)
+    failures.failed(plugin, error)
   }
 }
 

@@ -116,8 +116,7 @@ async function start(loaded: LoadedConfig): Promise<void> {
   const catalogue = new Catalogue({ source, tags: tagsOf({ plugins, keyring }), log })
   const life = { stopping: false, started: false }
   const takeover: Takeover = {
-    problem: next =>
-      storedProblem({ source, open: ({ kind, value }) => keyring.openItem(kind, value, plugins), plugins, next }),
+    problem: next => storedProblem({ source, open: item => keyring.openItem(item, plugins).value, plugins, next }),
     bring: (code, names) => pool.replaceAll({ ...pool.settings, plugins: names, code }),
   }
   const reloadPlugins = inTurn(async () => {

@@ -30,6 +30,7 @@ export function workerSettings(
       maxConnections: nginxConfig.event.workerConnections,
       maxBodySize: http.clientMaxBodySize,
       sendTimeout: http.sendTimeout,
+      hookTimeout: config.sluice.hookTimeout,
       turnGrace: TURN_GRACE_MS,
     },
     overload: {

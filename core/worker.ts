@@ -9,6 +9,7 @@ import { type Listener, listen } from './listener.ts'
 import { MinRevision } from './min-revision.ts'
 import { openLog } from './observe/log.ts'
 import { MetricsWriter } from './observe/metrics-writer.ts'
+import { PluginFailures } from './observe/plugin-failures.ts'
 import { Traffic } from './observe/traffic.ts'
 import { Overload } from './overload.ts'
 import { importPlugins } from './plugin-code/load.ts'
@@ -77,6 +78,7 @@ const gateway = new Gateway({
   overload,
   minRevision,
   log,
+  failures: new PluginFailures(metrics),
   limits: settings.limits,
   forwarding: new Forwarding(settings.forwarding),
   serverName: settings.serverName,

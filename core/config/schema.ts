@@ -270,6 +270,8 @@ export const schema = group({
     admin_server: text('APISIX/3.18.0', 'a product and its version', /^[!-~]+$/),
     /** MiB of JavaScript heap of each worker. */
     worker_heap_mb: integer(2_048, 64, 1_048_576),
+    /** How long a plugin may take to keep a promise; 0 is for ever. */
+    hook_timeout: duration('60s'),
     /** Folders of plugins of the user's own. */
     plugin_dirs: list(text(undefined, 'a folder', /./), []),
     /** What becomes of requests for which a plugin is configured that this gateway has not. */

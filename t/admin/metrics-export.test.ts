@@ -1,9 +1,9 @@
 // The Prometheus page of a real gateway with two workers: every family moves as docs/metrics.md says, and promtool reads it.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
-import { hostname } from 'node:os'
+import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ensure } from '../helpers/debian-package.ts'
 import { configFolder, type GatewayProcess, startProcess } from '../helpers/process.ts'
@@ -13,6 +13,10 @@ import { type Received, type ScriptedUpstream, startUpstream } from '../helpers/
 
 const WORKERS = 2
 const MAX_BUFFERED = 64 * 1024
+const THROWING = `export default {
+  name: 'throwing', priority: 1, version: 1, schema: { type: 'object' },
+  setup: () => ({ access() { throw new Error('of the plugin') } }),
+}`
 const main = new URL('../../core/main.ts', import.meta.url).pathname
 const DOCS = new URL('../../docs/metrics.md', import.meta.url)
 const PAGE = '/apisix/prometheus/metrics'
@@ -28,10 +32,13 @@ interface Answer {
 let upstream: ScriptedUpstream
 let gateway: GatewayProcess
 let folder: string
+let plugins: string
 
 async function start(): Promise<void> {
   upstream = await startUpstream(answerOf)
-  const place = configFolder(`sluice: {max_buffered_bytes: ${MAX_BUFFERED}}\n`)
+  plugins = mkdtempSync(join(tmpdir(), 'sluice-plugins-'))
+  writeFileSync(join(plugins, 'throwing.js'), THROWING)
+  const place = configFolder(`sluice: {max_buffered_bytes: ${MAX_BUFFERED}, plugin_dirs: ["${plugins}"]}\n`)
   folder = place.folder
   gateway = await startProcess(place, ['env', `APISIX_WORKER_PROCESSES=${WORKERS}`, 'node', main])
   const node = `127.0.0.1:${upstream.port}`
@@ -64,6 +71,7 @@ async function start(): Promise<void> {
       plugins: { 'file-logger': { path: join(folder, 'not', 'there', 'access.log') } },
       ...proxied,
     },
+    'routes/throwing': { uri: '/throwing', plugins: { throwing: {} }, ...proxied },
     'routes/slow': { uri: '/slow', ...proxied },
   }
   for (const [path, value] of Object.entries(resources)) {
@@ -74,6 +82,7 @@ async function start(): Promise<void> {
 
 async function stop(): Promise<void> {
   await gateway.dispose()
+  rmSync(plugins, { recursive: true })
   await upstream.close()
 }
 
@@ -268,6 +277,11 @@ const cases: readonly Case[] = [
     what: 'log entries that cannot be written',
     act: () => Promise.all([send('GET', '/logged'), send('GET', '/logged')]),
     moves: { 'sluice_log_entries_dropped_total{plugin="file-logger"}': 2 },
+  },
+  {
+    what: 'hooks that throw',
+    act: () => send('GET', '/throwing'),
+    moves: { 'sluice_plugin_failures_total{plugin="throwing",reason="error"}': 1 },
   },
   {
     what: 'the revision that is served',

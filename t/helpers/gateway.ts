@@ -8,6 +8,7 @@ import { MinRevision, type MinRevisionLimits } from '../../core/min-revision.ts'
 import { type Logger, silent } from '../../core/observe/log.ts'
 import { MetricsReader } from '../../core/observe/metrics-reader.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
+import { PluginFailures } from '../../core/observe/plugin-failures.ts'
 import { Traffic } from '../../core/observe/traffic.ts'
 import { Overload, type OverloadLimits } from '../../core/overload.ts'
 import type { Plugin } from '../../core/plugin.ts'
@@ -119,7 +120,15 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
       metrics,
     ),
     log,
-    limits: { maxBodySize: 0, bodyTimeout: 60_000, sendTimeout: 60_000, turnGrace: 2_000, ...options.limits },
+    failures: new PluginFailures(metrics),
+    limits: {
+      maxBodySize: 0,
+      bodyTimeout: 60_000,
+      sendTimeout: 60_000,
+      hookTimeout: 60_000,
+      turnGrace: 2_000,
+      ...options.limits,
+    },
     minRevision,
     forwarding: new Forwarding({ trusted: undefined, realIp: NOBODY, ...options.forwarding }),
     serverName: 'APISIX/3.18.0',

@@ -72,6 +72,7 @@ describe('a pool of workers', function () {
         maxConnections: 1_000,
         maxBodySize: 0,
         sendTimeout: 10_000,
+        hookTimeout: 60_000,
         turnGrace: 1_000,
       },
       overload: { maxRequestsInFlight: 1_000, maxBufferedBytes: 2 ** 24, maxLoopLag: 10_000 },
