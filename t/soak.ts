@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 
 import { call, mustBeSane } from './admin/nonsense.ts'
+import { reloadUnderLoad } from './core/plugin-code/reload.ts'
 import { compareRouters } from './core/router/agreement.ts'
-
 import { killRounds } from './core/store/kill.ts'
 import { replaceUnderLoad } from './core/workers/replacement.ts'
 import { assertHeld, faultRounds } from './etcd-faults.rounds.ts'
@@ -28,6 +28,17 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
     },
   },
   router: { count: 100_000, run: compareRouters },
+  'plugin-reload': {
+    count: 100,
+    async run(rounds) {
+      const report = await reloadUnderLoad(rounds)
+      process.stdout.write(`${JSON.stringify(report)}\n`)
+      assert.deepEqual([report.refused, report.stale], [{}, 0])
+      // A worker that hands over may lose one connection that waits to be accepted.
+      assert.ok(report.broken <= 2 * rounds, 'connections were cut')
+      assert.ok(report.keptKb <= 100, 'memory is kept')
+    },
+  },
   kill: {
     count: 50,
     async run(rounds, seed) {

@@ -78,6 +78,8 @@ export class Received {
 export interface ScriptedUpstream {
   readonly origin: string
   readonly port: number
+  /** What a route or an upstream names: `{ '127.0.0.1:port': 1 }`. */
+  readonly nodes: Record<string, number>
   readonly received: Received[]
   /** Replaces the script for the requests to come. */
   script: (received: Received) => unknown
@@ -112,6 +114,7 @@ export async function startUpstream(
   const upstream: ScriptedUpstream = {
     origin: `http://127.0.0.1:${port}`,
     port,
+    nodes: { [`127.0.0.1:${port}`]: 1 },
     received: [],
     script,
     request: n =>

@@ -1,10 +1,11 @@
 // Plugins of the user's own in the gateway as a process: a file, a route, and it runs; saved, and the new code runs.
 import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { configFolder, type GatewayProcess, run, startProcess } from '../../helpers/process.ts'
 import { until } from '../../helpers/until.ts'
+import { reloadUnderLoad } from './reload.ts'
 
 /** A plugin that answers with `text` and the config's `word`. */
 const answering = (text: string, more = '') => `
@@ -222,6 +223,15 @@ export default plugin({
     await until(async () => (await get('/1')) === 'new hello', 'the new code answers')
     finish!()
     assert.equal(await (await first).text(), 'old hello')
+  })
+
+  it('are reloaded under load without a request that fails', async () => {
+    const rounds = 3
+    const { requests, refused, stale, broken } = await reloadUnderLoad(rounds)
+    assert.deepEqual([refused, stale], [{}, 0])
+    assert.ok(requests > 100)
+    // A worker that hands over may lose one connection that waits to be accepted.
+    assert.ok(broken <= 2 * rounds * availableParallelism(), `${broken} connections were cut`)
   })
 
   it('keep the gateway from starting when they do not load, in one line that names the file', async () => {

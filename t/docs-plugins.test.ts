@@ -1,0 +1,199 @@
+// docs/plugins.md: its examples fit the types that an editor shows, its commands run, and each plugin does what it says.
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
+import { importPlugins, pluginFiles } from '../core/plugin-code/load.ts'
+import { offerSluice } from '../core/plugin-code/module-hooks.ts'
+import type { Plugin } from '../core/sluice.ts'
+import { openJournal } from './helpers/journal.ts'
+import { type ScriptedUpstream, startGateway, startUpstream, type TestGateway, until } from './testing.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const run = promisify(execFile)
+
+/** Code blocks of the guide by the name of the file that their first line gives. */
+const files = new Map(
+  [
+    ...readFileSync(join(root, 'docs/plugins.md'), 'utf8').matchAll(/^```[tj]s\n\/\/ ([\w-]+(?:\.\w+)+)\n(.*?)^```/gms),
+  ].map(([, name, code]) => [name!, code!]),
+)
+
+describe('the guide to plugins', function () {
+  this.timeout(120_000)
+  let folder: string
+  let plugins: ReadonlyMap<string, Plugin>
+  let upstream: ScriptedUpstream
+  let gateway: TestGateway | undefined
+
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'sluice-guide-'))
+    for (const [name, code] of files) writeFileSync(join(folder, name), code)
+    mkdirSync(join(folder, 'node_modules/a-published-plugin'), { recursive: true })
+    writeFileSync(
+      join(folder, 'node_modules/a-published-plugin/index.mjs'),
+      `import { plugin } from 'sluice'
+       export default plugin({ name: 'published', priority: 1, version: 1, schema: { type: 'object' }, setup: () => ({}) })`,
+    )
+    writeFileSync(join(folder, 'node_modules/a-published-plugin/package.json'), '{"exports": "./index.mjs"}')
+    offerSluice()
+    const loaded = await importPlugins(await pluginFiles([folder]))
+    plugins = new Map(loaded.map(plugin => [plugin.name, plugin]))
+  })
+  after(() => rmSync(folder, { recursive: true }))
+  beforeEach(async () => {
+    upstream = await startUpstream()
+  })
+  afterEach(async () => {
+    await gateway?.close()
+    gateway = undefined
+    await upstream.close()
+  })
+
+  /** A gateway with one route that has this plugin of the guide. */
+  async function start(
+    name: string,
+    config: object = {},
+    more: Parameters<typeof startGateway>[0] = {},
+  ): Promise<string> {
+    gateway = await startGateway({
+      plugins: [plugins.get(name)!],
+      ...more,
+      resources: {
+        routes: { 1: { uri: '/*', plugins: { [name]: config }, upstream: { nodes: upstream.nodes } } },
+        ...more.resources,
+      },
+    })
+    assert.deepEqual(gateway.rejected, [])
+    return gateway.url
+  }
+
+  it('gives an editor types with one line', async () => {
+    const tsconfig = /```json\n(.*?)```/s.exec(readFileSync(join(root, 'docs/plugins.md'), 'utf8'))![1]!
+    writeFileSync(join(folder, 'tsconfig.json'), tsconfig.replace('/opt/sluice/', root))
+    const tsc = () => run(join(root, 'node_modules/.bin/tsc'), ['--noEmit', '-p', folder])
+    await tsc()
+    const wrong = join(folder, 'wrong.ts')
+    writeFileSync(wrong, files.get('opening-hours.ts')!.replace('hour >= from', 'hour.length >= from'))
+    await assert.rejects(tsc(), ({ stdout }: { stdout: string }) => /wrong\.ts.*'length' does not exist/.test(stdout))
+    rmSync(wrong)
+  })
+
+  it('tests a plugin with the command that it names', async () => {
+    const register = pathToFileURL(join(root, 'core/plugin-code/register.ts')).href
+    const { stdout } = await run('node', ['--import', register, '--test'], { cwd: folder })
+    assert.match(stdout, /pass 1\n/)
+  })
+
+  it('loads a published plugin', () => assert.ok(plugins.has('published')))
+
+  it('checks what a schema cannot say', () => {
+    assert.equal(plugins.get('opening-hours')!.check!({ from: 9, to: 8 }), 'from must be before to')
+    assert.equal(plugins.get('opening-hours')!.check!({ from: 8, to: 9 }), undefined)
+  })
+
+  it('knows consumers by their badge', async () => {
+    const consumers = { ann: { username: 'ann', plugins: { badge: { number: '17' } } } }
+    const url = await start('badge', {}, { resources: { consumers } })
+    assert.equal((await fetch(url)).status, 401)
+    assert.equal((await fetch(url, { headers: { 'x-badge': '18' } })).status, 401)
+    assert.equal((await fetch(url, { headers: { 'x-badge': '17' } })).status, 200)
+    assert.equal(upstream.received[0]!.headers['x-consumer-username'], 'ann')
+  })
+
+  it('moves a version from the path into a header', async () => {
+    const url = await start('version-header')
+    await fetch(`${url}/v2/users?a=b`)
+    await fetch(`${url}/users`, { headers: { 'x-api-version': 'forged' } })
+    assert.deepEqual(
+      upstream.received.map(({ target, headers }) => [target, headers['x-api-version']]),
+      [
+        ['/users?a=b', '2'],
+        ['/users', undefined],
+      ],
+    )
+  })
+
+  it('adds fields to answers that have none', async () => {
+    upstream.script = received => received.json(200, {}, { 'x-frame-options': 'SAMEORIGIN' })
+    const { headers } = await fetch(await start('no-sniff'))
+    assert.deepEqual([headers.get('x-content-type-options'), headers.get('x-frame-options')], ['nosniff', 'SAMEORIGIN'])
+  })
+
+  it('masks addresses wherever a stream is cut, and lets the rest pass at once', async () => {
+    const text = 'Ünser ann@example.com, or bob.b+c@mail.example.org. Done'
+    for (const cut of Array.from({ length: text.length }, (_, at) => at)) {
+      const filter = plugins.get('mask-mail')!.setup({}, {} as never).body_filter!(
+        {} as never,
+        {
+          headers: new Headers({ 'content-type': 'text/event-stream' }),
+        } as never,
+      )!
+      const bytes = Buffer.from(text)
+      const parts = [
+        filter(bytes.subarray(0, cut), false),
+        filter(bytes.subarray(cut), false),
+        filter(Buffer.alloc(0), true),
+      ]
+      assert.equal(Buffer.concat(parts as Buffer[]).toString(), 'Ünser ***, or ***. Done', `cut at ${cut}`)
+    }
+    upstream.script = async received => {
+      received.startStream()
+      await received.write('write to ann@exam')
+    }
+    const answer = await fetch(await start('mask-mail'))
+    const reader = answer.body!.getReader()
+    assert.equal(Buffer.from((await reader.read()).value!).toString(), 'write to ')
+    const received = await upstream.request(0)
+    await received.write('ple.com')
+    received.response.end()
+    let rest = ''
+    for (let read = await reader.read(); !read.done; read = await reader.read())
+      rest += Buffer.from(read.value).toString()
+    assert.equal(rest, '***')
+  })
+
+  it('keeps small answers for a while, and none that is for somebody', async () => {
+    let clock = 1_000_000
+    const url = await start('small-cache', { seconds: 10 }, { now: () => clock })
+    upstream.script = received => received.json(200, { of: received.target })
+    const get = async (path: string, headers = {}) => {
+      const answer = await fetch(url + path, { headers })
+      return [answer.headers.get('x-cache'), ((await answer.json()) as { of: string }).of]
+    }
+    assert.deepEqual(await get('/a'), [null, '/a'])
+    assert.deepEqual(await get('/a'), ['hit', '/a'])
+    assert.deepEqual(await get('/b'), [null, '/b'])
+    assert.deepEqual(await get('/a', { authorization: 'Bearer x' }), [null, '/a'])
+    clock += 10_000
+    assert.deepEqual(await get('/a'), [null, '/a'])
+    assert.equal(upstream.received.length, 4)
+  })
+
+  it('limits requests at once, and gives back what they took however they end', async () => {
+    upstream.script = () => {}
+    const url = await start('in-flight', { most: 1 })
+    const gone = new AbortController()
+    const first = fetch(url, { signal: gone.signal }).catch(() => {})
+    await upstream.request(0)
+    const second = await fetch(url)
+    assert.deepEqual([second.status, second.headers.get('retry-after')], [429, '1'])
+    gone.abort()
+    await first
+    await until(() => gateway!.book.totals().in_flight?.live === 0, 'it is given back')
+    upstream.script = received => received.json(200, {})
+    assert.equal((await fetch(url)).status, 200)
+    assert.match(gateway!.scrape(), /in_flight_refused_total 1/)
+  })
+
+  it('tells of slow requests', async () => {
+    const { log, lines } = openJournal()
+    const url = await start('slow-log', { ms: 0 }, { log })
+    await fetch(url)
+    await until(() => lines.length > 0, 'it is logged')
+    assert.deepEqual([lines[0]!.message, lines[0]!.fields.route, lines[0]!.fields.status], ['slow request', '1', 200])
+  })
+})
