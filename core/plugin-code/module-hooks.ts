@@ -5,6 +5,7 @@ import { type PluginCode, resolutionKey, type Source } from './code.ts'
 /** What a plugin may import of us, wherever its folder lies; always this very gateway's, so that slots and types are shared. */
 const OFFERED: Readonly<Record<string, string>> = {
   sluice: new URL('../sluice.ts', import.meta.url).href,
+  'sluice/koa': new URL('../koa.ts', import.meta.url).href,
   'sluice/testing': new URL('../../t/testing.ts', import.meta.url).href,
 }
 

@@ -1,5 +1,5 @@
 // Reloads of a plugin under load, for the soak and for its short form: what fails, how long the new code takes, what is kept.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,14 +17,15 @@ export interface ReloadReport {
   /** Milliseconds from the save to the first answer of the new code: the median and the longest. */
   tookMs: { median: number; max: number }
   /**
-   * What resident memory, and main's heap, grow by per reload in the second half of the run, when everything is warm; seen
-   * when nobody asks and all workers have just begun.
+   * What resident memory, and main's heap, grow by per reload in the second half of the run, when everything is warm; looked
+   * at when nobody asks.
    */
   keptKb: number
   mainHeapKb: number
 }
 
 const CLIENTS = 8
+const LOOKS = 10
 
 const versioned = (version: number) => `
 import { plugin, reply } from 'sluice'
@@ -75,27 +76,29 @@ export async function reloadUnderLoad(rounds: number): Promise<ReloadReport> {
       return seen
     }
     let middle = { resident: 0, heap: 0 }
-    let reloaded = 0
     for (let round = 0; round < rounds; round++) {
-      if (round === Math.floor(rounds / 2)) {
-        middle = await restful()
-        reloaded++
-      }
+      if (round === Math.floor(rounds / 2)) middle = await restful()
       const saved = performance.now()
       version++
       // Half are noticed, half are asked for.
       save(version)
       if (round % 2 === 1) await gateway.admin('PUT', '/plugins/reload')
-      const fresh = async () => (await ask(gateway.urls.requests, undefined))?.version === version
-      await until(fresh, `version ${version} is served`, 60_000)
+      const isFresh = async () => (await ask(gateway.urls.requests, undefined))?.version === version
+      await until(isFresh, `version ${version} is served`, 60_000)
       times.push(performance.now() - saved)
-      await until(async () => (await reloads(gateway)) > reloaded, 'the reload is over', 60_000)
-      reloaded++
+      // Workers take turns: so many connections in a row find each of them.
+      let row = 0
+      const everywhere = async () => {
+        row = (await isFresh()) ? row + 1 : 0
+        return row === 50
+      }
+      await until(everywhere, `version ${version} is served by all workers`, 60_000)
     }
     const end = await restful()
     going = false
     await Promise.all(clients)
-    const kept = (of: 'resident' | 'heap') => Math.round((end[of] - middle[of]) / 1024 / Math.ceil(rounds / 2))
+    const kept = (of: 'resident' | 'heap') =>
+      Math.round((end[of] - middle[of]) / 1024 / (Math.ceil(rounds / 2) + LOOKS))
     times.sort((a, b) => a - b)
     return {
       ...report,
@@ -127,24 +130,16 @@ function ask(url: string, agent: Agent | undefined): Promise<{ status: number; v
   })
 }
 
-async function reloads(gateway: GatewayProcess): Promise<number> {
-  const answer = await fetch(`${gateway.urls.control}/v1/config/status`)
-  return ((await answer.json()) as { plugins: { reloads: number } }).plugins.reloads
-}
-
-/** Bytes, with workers that have just begun and the threads of the others gone. */
+/** Bytes: the least of several looks, each with workers that have just begun; garbage comes and goes. */
 async function memory(gateway: GatewayProcess): Promise<{ resident: number; heap: number }> {
-  const status = () => readFileSync(`/proc/${gateway.child.pid}/status`, 'utf8')
-  const threads = () => Number(/Threads:\s+(\d+)/.exec(status())?.[1])
-  await gateway.admin('PUT', '/plugins/reload')
-  let [fewest, looks] = [threads(), 0]
-  await until(() => {
-    const now = threads()
-    looks = now < fewest ? 0 : looks + 1
-    fewest = Math.min(fewest, now)
-    return looks > 1_000
-  }, 'threads have ended')
-  const page = await (await fetch(`${gateway.urls.prometheus}/apisix/prometheus/metrics`)).text()
-  const heap = Number(/^sluice_main_nodejs_heap_size_used_bytes(?:\{[^}]*\})? (\S+)$/m.exec(page)?.[1])
-  return { resident: Number(/VmRSS:\s+(\d+)/.exec(status())?.[1]) * 1024, heap }
+  const least = { resident: Number.POSITIVE_INFINITY, heap: Number.POSITIVE_INFINITY }
+  for (let look = 0; look < LOOKS; look++) {
+    await gateway.admin('PUT', '/plugins/reload')
+    const page = await (await fetch(`${gateway.urls.prometheus}/apisix/prometheus/metrics`)).text()
+    const value = (name: string) =>
+      Number(new RegExp(`^sluice_main_${name}(?:\\{[^}]*\\})? (\\S+)$`, 'm').exec(page)?.[1])
+    least.resident = Math.min(least.resident, value('process_resident_memory_bytes'))
+    least.heap = Math.min(least.heap, value('nodejs_heap_size_used_bytes'))
+  }
+  return least
 }

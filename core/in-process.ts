@@ -1,0 +1,159 @@
+// Composition root of a gateway within somebody's process: resources are given, not stored. Sees everything but admin and threads.
+import { builtins } from '../plugins/index.ts'
+import { Forwarding, type ForwardingOptions } from './forwarding.ts'
+import { Gateway, type GatewayOptions } from './gateway.ts'
+import { HoldBook } from './holds.ts'
+import { type Logger, silent } from './observe/log.ts'
+import type { Metrics } from './observe/metrics.ts'
+import { MetricsReader } from './observe/metrics-reader.ts'
+import { MetricsWriter } from './observe/metrics-writer.ts'
+import { PluginFailures } from './observe/plugin-failures.ts'
+import { Overload, type OverloadLimits } from './overload.ts'
+import type { Plugin } from './plugin.ts'
+import { localState } from './proxy/balancer/state.ts'
+import { Transport } from './proxy/transport.ts'
+import type { Change, ConfigSource, Item, Kind, Revision } from './store/store.ts'
+import { type Rejected, Sync } from './sync.ts'
+
+/** Resources by kind and id: `{ routes: { 1: { uri: '/*', ... } } }`. */
+export type Resources = { [K in Kind]?: Record<string, Record<string, unknown>> }
+
+export interface InProcessOptions {
+  resources?: Resources
+  /** In the place of resources; `put` does nothing then. */
+  source?: ConfigSource
+  /** Told every revision that is served from now on. */
+  applied?: (revision: Revision) => void
+  /** Beside the built-in ones. */
+  plugins?: readonly Plugin[]
+  /** In the place of all. */
+  allPlugins?: ReadonlyMap<string, Plugin>
+  log?: Logger
+  /** Milliseconds since the epoch, for plugins. */
+  now?: () => number
+  limits?: Partial<GatewayOptions['limits']>
+  overload?: Partial<OverloadLimits>
+  forwarding?: Partial<ForwardingOptions>
+  showUpstreamStatus?: boolean
+  minRevision?: GatewayOptions['minRevision']
+}
+
+export interface InProcess {
+  readonly gateway: Gateway
+  readonly book: HoldBook
+  readonly metrics: Metrics
+  /** Resources that are not served, and why. */
+  readonly rejected: readonly Rejected[]
+  /** Writes resources as the store would; null deletes. Resolves when they are served. */
+  put(resources: { [K in Kind]?: Record<string, Record<string, unknown> | null> }): Promise<void>
+  /** The Prometheus text. */
+  scrape(): string
+  /** Resolves when the requests in flight have ended; after `graceMs` they are given up. */
+  drain(graceMs: number): Promise<void>
+  /** Ends what is left. Call it when no request is in flight any more. */
+  close(): Promise<void>
+}
+
+const NOBODY = { header: 'X-Real-IP', from: [], recursive: false }
+
+const LIMITS = { maxBodySize: 0, bodyTimeout: 60_000, sendTimeout: 60_000, hookTimeout: 60_000, turnGrace: 5_000 }
+const OVERLOAD = { maxRequestsInFlight: 10_000, maxBufferedBytes: 512 * 2 ** 20, maxLoopLag: 60_000 }
+
+/** Resolves when the resources are served. */
+export async function openInProcess(options: InProcessOptions): Promise<InProcess> {
+  const log = options.log ?? silent
+  const reader = new MetricsReader()
+  const metrics = new MetricsWriter({
+    publish: series => reader.add('process', series),
+    withdraw: series => reader.remove('process', series),
+  })
+  const transport = new Transport()
+  const book = new HoldBook(metrics)
+  let revision = 1
+  let rejected: readonly Rejected[] = []
+  let changed: (changes: readonly Change[]) => void = () => {}
+  const waiting: { revision: number; resolve: () => void }[] = []
+  const itemOf = (kind: Kind, id: string, value: Record<string, unknown>): Item => ({
+    kind,
+    id,
+    value: { id, ...value },
+    createRevision: revision,
+    modRevision: revision,
+  })
+  const all = [...builtins, ...(options.plugins ?? [])]
+  const sync = new Sync({
+    source: options.source ?? {
+      list: async () => ({
+        items: Object.entries(options.resources ?? {}).flatMap(([kind, items]) =>
+          Object.entries(items).map(([id, value]) => itemOf(kind as Kind, id, value)),
+        ),
+        revision,
+      }),
+      watch: (_since, listener) => {
+        changed = listener
+        return () => {}
+      },
+    },
+    env: {
+      now: options.now ?? Date.now,
+      random: Math.random,
+      balancing: localState({ now: Date.now, random: Math.random }),
+      log,
+      metrics,
+      transport,
+      plugins: options.allPlugins ?? new Map(all.map(plugin => [plugin.name, plugin])),
+    },
+    applied: (applied, bad) => {
+      rejected = bad
+      options.applied?.(applied)
+      for (const waiter of waiting.splice(0)) {
+        if (waiter.revision <= applied) waiter.resolve()
+        else waiting.push(waiter)
+      }
+    },
+  })
+  await sync.start()
+  const gateway = new Gateway({
+    snapshot: () => sync.current,
+    book,
+    overload: new Overload({ ...OVERLOAD, ...options.overload }, metrics),
+    log,
+    failures: new PluginFailures(metrics),
+    limits: { ...LIMITS, ...options.limits },
+    forwarding: new Forwarding({ trusted: undefined, realIp: NOBODY, ...options.forwarding }),
+    serverName: 'APISIX/3.18.0',
+    minRevision: options.minRevision,
+    breadcrumb: { at() {}, beat() {} },
+    showUpstreamStatus: options.showUpstreamStatus ?? false,
+  })
+  return {
+    gateway,
+    book,
+    metrics,
+    get rejected() {
+      return rejected
+    },
+    async put(resources) {
+      revision++
+      const changes = Object.entries(resources).flatMap(([kind, items]) =>
+        Object.entries(items).map(
+          ([id, value]): Change => ({
+            kind: kind as Kind,
+            id,
+            revision,
+            item: value === null ? undefined : itemOf(kind as Kind, id, value),
+          }),
+        ),
+      )
+      const served = new Promise<void>(resolve => waiting.push({ revision, resolve }))
+      changed(changes)
+      await served
+    },
+    scrape: () => reader.print(),
+    drain: graceMs => gateway.drain(graceMs),
+    async close() {
+      await sync.close()
+      await transport.close()
+    },
+  }
+}
