@@ -1,7 +1,7 @@
 // docs/plugins.md: its examples fit the types that an editor shows, its commands run, and each plugin does what it says.
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFile, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -14,6 +14,7 @@ import { type ScriptedUpstream, startGateway, startUpstream, type TestGateway, u
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const run = promisify(execFile)
+const register = pathToFileURL(join(root, 'core/plugin-code/register.ts')).href
 
 /** Code blocks of the guide by the name of the file that their first line gives. */
 const files = new Map(
@@ -31,7 +32,7 @@ describe('the guide to plugins', function () {
 
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'sluice-guide-'))
-    for (const [name, code] of files) writeFileSync(join(folder, name), code)
+    for (const [name, code] of files) if (name !== 'app.ts') writeFileSync(join(folder, name), code)
     mkdirSync(join(folder, 'node_modules/a-published-plugin'), { recursive: true })
     writeFileSync(
       join(folder, 'node_modules/a-published-plugin/index.mjs'),
@@ -83,9 +84,31 @@ describe('the guide to plugins', function () {
   })
 
   it('tests a plugin with the command that it names', async () => {
-    const register = pathToFileURL(join(root, 'core/plugin-code/register.ts')).href
     const { stdout } = await run('node', ['--import', register, '--test'], { cwd: folder })
     assert.match(stdout, /pass 1\n/)
+  })
+
+  it('mounts the gateway in an app', async () => {
+    const app = join(folder, 'app')
+    mkdirSync(join(app, 'plugins'), { recursive: true })
+    symlinkSync(join(root, 'node_modules'), join(app, 'node_modules'))
+    writeFileSync(join(app, 'plugins/opening-hours.ts'), files.get('opening-hours.ts')!)
+    const listening =
+      "app.listen(0, '127.0.0.1', function () { console.log((this.address() as { port: number }).port) })"
+    writeFileSync(join(app, 'app.ts'), files.get('app.ts')!.replace('app.listen(3000)', listening))
+    const child = spawn('node', ['--import', register, 'app.ts'], { cwd: app })
+    try {
+      let said = ''
+      child.stdout.on('data', text => {
+        said += text
+      })
+      await until(() => said.includes('\n') || child.exitCode !== null, 'the app listens')
+      assert.equal(await (await fetch(`http://127.0.0.1:${said.trim()}/`)).text(), 'the app itself')
+      // Closed, or nobody there: it depends on the hour.
+      assert.ok([403, 502].includes((await fetch(`http://127.0.0.1:${said.trim()}/api/x`)).status))
+    } finally {
+      child.kill()
+    }
   })
 
   it('loads a published plugin', () => assert.ok(plugins.has('published')))

@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url'
 import { asError } from '../errors.ts'
 import type { Plugin } from '../plugin.ts'
 import { pluginFault } from './inspect.ts'
+import { isOurs } from './module-hooks.ts'
 
 /** A plugin file that cannot be used, and why: one line that an operator can act on. */
 export class PluginCodeError extends Error {
@@ -62,8 +63,13 @@ function shown(url: string): string {
   return decodeURIComponent(new URL(url).pathname)
 }
 
-/** Where a syntax error or the first throw is, if the error says it. */
+/** Where a syntax error or the first throw is, if the error says it: above a syntax error, or in a frame that is not ours. */
 function placeOf(error: unknown): string {
-  const place = /file:\/\/[^\s)]+:\d+/.exec(asError(error).stack ?? '')?.[0]
+  const [first = '', ...frames] = (asError(error).stack ?? '').split('\n')
+  const above = /^\/.*:\d+$/.exec(first)?.[0]
+  const thrown = frames
+    .map(frame => /file:\/\/[^\s)]+:\d+/.exec(frame)?.[0])
+    .find(at => at !== undefined && !isOurs(at))
+  const place = above ?? thrown
   return place === undefined ? '' : ` (${place.replace('file://', '')})`
 }

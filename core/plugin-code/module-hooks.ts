@@ -49,13 +49,13 @@ export function recordCode(): Pick<PluginCode, 'resolutions' | 'sources'> {
     resolve(specifier, context, next) {
       const resolved = next(specifier, context)
       const { url, format } = resolved
-      if (!ours(url) && !ours(context.parentURL ?? root) && url.startsWith('file:'))
+      if (!isOurs(url) && !isOurs(context.parentURL ?? root) && url.startsWith('file:'))
         resolutions.set(resolutionKey(specifier, context.parentURL), { url, format: format ?? undefined })
       return resolved
     },
     load(url, context, next) {
       const loaded = next(url, context)
-      if (!ours(url) && url.startsWith('file:') && loaded.source !== undefined && loaded.source !== null) {
+      if (!isOurs(url) && url.startsWith('file:') && loaded.source !== undefined && loaded.source !== null) {
         const source = typeof loaded.source === 'string' ? loaded.source : Buffer.from(loaded.source as Uint8Array)
         text += source.length
         if (text > MAX_TEXT) throw new Error(`plugins import more than ${MAX_TEXT} bytes of code`)
@@ -67,6 +67,7 @@ export function recordCode(): Pick<PluginCode, 'resolutions' | 'sources'> {
   return { resolutions, sources }
 }
 
-function ours(url: string): boolean {
+/** Whether a URL is of the gateway itself. */
+export function isOurs(url: string): boolean {
   return url === root || HOUSE.some(folder => url.startsWith(folder))
 }

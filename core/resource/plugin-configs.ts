@@ -61,6 +61,10 @@ export function useOf(plugin: Plugin, kind: string): PluginUse {
   return (kind === 'consumers' || kind === 'credentials') && plugin.type === 'auth' ? 'consumer' : 'config'
 }
 
+/** Plugins of APISIX's whose config is code. */
+const ofLua = new Set(['serverless-pre-function', 'serverless-post-function'])
+const noLua = 'Lua is not run here, write a plugin instead (docs/plugins.md)'
+
 /** The first thing that is wrong with the plugin configs of a resource of `kind` (facts core 4.8). */
 export function pluginsProblem(
   configs: Plugins,
@@ -73,7 +77,8 @@ export function pluginsProblem(
     if (!isTable(config)) return `invalid plugin conf ${scalar(config)} for plugin [${shown}]`
     // There are no plugins for streams.
     if (plugin === undefined || kind === 'stream_routes') {
-      return kind === 'credentials' ? `unknown plugin ${shown}` : `unknown plugin [${shown}]`
+      const code = ofLua.has(name) ? `: ${noLua}` : ''
+      return kind === 'credentials' ? `unknown plugin ${shown}` : `unknown plugin [${shown}]${code}`
     }
     if (kind === 'credentials' && plugin.type !== 'auth') {
       return 'only supports auth type plugins in consumer credential'
@@ -120,7 +125,7 @@ function unrecognisable(plugin: Plugin, config: unknown): string | undefined {
 
 function metaProblem(name: string, meta: { filter?: unknown; pre_function?: string } = {}): string | undefined {
   if (meta.pre_function !== undefined) {
-    return `failed to load _meta.pre_function in plugin ${name}: Lua is not run here, write a plugin instead`
+    return `failed to load _meta.pre_function in plugin ${name}: ${noLua}`
   }
   const invalid = meta.filter === undefined ? undefined : checkExpr(meta.filter)
   return invalid && `failed to validate the 'vars' expression: ${invalid}`

@@ -459,6 +459,10 @@ describe('plugins of a resource', () => {
     table('routes', [
       [uses({ 'ai-proxy': ai, 'key-auth': {} }), undefined],
       [uses({ nobody: {} }), 'unknown plugin [nobody]'],
+      [
+        uses({ 'serverless-pre-function': { functions: ['return function() end'] } }),
+        'unknown plugin [serverless-pre-function]: Lua is not run here, write a plugin instead (docs/plugins.md)',
+      ],
       [uses({ 'ai-proxy': { provider: 'openai' } }), failed('ai-proxy', 'property "auth" is required')],
       [
         uses({ 'ai-proxy': { ...ai, provider: 'x' } }),
@@ -494,7 +498,7 @@ describe('plugins of a resource', () => {
       [meta({ filter: [['uri', 'like', '/a']] }), "failed to validate the 'vars' expression: invalid operator 'like'"],
       [
         meta({ pre_function: 'return function() end' }),
-        'failed to load _meta.pre_function in plugin late: Lua is not run here, write a plugin instead',
+        'failed to load _meta.pre_function in plugin late: Lua is not run here, write a plugin instead (docs/plugins.md)',
       ],
     ])
   })

@@ -139,7 +139,7 @@ export default plugin({
     const { admin } = await start()
     await admin('PUT', '/routes/1', { uri: '/1', plugins: { answers: {} } })
     const broken: Record<string, RegExp> = {
-      'export default {': /a\.ts: does not load: .*(Expected|Unexpected)/,
+      '\nexport default {': /a\.ts: does not load: .*xpected.* \(.*a\.ts:\d\)/,
       'throw new Error("not today")': /a\.ts: does not load: not today \(.*a\.ts:1/,
       'export const a = 1': /a\.ts: has no plugin as its default export/,
       'import "./gone.ts"': /a\.ts: does not load: .*gone\.ts/,
@@ -232,6 +232,27 @@ export default plugin({
     assert.ok(requests > 100)
     // A worker that hands over may lose one connection that waits to be accepted.
     assert.ok(broken <= 2 * rounds * availableParallelism(), `${broken} connections were cut`)
+  })
+
+  it('that hold the loop up cost their worker, and are named in log and metrics', async () => {
+    save('a.ts', answering('').replace('access: ()', 'access: () => { for (;;); }, close: ()'))
+    save('b.ts', answering('free').replace("'answers'", "'free'").replace('100', '101'))
+    const { admin, urls } = await start('  worker_stall_ms: 1000\n')
+    await admin('PUT', '/routes/1', { uri: '/1', plugins: { answers: {} } })
+    await admin('PUT', '/routes/2', { uri: '/2', plugins: { free: {} } })
+    await fetch(`${urls.requests}/1`).catch(() => {})
+    await until(() => /"plugin":"answers","route":"1".*a worker stood still/.test(log()), 'the plugin is blamed')
+    await until(
+      () =>
+        get('/2').then(
+          text => text === 'free hello',
+          () => false,
+        ),
+      'another worker serves',
+    )
+    const counted = 'sluice_worker_replacements_total{reason="stalled",plugin="answers"} 1'
+    const page = async () => (await fetch(`${urls.prometheus}/apisix/prometheus/metrics`)).text()
+    await until(async () => (await page()).includes(counted), 'the replacement is counted')
   })
 
   it('keep the gateway from starting when they do not load, in one line that names the file', async () => {
