@@ -1,9 +1,13 @@
 // Secrets over the admin API: what is stored, what comes back, and what a mask that comes back does not destroy.
 import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { Keyring } from '../core/keyring.ts'
 import type { Kind } from '../core/store/store.ts'
 import { fakePlugins, startAdmin, type TestAdmin, viewerKey } from './helpers/admin.ts'
+import { configFolder, type GatewayProcess, startProcess } from './helpers/process.ts'
 import { pem } from './helpers/samples.ts'
+import { type ScriptedUpstream, startUpstream } from './helpers/upstream.ts'
 
 const config = { provider: 'openai', auth: { header: { Authorization: 'Bearer top-secret' } } }
 const route = { uri: '/a', plugins: { 'ai-proxy': config } }
@@ -127,5 +131,54 @@ describe('secrets over the admin API', () => {
       assert.equal(reply.status, 400, reply.text)
       assert.ok(!reply.text.includes('top-secret'), reply.text)
     }
+  })
+})
+
+describe('a gateway whose keyring changes', () => {
+  const started: GatewayProcess[] = []
+  let upstream: ScriptedUpstream
+  beforeEach(async () => {
+    upstream = await startUpstream()
+  })
+  afterEach(async () => {
+    await Promise.all(started.splice(0).map(gateway => gateway.dispose()))
+    await upstream.close()
+  })
+
+  it('serves nothing of what it cannot decrypt, says so once, and heals when the key is back', async () => {
+    const at = configFolder('', { nginx_config: 'worker_processes: 2' })
+    const keyring = join(at.folder, 'data/keyring')
+    const start = async () => {
+      const gateway = await startProcess(at)
+      started.push(gateway)
+      return gateway
+    }
+    const ask = async ({ urls }: GatewayProcess, apikey: string) =>
+      (await fetch(`${urls.requests}/a`, { headers: { apikey } })).status
+
+    const first = await start()
+    const nodes = { [`127.0.0.1:${upstream.port}`]: 1 }
+    await first.admin('PUT', '/routes/1', { uri: '/a', plugins: { 'key-auth': {} }, upstream: { nodes } })
+    const { body } = await first.admin('PUT', '/consumers', {
+      username: 'jack',
+      plugins: { 'key-auth': { key: 'a-key-for-jack' } },
+    })
+    const [ciphertext] = /v2:[^"]+/.exec(JSON.stringify(body))!
+    assert.equal(await ask(first, 'a-key-for-jack'), 200)
+    await first.stop()
+
+    const key = readFileSync(keyring, 'utf8')
+    writeFileSync(keyring, `${'n'.repeat(32)}\n`)
+    const blind = await start()
+    assert.deepEqual([await ask(blind, 'a-key-for-jack'), await ask(blind, ciphertext)], [401, 401])
+    const status = await (await fetch(`${blind.urls.control}/v1/config/status`)).text()
+    assert.match(status, /"reason":"no key of the keyring opens plugins\.key-auth\.key"/)
+    await blind.stop()
+    const said = readFileSync(join(at.folder, 'error.log'), 'utf8')
+    assert.equal(said.match(/no key of the keyring opens/g)?.length, 1)
+    for (const text of [status, said]) assert.ok(!text.includes(ciphertext) && !text.includes('a-key-for-jack'))
+
+    writeFileSync(keyring, `${'n'.repeat(32)}\n${key}`)
+    assert.equal(await ask(await start(), 'a-key-for-jack'), 200)
   })
 })

@@ -25,6 +25,20 @@ describe('the admin API', () => {
     assert.deepEqual([reply.status, reply.json], [status, { error_msg: message }])
   }
 
+  it('says at which revision a write was made, and of a look nothing', async () => {
+    const revisions = []
+    for (const [method, path, body] of [
+      ['PUT', '/routes/1', { uri: '/a', upstream: { nodes: {} } }],
+      ['POST', '/routes', { uri: '/b', upstream: { nodes: {} } }],
+      ['PATCH', '/routes/1', { desc: 'x' }],
+      ['GET', '/routes/1', undefined],
+      ['DELETE', '/routes/1', undefined],
+    ] as const) {
+      revisions.push((await api.admin(method, path, body)).headers.get('x-sluice-revision'))
+    }
+    assert.deepEqual(revisions, ['1', '2', '3', null, '4'])
+  })
+
   it('says so when it has never heard of a path', async () => {
     isError(await api.admin('GET', '/nobody'), 404, 'Unsupported resource type: nobody')
     isError(await api.admin('GET', '/toString'), 404, 'Unsupported resource type: toString')
