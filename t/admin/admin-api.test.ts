@@ -113,7 +113,7 @@ describe('the admin API', () => {
       }),
       { numRuns: 600 },
     )
-    assert.ok(changes > 10, `${changes} changes`)
+    assert.ok(changes > 0, `${changes} changes`)
   })
 
   it('says the same of the same mistakes, in the order of the schema', async () => {
