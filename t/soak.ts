@@ -9,6 +9,7 @@ import { killRounds } from './core/store/kill.ts'
 import { replaceUnderLoad } from './core/workers/replacement.ts'
 import { assertHeld, faultRounds } from './etcd-faults.rounds.ts'
 import { play, schedule } from './exactly-once.schedule.ts'
+import { assertUnharmed, fleetRound } from './fleet.rounds.ts'
 import { startAdmin } from './helpers/admin.ts'
 
 const suites: Record<string, { count: number; run(count: number, seed: number): Promise<unknown> }> = {
@@ -65,6 +66,15 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
       say(JSON.stringify({ ...report, rounds: undefined }))
       assertHeld(report)
       assert.ok(report.medianMs < 4_000 && report.maxMs < 10_000, 'has what etcd has soon after each fault')
+    },
+  },
+  /** Counted in seconds. */
+  fleet: {
+    count: 60,
+    async run(seconds, seed) {
+      const report = await fleetRound(seed, { seconds, editsPerSecond: 100, workers: 2 })
+      process.stdout.write(`${JSON.stringify({ ...report, failed: report.failed.length })}\n`)
+      assertUnharmed(report)
     },
   },
 }
