@@ -6,6 +6,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { IStatusResponse } from 'etcd3'
 import { silent } from '../../core/observe/log.ts'
 import type { EtcdOptions } from '../../core/store/etcd/etcd.ts'
@@ -19,9 +20,12 @@ export interface ClusterOptions {
   members?: number
   /** More arguments for etcd. */
   args?: readonly string[]
-  /** Speak TLS with these files, `ca` signing both sides; `clientCerts` asks clients for theirs. */
-  tls?: { cert: string; key: string; ca: string; clientCerts: boolean }
+  /** Speak TLS with the certificates of t/fixtures/tls/etcd; `client certificates` asks clients for theirs. */
+  tls?: 'server certificates' | 'client certificates'
 }
+
+/** A file of t/fixtures/tls/etcd: ca.pem signs server.pem (localhost, 127.0.0.1, etcd.test) and client.pem. */
+export const certificate = (name: string) => fileURLToPath(new URL(`../fixtures/tls/etcd/${name}`, import.meta.url))
 
 export const noTls: TlsFiles = { cert: undefined, key: undefined, ca: undefined, verify: true, sni: undefined }
 
@@ -163,8 +167,9 @@ export async function startEtcd({ members = 1, args = [], tls }: ClusterOptions 
     port: ports[2 * n]!,
     peer: ports[2 * n + 1]!,
   }))
-  const secured = tls === undefined ? [] : ['--cert-file', tls.cert, '--key-file', tls.key]
-  if (tls?.clientCerts) secured.push('--client-cert-auth', '--trusted-ca-file', tls.ca)
+  const [cert, key, ca] = ['server.pem', 'server-key.pem', 'ca.pem'].map(certificate) as [string, string, string]
+  const secured = tls === undefined ? [] : ['--cert-file', cert, '--key-file', key]
+  if (tls === 'client certificates') secured.push('--client-cert-auth', '--trusted-ca-file', ca)
   const all = await Promise.all(
     named.map(async ({ name, port, peer }) => {
       const program = [
@@ -183,7 +188,7 @@ export async function startEtcd({ members = 1, args = [], tls }: ClusterOptions 
         ...args,
       ] as const
       const proxy = await startFaultProxy(port)
-      const own = tls === undefined ? noTls : { ...noTls, ...tls }
+      const own = tls === undefined ? noTls : { ...noTls, cert, key, ca }
       return new EtcdMember({ name, proxy, scheme, port, folder: join(folder, name), program, tls: own })
     }),
   )

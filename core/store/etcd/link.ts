@@ -122,9 +122,9 @@ export class Link {
   }
 }
 
-/** What an error says, without the status in front that gRPC repeats in it. */
-export function said(error: Error): string {
-  return (error as Partial<ServiceError>).details || error.message
+/** What an error says, without what gRPC puts around it. */
+function said(error: ServiceError): string {
+  return (error.details || error.message).replace(/\.?\s*Resolution note:\s*$/, '')
 }
 
 function metadata(token: string | undefined): Metadata {
