@@ -88,7 +88,7 @@ async function openEtcd({ config, where }: LoadedConfig, { log, isGood }: Backin
     source: mirror,
     currency: () => currencyOf(etcd, mirror),
     async mayMakeKeyring() {
-      const reached = await etcd.cluster.answers(startupRetry)
+      const reached = await etcd.answers(startupRetry)
       if (reached) return !(await etcd.hasItems())
       const why = `whether etcd holds data already could not be found out: ${etcd.cluster.fault}`
       throw new ConfigError(`${where('apisix.data_encryption.keyring')}: must be configured: ${why}`)

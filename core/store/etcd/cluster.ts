@@ -93,9 +93,8 @@ export class Cluster {
     if (this.away && tried) throw new StoreUnavailable(`etcd is away: ${this.#fault}`, 'not_written')
   }
 
-  /** Asks every member up to `times` times, until one answers; no is an answer too. */
-  async answers(times: number): Promise<boolean> {
-    const call: Call = { service: 'KV', method: 'range', request: { key: Buffer.from('\0') } }
+  /** Makes a call to every member up to `times` times, until one answers; no is an answer too. */
+  async answers(call: Call, times: number): Promise<boolean> {
     for (let left = times * this.#members.length; left > 0 && !this.#closed; left--) {
       await this.attempt(call, this.deadline()).catch(() => {})
       if (this.reachable) return true

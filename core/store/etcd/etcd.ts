@@ -49,12 +49,14 @@ export class EtcdStore implements Store {
   readonly #strangers: Strangers
   readonly #writer: Writer
   readonly #stops = new Set<() => void>()
+  readonly #nothing: Call
   #closing: Promise<void> | undefined
 
   constructor(options: EtcdOptions) {
     this.#options = options
     this.cluster = new Cluster(options)
     this.layout = new Layout(options.prefix)
+    this.#nothing = rangeCall({ key: this.layout.ownKey('nothing'), limit: 1 })
     this.#strangers = new Strangers(options.log)
     this.#writer = new Writer(this.cluster, this.layout)
   }
@@ -64,11 +66,16 @@ export class EtcdStore implements Store {
     return this.#strangers.all
   }
 
+  /** Whether a member answers that is asked up to `times` times. */
+  answers(times: number): Promise<boolean> {
+    return this.cluster.answers(this.#nothing, times)
+  }
+
   async ready(): Promise<void> {
     for (;;) {
       this.#mustBeOpen()
       try {
-        await this.cluster.ask(rangeCall({ key: this.layout.ownKey('nothing'), limit: 1 }))
+        await this.cluster.ask(this.#nothing)
         return
       } catch {
         await delay(READY_EVERY_MS)
@@ -77,8 +84,7 @@ export class EtcdStore implements Store {
   }
 
   async revision(): Promise<Revision> {
-    const nothing = rangeCall({ key: this.layout.ownKey('nothing'), limit: 1 })
-    const { header } = await this.#called(() => this.cluster.ask<IRangeResponse>(nothing))
+    const { header } = await this.#called(() => this.cluster.ask<IRangeResponse>(this.#nothing))
     return Number(header.revision)
   }
 

@@ -143,7 +143,7 @@ export class Mirror implements ConfigSource {
     })
     // What was good before is kept in place of what is bad now, over a restart too.
     for (const item of saved?.items ?? []) this.#versions.take({ ...item, item })
-    if (!(await store.cluster.answers(startupRetry))) this.#serveFrom(saved)
+    if (!(await store.answers(startupRetry))) this.#serveFrom(saved)
     for (let replaced = true; !this.#stop.signal.aborted; ) {
       try {
         const { items, revision } = await store.list()

@@ -36,7 +36,13 @@ export class Writer {
   /** All operations if every comparison holds. Rejects with Conflict or StoreUnavailable. */
   write(operations: readonly IRequestOp[], comparisons: readonly ICompare[]): Promise<Revision> {
     const deadline = this.#cluster.deadline()
-    const turn = this.#last.then(() => this.#write(operations, comparisons, deadline))
+    const turn = this.#last.then(() =>
+      this.#write(operations, comparisons, deadline).catch((error: unknown) => {
+        const deletes = operations.every(operation => operation.request_delete_range !== undefined)
+        if (!deletes || !isOutOfSpace(error)) throw error
+        return this.#deleteWithoutMark(operations, comparisons, deadline)
+      }),
+    )
     this.#last = turn.catch(() => {})
     return turn
   }
@@ -82,6 +88,25 @@ export class Writer {
         // The mark is not the last one: it ran out, or the data was replaced.
         this.#mark = revisionOf(found)
       }
+    }
+  }
+
+  /** When etcd has no space left it takes nothing but what makes room, and so no mark. */
+  async #deleteWithoutMark(
+    operations: readonly IRequestOp[],
+    comparisons: readonly ICompare[],
+    deadline: number,
+  ): Promise<Revision> {
+    const request: ITxnRequest = { compare: [...comparisons], success: [...operations] }
+    try {
+      const call: Call = { service: 'KV', method: 'txn', request }
+      const { succeeded, header } = await this.#cluster.attempt<ITxnResponse>(call, deadline)
+      if (!succeeded) throw new Conflict()
+      return Number(header.revision)
+    } catch (error) {
+      if (error instanceof Conflict) throw error
+      const outcome = error instanceof CallFailed && error.refused ? 'not_written' : 'unknown'
+      throw new StoreUnavailable(`etcd has no space left: ${(error as Error).message}`, outcome, error)
     }
   }
 
@@ -142,6 +167,12 @@ export async function grantLease(cluster: Cluster, ttl: number): Promise<string>
   const call: Call = { service: 'Lease', method: 'leaseGrant', request: { TTL: ttl } }
   const { ID } = await cluster.ask<ILeaseGrantResponse>(call)
   return ID
+}
+
+/** Also where that was the answer to something else that the write needs. */
+function isOutOfSpace(error: unknown): boolean {
+  const { cause } = error as { cause?: unknown }
+  return [error, cause].some(each => each instanceof CallFailed && each.code === status.RESOURCE_EXHAUSTED)
 }
 
 function isLeaseGone({ cause }: Partial<Error>): boolean {

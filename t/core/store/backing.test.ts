@@ -119,6 +119,15 @@ describe('a gateway on etcd', function () {
     const log = readFileSync(join(gateway.folder, 'error.log'), 'utf8')
     assert.equal(log.split('configuration item rejected').length - 1, 2, 'each is said once')
 
+    const broken = await gateway.admin('GET', '/routes/broken')
+    assert.deepEqual([broken.status, broken.body], [500, { error_msg: 'this is no resource: the value is not JSON' }])
+    const list = (await gateway.admin('GET', '/routes')).body as { list: { key: string }[] }
+    assert.deepEqual(
+      list.list.map(({ key }) => key).filter(key => key.endsWith('broken')),
+      [],
+    )
+    assert.equal((await gateway.admin('DELETE', '/routes/wrong')).status, 200)
+
     // Correcting heals; what was good stays when it becomes bad.
     await put('routes/broken', route({ id: 'broken', uri: '/broken' }))
     await until(async () => (await statusOf(`${requests}/broken`)) === 200, 'it is served')

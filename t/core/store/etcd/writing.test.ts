@@ -172,6 +172,33 @@ describe('a write to etcd', function () {
     assert.equal(await store.write(put(1)), (await store.get('routes', '1'))?.modRevision)
   })
 
+  it('may still delete when etcd has no space left, and is refused otherwise', async function () {
+    this.timeout(120_000)
+    const small = await startEtcd({ args: ['--quota-backend-bytes', '6000000'] })
+    const full = open(etcdOptions(small.hosts))
+    try {
+      const fill = async () => {
+        for (let n = 0; n < 200; n++) {
+          const value = { text: 'x'.repeat(200_000) }
+          await full.write([{ kind: 'routes', id: `${n % 2}`, value }])
+        }
+      }
+      const refused = await fill().catch((error: unknown) => error)
+      assert.ok(refused instanceof StoreUnavailable)
+      assert.deepEqual([refused.outcome, /space exceeded/.test(refused.message)], ['not_written', true])
+      for (const fresh of [full, open(etcdOptions(small.hosts, { prefix: full.layout.prefix }))]) {
+        const [item] = (await fresh.list()).items
+        const guard = { kind: 'routes' as const, id: item!.id, modRevision: 1 }
+        await assert.rejects(fresh.write([{ kind: 'routes', id: item!.id, value: null }], [guard]), Conflict)
+        const revision = await fresh.write([{ kind: 'routes', id: item!.id, value: null }])
+        assert.ok(revision > item!.modRevision)
+        assert.equal(await fresh.get('routes', item!.id), undefined)
+      }
+    } finally {
+      await small.close()
+    }
+  })
+
   it('goes on when the data was wiped, marks and leases with it', async () => {
     await store.write(put(1))
     await cluster.wipe()
