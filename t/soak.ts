@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 
 import { call, mustBeSane } from './admin/nonsense.ts'
+import { agreeOn, steps } from './admin-model.ts'
 import { reloadUnderLoad } from './core/plugin-code/reload.ts'
 import { compareRouters } from './core/router/agreement.ts'
 import { killRounds } from './core/store/kill.ts'
@@ -11,6 +12,7 @@ import { assertHeld, faultRounds } from './etcd-faults.rounds.ts'
 import { play, schedule } from './exactly-once.schedule.ts'
 import { assertUnharmed, fleetRound } from './fleet.rounds.ts'
 import { startAdmin } from './helpers/admin.ts'
+import { stores } from './helpers/stores.ts'
 
 const suites: Record<string, { count: number; run(count: number, seed: number): Promise<unknown> }> = {
   'exactly-once': {
@@ -38,6 +40,17 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
       // A worker that hands over may lose one connection that waits to be accepted.
       assert.ok(report.broken <= 2 * rounds, 'connections were cut')
       assert.ok(report.keptKb <= 100, 'memory is kept')
+    },
+  },
+  'admin-model': {
+    count: 300,
+    async run(numRuns, seed) {
+      for (const open of Object.values(stores)) {
+        await fc.assert(
+          fc.asyncProperty(steps, all => agreeOn(open, all)),
+          { numRuns, seed },
+        )
+      }
     },
   },
   kill: {

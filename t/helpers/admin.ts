@@ -9,6 +9,7 @@ import { tagsOf } from '../../admin/references.ts'
 import { Keyring } from '../../core/keyring.ts'
 import { silent } from '../../core/observe/log.ts'
 import { type Plugin, plugin } from '../../core/plugin.ts'
+import type { Store } from '../../core/store/store.ts'
 import { MemoryStore } from './memory-store.ts'
 
 export const adminKey = 'the-key-of-the-admin'
@@ -75,12 +76,14 @@ export interface TestServer {
   close(): Promise<void>
 }
 
-export interface TestAdmin extends TestServer {
-  store: MemoryStore
+export interface AdminOn<S extends Store> extends TestServer {
+  store: S
   keyring: Keyring
   /** Calls below /apisix/admin with the key of the admin; `as` is another key. */
   admin(method: string, path: string, body?: unknown, as?: string): Promise<Reply>
 }
+
+export type TestAdmin = AdminOn<MemoryStore>
 
 /** Serves a koa app on a free port. */
 export async function serve(app: Koa): Promise<TestServer> {
@@ -111,12 +114,17 @@ function parsed(text: string): unknown {
   }
 }
 
-export async function startAdmin({
-  now = Date.now,
-  applied = async () => {},
-  ...options
-}: Partial<AdminApiDeps & Pick<ItemsDeps, 'now' | 'applied'>> = {}): Promise<TestAdmin> {
-  const store = new MemoryStore()
+type Options = Partial<AdminApiDeps & Pick<ItemsDeps, 'now' | 'applied'>>
+
+export function startAdmin(options: Options = {}): Promise<TestAdmin> {
+  return startAdminOn(new MemoryStore(), options)
+}
+
+/** The same on a store that is given, and closed in the end. */
+export async function startAdminOn<S extends Store>(
+  store: S,
+  { now = Date.now, applied = async () => {}, ...options }: Options = {},
+): Promise<AdminOn<S>> {
   const keyring = new Keyring(['0123456789abcdef'])
   const plugins = fakePlugins
   const catalogue = new Catalogue({ source: store, tags: tagsOf({ plugins, keyring }), log: silent })
