@@ -61,9 +61,11 @@ export interface OwnMetricsDeps {
   version: string
   /** The revision that every worker serves; undefined before the first. */
   revision(): number | undefined
+  /** Every target whose health is checked, and whether it is used. */
+  targets(): Iterable<{ name: string; ip: string; port: number; usable: boolean }>
 }
 
-export function ownMetrics({ reader, metrics, version, revision }: OwnMetricsDeps): OwnMetrics {
+export function ownMetrics({ reader, metrics, version, revision, targets }: OwnMetricsDeps): OwnMetrics {
   const register = new Registry()
   collectDefaultMetrics({ register, prefix: PROCESS })
   for (const name of MISNAMED) register.removeSingleMetric(PROCESS + name)
@@ -78,6 +80,12 @@ export function ownMetrics({ reader, metrics, version, revision }: OwnMetricsDep
     help: 'Revision of the configuration that every worker serves',
     labels: [],
     read: () => [[[], revision() ?? 0]],
+  })
+  reader.measure({
+    name: 'upstream_status',
+    help: 'Whether requests are sent to a node whose health is checked',
+    labels: ['name', 'ip', 'port'],
+    read: () => [...targets()].map(({ name, ip, port, usable }) => [[name, ip, String(port)], usable ? 1 : 0]),
   })
   errorCounter(metrics).add([], 0)
   const replacements = metrics.counter(

@@ -3,13 +3,18 @@ import type { RouteFacts, Upstream } from './context.ts'
 import type { Edition } from './edition.ts'
 import { UpstreamError } from './errors.ts'
 import { type Attached, type Instance, type Plan, plan } from './pipeline.ts'
+import type { HttpUpstream } from './proxy/http-upstream.ts'
+import type { Upstream as UpstreamResource } from './resource.ts'
 import type { SnapshotEnv } from './snapshot.ts'
+import { clientCertOf } from './upstream-config.ts'
 import { markOf } from './workers/breadcrumb.ts'
 
 /** What a route refers to, as some snapshots have it; undefined for what does not exist. */
 export interface Named {
   service: Edition<'services'> | undefined
   upstream: Edition<'upstreams'> | undefined
+  /** That the upstream shows, if it names one. */
+  clientCert: Edition<'ssls'> | undefined
 }
 
 const nothing: Attached = new Map()
@@ -71,12 +76,30 @@ export function upstreamId(
 
 function upstreamOf(
   route: Edition<'routes'>,
-  { service, upstream }: Named,
-  made: (owner: Edition) => Upstream | undefined,
+  named: Named,
+  made: (owner: Edition) => HttpUpstream | undefined,
 ): Upstream {
+  const { service, upstream } = named
   const id = upstreamId(route.resource, service?.resource)
-  if (id !== undefined) return (upstream && made(upstream)) ?? refuse(502, `upstream ${id} does not exist`)
-  return made(route) ?? (service && made(service)) ?? refuse(503, 'missing upstream configuration in Route or Service')
+  const own = id === undefined ? (made(route) ?? (service && made(service))) : upstream && made(upstream)
+  if (own === undefined && id !== undefined) return refuse(502, `upstream ${id} does not exist`)
+  if (own === undefined) return refuse(503, 'missing upstream configuration in Route or Service')
+  const certId = clientCertId(route.resource, service?.resource, upstream?.resource)
+  if (certId === undefined) return own
+  const cert = named.clientCert && clientCertOf(named.clientCert.resource)
+  if (cert === undefined) return refuse(502, `ssl ${certId} does not exist or is not of type client`)
+  return { send: ctx => own.send(ctx, cert) }
+}
+
+/** The SSL object whose certificate the upstream of a route shows. */
+export function clientCertId(
+  route: { upstream?: UpstreamResource; upstream_id?: unknown },
+  service: { upstream?: UpstreamResource; upstream_id?: unknown } | undefined,
+  upstream: UpstreamResource | undefined,
+): string | undefined {
+  const own = upstreamId(route, service) === undefined ? (route.upstream ?? service?.upstream) : upstream
+  const id = own?.tls?.client_cert_id
+  return id === undefined ? undefined : String(id)
 }
 
 function merged(below: Attached, above: Attached): Attached {

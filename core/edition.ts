@@ -7,6 +7,7 @@ import { fillPlugin, type Plugins, prepareResource, type Resources, type Route, 
 import type { Target } from './router/path-tree.ts'
 import type { SnapshotEnv } from './snapshot.ts'
 import type { Item } from './store/store.ts'
+import { upstreamConfig } from './upstream-config.ts'
 
 /** Who owns the plugins of a kind that has plugins. */
 const OWNERS: Partial<Record<ServedKind, Owner['kind']>> = {
@@ -71,15 +72,7 @@ export class Edition<K extends ServedKind = ServedKind> implements Target {
     const resource = this.resource as Partial<Resources['upstreams'] & Resources['services']>
     const upstream = this.kind === 'upstreams' ? (resource as Resources['upstreams']) : resource.upstream
     if (upstream === undefined) return undefined
-    const config = {
-      scheme: upstream.scheme,
-      nodes: upstream.nodes.map(node => ({ ...node, address: node.host })),
-      retries: upstream.retries,
-      retryTimeout: upstream.retry_timeout ?? 0,
-      timeout: timeout ?? upstream.timeout ?? { connect: 60, send: 60, read: 60 },
-      passHost: upstream.pass_host,
-      upstreamHost: upstream.upstream_host,
-    }
+    const config = upstreamConfig(upstream, timeout)
     const key = `upstream ${JSON.stringify(timeout)}`
     this.#timeouts ??= new Map()
     this.#timeouts.set(key, timeout)
@@ -87,7 +80,8 @@ export class Edition<K extends ServedKind = ServedKind> implements Target {
     return this.#carried.carry(
       key,
       config,
-      () => new HttpUpstream(config, env.transport, priority => env.balancing.cursor(`${owner} ${priority}`)),
+      () => new HttpUpstream(owner, config, env.upstreams),
+      upstream => upstream.close(),
     )
   }
 

@@ -39,7 +39,9 @@ export class ClientGone extends GatewayError {
 /** Why an exchange with an upstream failed. `connect*` failures happened before a byte of the request was sent. */
 export type UpstreamFault =
   | 'refused'
+  | 'denied'
   | 'connect_timeout'
+  | 'send_timeout'
   | 'headers_timeout'
   | 'first_content_timeout'
   | 'idle_timeout'

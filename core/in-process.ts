@@ -3,6 +3,7 @@ import { builtins } from '../plugins/index.ts'
 import { Forwarding, type ForwardingOptions } from './forwarding.ts'
 import { Gateway, type GatewayOptions } from './gateway.ts'
 import { HoldBook } from './holds.ts'
+import { type LocalUpstreams, localUpstreams } from './local-upstreams.ts'
 import { type Logger, silent } from './observe/log.ts'
 import type { Metrics } from './observe/metrics.ts'
 import { MetricsReader } from './observe/metrics-reader.ts'
@@ -10,8 +11,6 @@ import { MetricsWriter } from './observe/metrics-writer.ts'
 import { PluginFailures } from './observe/plugin-failures.ts'
 import { Overload, type OverloadLimits } from './overload.ts'
 import type { Plugin } from './plugin.ts'
-import { localState } from './proxy/balancer/state.ts'
-import { Transport } from './proxy/transport.ts'
 import type { Change, ConfigSource, Item, Kind, Revision } from './store/store.ts'
 import { type Rejected, Sync } from './sync.ts'
 
@@ -36,11 +35,14 @@ export interface InProcessOptions {
   forwarding?: Partial<ForwardingOptions>
   showUpstreamStatus?: boolean
   minRevision?: GatewayOptions['minRevision']
+  /** Closed with the gateway. */
+  upstreams?: LocalUpstreams
 }
 
 export interface InProcess {
   readonly gateway: Gateway
   readonly book: HoldBook
+  readonly upstreams: LocalUpstreams
   readonly metrics: Metrics
   /** Resources that are not served, and why. */
   readonly rejected: readonly Rejected[]
@@ -67,7 +69,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     publish: series => reader.add('process', series),
     withdraw: series => reader.remove('process', series),
   })
-  const transport = new Transport()
+  const upstreams = options.upstreams ?? localUpstreams({ log })
   const book = new HoldBook(metrics)
   let revision = 1
   let rejected: readonly Rejected[] = []
@@ -97,10 +99,10 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     env: {
       now: options.now ?? Date.now,
       random: Math.random,
-      balancing: localState({ now: Date.now, random: Math.random }),
+      upstreams,
       log,
       metrics,
-      transport,
+      transport: upstreams.transport,
       plugins: options.allPlugins ?? new Map(all.map(plugin => [plugin.name, plugin])),
     },
     applied: (applied, bad) => {
@@ -129,6 +131,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
   return {
     gateway,
     book,
+    upstreams,
     metrics,
     get rejected() {
       return rejected
@@ -153,7 +156,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     drain: graceMs => gateway.drain(graceMs),
     async close() {
       await sync.close()
-      await transport.close()
+      await upstreams.close()
     },
   }
 }

@@ -100,7 +100,13 @@ async function start(loaded: LoadedConfig): Promise<void> {
   })
   const metrics = new MetricsWriter({ publish: series => reader.add('main', series) })
   const routes = new RouteNames(source, log)
-  const own = ownMetrics({ reader, metrics, version, revision: () => pool.applied })
+  const own = ownMetrics({
+    reader,
+    metrics,
+    version,
+    revision: () => pool.applied,
+    targets: () => pool.health.usable(),
+  })
   const data = await dataAddresses(loaded)
   const pool = new WorkerPool({
     count: hasDataPlane(config) ? config.nginxConfig.workerProcesses : 0,
@@ -275,8 +281,7 @@ async function openServers(
       workers: () => pool.status(),
       pluginCode: () => ownPlugins.status,
       currency,
-      // The data plane checks nobody's health yet.
-      checked: () => [],
+      checked: () => pool.health.list(),
       reload: reloadPlugins,
       collectGarbage,
     }),

@@ -12,7 +12,7 @@ import { proto } from './resource/proto.ts'
 import { type Route, route } from './resource/route.ts'
 import { managerOf, secret, secretManagers } from './resource/secret.ts'
 import { type Service, service } from './resource/service.ts'
-import { ssl } from './resource/ssl.ts'
+import { type Ssl, ssl } from './resource/ssl.ts'
 import { streamRoute } from './resource/stream-route.ts'
 import { notServed } from './resource/unserved.ts'
 import {
@@ -26,7 +26,7 @@ import {
 import { allStrangers, isObject, shapeProblem, type Validator, validator } from './schema.ts'
 import type { Item, Kind } from './store/store.ts'
 
-export type { Consumer, GlobalRule, Plugins, Route, Service, Upstream }
+export type { Consumer, GlobalRule, Plugins, Route, Service, Ssl, Upstream }
 export { fillPlugin }
 
 /** Every kind of resource: those that have a directory of the store, and those kept below an item of another kind. */
@@ -38,6 +38,8 @@ export interface Resources {
   services: Service
   upstreams: Upstream
   consumers: Consumer
+  /** Only those of type `client`. */
+  ssls: Ssl
   global_rules: GlobalRule
 }
 export type ServedKind = keyof Resources
@@ -64,6 +66,7 @@ const served: Readonly<Record<ServedKind, true>> = {
   services: true,
   upstreams: true,
   consumers: true,
+  ssls: true,
   global_rules: true,
 }
 
@@ -185,7 +188,7 @@ export function warnings(kind: ResourceKind, value: unknown, plugins: ReadonlyMa
   const schema = schemaOf(kind, value, plugins)
   const resource = validatorFor(kind, value, plugins).fill(value) as Record<string, unknown>
   const unknown = allStrangers(schema, value).map(path => `${path} has no effect`)
-  const unserved = isServed(kind) ? [] : [notServed(kind)]
+  const unserved = [...(isServed(kind) ? [] : [notServed(kind)]), ...(definitions[kind].ineffective?.(resource) ?? [])]
   if (!holdsPlugins(kind)) return [...unserved, ...unknown]
   return [
     ...unserved,

@@ -1,5 +1,5 @@
 // An edition of a route, ready to be matched and assembled; and a route as the gateway meets it, on one snapshot.
-import { Assembly, upstreamId } from './assembly.ts'
+import { Assembly, clientCertId, upstreamId } from './assembly.ts'
 import type { Consumer, Context, RouteFacts, Upstream } from './context.ts'
 import { Edition } from './edition.ts'
 import type { Plan } from './pipeline.ts'
@@ -65,9 +65,12 @@ export class RouteEdition extends Edition<'routes'> {
     const service = serviceId === undefined ? undefined : snapshot.get('services', serviceId)
     const id = upstreamId(this.resource, service?.resource)
     const upstream = id === undefined ? undefined : snapshot.get('upstreams', id)
+    const certId = clientCertId(this.resource, service?.resource, upstream?.resource)
+    const clientCert = certId === undefined ? undefined : snapshot.get('ssls', certId)
     const known = this.#assembly?.named
-    if (this.#assembly === undefined || known?.service !== service || known?.upstream !== upstream)
-      this.#assembly = new Assembly(this, { service, upstream }, env)
+    const same = known?.service === service && known?.upstream === upstream && known?.clientCert === clientCert
+    if (this.#assembly === undefined || !same)
+      this.#assembly = new Assembly(this, { service, upstream, clientCert }, env)
     this.#assembledAt = snapshot.namedSince
     return this.#assembly
   }

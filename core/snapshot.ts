@@ -6,7 +6,7 @@ import type { Edition } from './edition.ts'
 import type { Editions } from './editions.ts'
 import { type Attached, type Instance, type Plan, plan } from './pipeline.ts'
 import type { Env, Plugin } from './plugin.ts'
-import type { BalancerState } from './proxy/balancer/state.ts'
+import type { UpstreamEnv } from './proxy/upstream-env.ts'
 import type { ServedKind } from './resource.ts'
 import type { RouterName } from './router/routers.ts'
 import { type Match, ServedRoute } from './served-route.ts'
@@ -15,7 +15,7 @@ import type { Revision } from './store/store.ts'
 /** What the configuration of a worker is made with. */
 export interface SnapshotEnv extends Omit<Env, 'owner'> {
   plugins: ReadonlyMap<string, Plugin>
-  balancing: BalancerState
+  upstreams: UpstreamEnv
   /** `radixtree_host_uri` without it. */
   router?: RouterName
 }

@@ -14,12 +14,18 @@ import { Traffic } from './observe/traffic.ts'
 import { Overload } from './overload.ts'
 import { importPlugins } from './plugin-code/load.ts'
 import { offerSluice, serveCode } from './plugin-code/module-hooks.ts'
+import { AddressGuard } from './proxy/address-guard.ts'
+import { guardedLookup } from './proxy/dns/lookup.ts'
+import { Resolver } from './proxy/dns/resolver.ts'
+import { Watches } from './proxy/health/watches.ts'
 import { Transport } from './proxy/transport.ts'
+import { warnDenied } from './proxy/upstream-env.ts'
 import { type Rejected, Sync } from './sync.ts'
 import { PluginsOrNone } from './unknown-plugins.ts'
 import { Breadcrumb } from './workers/breadcrumb.ts'
 import { Feed } from './workers/feed.ts'
 import type { Birth, DrainOrder, ToMain, ToWorker } from './workers/messages.ts'
+import { SharedHealth } from './workers/shared-health.ts'
 import { sharedState } from './workers/shared-memory.ts'
 
 // How often the loop shows that it turns.
@@ -28,6 +34,7 @@ const BEAT_MS = 50
 const birth = workerData as Birth
 const { settings } = birth
 const port = parentPort!
+let draining = false
 const send = (message: ToMain) => port.postMessage(message)
 
 const log = openLog(settings.log.level, settings.log.file)
@@ -35,7 +42,20 @@ const metrics = new MetricsWriter({
   publish: series => send({ type: 'series', series }),
   withdraw: series => send({ type: 'no_series', series }),
 })
-const transport = new Transport()
+const clock = { now: Date.now, random: Math.random }
+const names = new Resolver({ ...settings.names, now: Date.now, log })
+const { serviceServers: servers } = settings.names
+const services = servers.length === 0 ? names : new Resolver({ ...settings.names, servers, now: Date.now, log })
+const guard = new AddressGuard(settings.deniedAddresses)
+const transport = new Transport({
+  keepAlive: settings.keepAlive,
+  lookup: guardedLookup(names, guard, (name, address) => warnDenied(log, name, address)),
+})
+const health = new Watches(new SharedHealth(birth.shared.health, birth.id, Date.now), {
+  watch: watch => send({ type: 'watch_health', watch }),
+  // Whoever takes our place will want it again.
+  unwatch: key => draining || send({ type: 'unwatch_health', key }),
+})
 const book = new HoldBook(metrics)
 const overload = new Overload(settings.overload, metrics)
 const traffic = new Traffic(metrics)
@@ -50,16 +70,23 @@ let toldRejected: readonly Rejected[] | undefined
 const sync = new Sync({
   source: feed,
   env: {
-    now: Date.now,
-    random: Math.random,
+    ...clock,
     log,
     metrics,
     transport,
-    balancing: sharedState(birth.shared, birth.id, {
-      now: Date.now,
-      random: Math.random,
-      full: (what, name) => log.warn({ what, upstream: name }, 'too many upstreams: this one is balanced per worker'),
-    }),
+    upstreams: {
+      ...clock,
+      log,
+      transport,
+      names,
+      services,
+      guard,
+      health: settings.healthChecks ? health : undefined,
+      balancing: sharedState(birth.shared, birth.id, {
+        ...clock,
+        full: (what, name) => log.warn({ what, upstream: name }, 'too many upstreams: this one is balanced per worker'),
+      }),
+    },
     router: settings.router,
     plugins: new PluginsOrNone(
       plugins.filter(({ name }) => enabled.has(name)).map(plugin => [plugin.name, plugin]),
@@ -117,6 +144,7 @@ async function start(): Promise<void> {
 }
 
 async function drain(order: DrainOrder): Promise<void> {
+  draining = true
   const last = setTimeout(() => void gateway.drain(0), order.graceMs)
   await Promise.all(listeners.map(listener => listener.stop(order)))
   clearTimeout(last)

@@ -212,6 +212,7 @@ function callLimits({ timeout, timeouts, max_stream_duration_ms, max_response_by
   return {
     clocks: {
       connect: timeouts?.connect ?? timeout,
+      send: timeouts?.headers ?? timeout,
       headers: timeouts?.headers ?? timeout,
       // A model may think for long while it pings; what sends nothing at all is ended by `idle`.
       firstContent: timeouts?.first_content ?? FIRST_CONTENT_MS,

@@ -7,12 +7,12 @@ import { agreeOn, steps } from './admin-model.ts'
 import { reloadUnderLoad } from './core/plugin-code/reload.ts'
 import { compareRouters } from './core/router/agreement.ts'
 import { killRounds } from './core/store/kill.ts'
-import { replaceUnderLoad } from './core/workers/replacement.ts'
 import { assertHeld, faultRounds } from './etcd-faults.rounds.ts'
 import { play, schedule } from './exactly-once.schedule.ts'
 import { assertUnharmed, fleetRound } from './fleet.rounds.ts'
 import { startAdmin } from './helpers/admin.ts'
 import { stores } from './helpers/stores.ts'
+import { replaceUnderLoad } from './replacement.load.ts'
 
 const suites: Record<string, { count: number; run(count: number, seed: number): Promise<unknown> }> = {
   'exactly-once': {

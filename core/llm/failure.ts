@@ -11,7 +11,9 @@ export interface Failure {
 
 const words: Readonly<Record<UpstreamFault, string>> = {
   refused: 'could not connect to the AI service',
+  denied: 'the AI service has an address to which nothing may be sent',
   connect_timeout: 'timeout while connecting to the AI service',
+  send_timeout: 'the AI service stopped taking the request',
   headers_timeout: 'the AI service did not respond in time',
   first_content_timeout: 'the AI service sent no content in time',
   idle_timeout: 'the AI service stopped sending',

@@ -1,15 +1,20 @@
 // Sockets to upstreams: one exchange per attempt with its clocks, abort and back-pressure; knows no route and no provider.
 import type { Readable } from 'node:stream'
-import { type Dispatcher, Pool } from 'undici'
+import type { Dispatcher } from 'undici'
 import type { Attempt, Context } from '../context.ts'
 import { ClientGone, GatewayError, UpstreamError, type UpstreamFault } from '../errors.ts'
 import { HeaderList, type Sink, type Source } from '../reply.ts'
+import { type ClientCert, Connections, type KeepAlive } from './connections.ts'
+import { DENIED, type Lookup } from './dns/lookup.ts'
+import { inPieces } from './pieces.ts'
 
 /** Limits in milliseconds; 0 means none. Each ends an exchange with an error of its own (design.md 6). */
 export interface Clocks {
   /** Until the connection is there and the request begins. */
   connect: number
-  /** From the request sent to the response's status line. While a body is being sent: between two pieces of it. */
+  /** Between two pieces of a body that the upstream takes. A client that sends slowly is none of its business. */
+  send: number
+  /** From the request sent to the response's status line. */
   headers: number
   /** From there to the first content (`contentSeen`); a provider's ping is none. */
   firstContent: number
@@ -36,6 +41,10 @@ export interface Call {
   serverName?: string
   /** https: refuse a certificate that does not verify. */
   verify?: boolean
+  /** https: what to show a server that asks who it is. */
+  clientCert?: ClientCert
+  /** Another than the transport's own. */
+  keepAlive?: KeepAlive
   /** The caller says when content has come (`contentSeen`); otherwise the first byte of the body is content. */
   marksContent?: boolean
 }
@@ -58,27 +67,38 @@ export interface Answer {
   attempt: Attempt
 }
 
-// A response head larger than this is refused as malformed.
-const MAX_RESPONSE_HEAD = 64 * 1024
 // Below the 5 s after which node:http servers close idle connections, so that a request rarely meets a closing socket.
-const KEEP_ALIVE_MS = 4_000
+const KEEP_ALIVE: KeepAlive = { size: 320, idleMs: 4_000, requests: 1_000 }
+// An upstream that asks for more, and for which nothing else is configured, gets this.
 const KEEP_ALIVE_MAX_MS = 25_000
 const DEFAULT_CONNECT_MS = 60_000
 // When so much of a body has come before anybody reads it, the upstream waits.
 const MAX_AHEAD = 16 * 1024
-// Pools of origins that are no longer asked for are closed when there are more than this.
-const MAX_POOLS = 4_096
+// Connections to origins that are no longer asked for are closed when there are more origins than this.
+const MAX_ORIGINS = 4_096
+
+export interface TransportOptions {
+  keepAlive?: KeepAlive
+  /** Finds the addresses of names; the operating system does without it. */
+  lookup?: Lookup
+}
 
 /** Keeps the connections. One per worker. */
 export class Transport {
-  readonly #pools = new Map<string, Pool>()
+  readonly #options: TransportOptions
+  readonly #connections = new Map<string, Connections>()
+
+  constructor(options: TransportOptions = {}) {
+    this.#options = options
+  }
 
   /**
    * Sends one request. Resolves with status and headers as soon as they are there; the body follows through the Source.
    * Rejects with UpstreamError, or with ClientGone when the request was given up meanwhile. Everything the exchange took
    * is let go on every path, and the attempt's record says how it went.
    */
-  exchange(ctx: Context, call: Call): Promise<Answer> {
+  exchange(ctx: Context, asked: Call): Promise<Answer> {
+    const call = inPieces(asked)
     const attempt: Attempt = {
       address: call.address,
       status: undefined,
@@ -93,7 +113,7 @@ export class Transport {
       const exchange = new Exchange(ctx, call, attempt, { resolve, reject })
       if (exchange.ended) return
       try {
-        this.#pool(call).dispatch(
+        this.#to(call).dispatch(
           {
             origin: call.origin,
             path: call.target,
@@ -113,51 +133,46 @@ export class Transport {
 
   /** Closes every connection. Exchanges that are still under way fail. */
   async close(): Promise<void> {
-    const pools = [...this.#pools.values()]
-    this.#pools.clear()
-    await Promise.all(pools.map(pool => pool.destroy()))
+    const all = [...this.#connections.values()]
+    this.#connections.clear()
+    await Promise.all(all.map(connections => connections.destroy()))
   }
 
-  #pool(call: Call): Pool {
-    const tls = call.origin.startsWith('https:')
+  #to(call: Call): Connections {
+    const { origin, keepAlive, serverName, verify = false, clientCert } = call
     const { connect } = call.clocks
-    const key = tls
-      ? `${call.origin}#${connect}#${call.serverName ?? ''}#${call.verify ?? false}`
-      : `${call.origin}#${connect}`
-    let pool = this.#pools.get(key)
-    if (pool !== undefined) return pool
-    pool = new Pool(call.origin, {
-      connections: null,
-      pipelining: 1,
-      allowH2: false,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      keepAliveMaxTimeout: KEEP_ALIVE_MAX_MS,
-      maxHeaderSize: MAX_RESPONSE_HEAD,
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      connect: {
-        // Our own connect clock is what counts (undici's rings up to a second late); this lets go of the socket.
-        timeout: connect || DEFAULT_CONNECT_MS,
-        rejectUnauthorized: call.verify ?? false,
-        ...(call.serverName === undefined ? {} : { servername: call.serverName }),
-      },
+    let key = `${origin}#${connect}`
+    if (origin.startsWith('https:')) key += `#${serverName ?? ''}#${verify}#${clientCert?.id ?? ''}`
+    if (keepAlive !== undefined) key += `#${keepAlive.size}#${keepAlive.idleMs}#${keepAlive.requests}`
+    const known = this.#connections.get(key)
+    if (known !== undefined) return known
+    if (this.#connections.size >= MAX_ORIGINS) this.#forgetOne()
+    const connections = new Connections({
+      origin,
+      // Our own connect clock is what counts (undici's rings up to a second late); this lets go of the socket.
+      connectMs: connect || DEFAULT_CONNECT_MS,
+      keepAlive: keepAlive ?? this.#options.keepAlive ?? KEEP_ALIVE,
+      maxIdleMs: keepAlive === undefined ? KEEP_ALIVE_MAX_MS : 0,
+      lookup: this.#options.lookup,
+      serverName,
+      verify,
+      clientCert,
     })
-    if (this.#pools.size >= MAX_POOLS) this.#dropIdlePool()
-    this.#pools.set(key, pool)
-    return pool
+    this.#connections.set(key, connections)
+    return connections
   }
 
-  #dropIdlePool(): void {
-    for (const [key, pool] of this.#pools) {
-      if (pool.stats.running > 0 || pool.stats.pending > 0) continue
-      this.#pools.delete(key)
-      void pool.close().catch(() => {})
+  #forgetOne(): void {
+    for (const [key, connections] of this.#connections) {
+      if (!connections.resting) continue
+      this.#connections.delete(key)
+      void connections.destroy()
       return
     }
   }
 }
 
-type Phase = 'connect' | 'headers' | 'firstContent' | 'idle'
+type Phase = 'connect' | 'send' | 'headers' | 'firstContent' | 'idle'
 
 class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
   readonly #ctx: Context
@@ -209,11 +224,15 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
       return
     }
     this.#attempt.connectMs = performance.now() - this.#started
-    this.#enter('headers')
+    this.#enter('send')
   }
 
   onBodySent(): void {
     this.#activeAt = performance.now()
+  }
+
+  onRequestSent(): void {
+    if (this.#phase === 'send' && !this.#ended) this.#enter('headers')
   }
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
@@ -326,6 +345,8 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
     // undici sends no such request: the fault is with whoever made it, and no other upstream would take it either.
     if (code === 'UND_ERR_INVALID_ARG') return error
     if (this.#phase === 'connect') {
+      if (code === DENIED)
+        return new UpstreamError('denied', 'the upstream has an address to which nothing may be sent')
       if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT')
         return new UpstreamError('connect_timeout', 'timeout while connecting to the upstream', { cause: error })
       return new UpstreamError('refused', 'could not connect to the upstream', { cause: error })
@@ -357,7 +378,7 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
         return this.#started + limit
       case 'idle':
         return phase === 'idle' || phase === 'firstContent' ? this.#activeAt + limit : Number.POSITIVE_INFINITY
-      case 'headers':
+      case 'send':
         return phase === clock ? this.#activeAt + limit : Number.POSITIVE_INFINITY
       default:
         return phase === clock ? this.#phaseSince + limit : Number.POSITIVE_INFINITY
@@ -373,12 +394,18 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
     this.#timer = setTimeout(this.#ring, Math.max(1, Math.ceil(at - performance.now())))
   }
 
+  /** undici stops reading a body that the upstream does not take: one that flows has nothing for it now. */
+  #waitsForUpload(): boolean {
+    const { body } = this.#call
+    return this.#phase === 'send' && body !== null && !Buffer.isBuffer(body) && !body.isPaused()
+  }
+
   readonly #ring = (): void => {
     this.#timerAt = Number.POSITIVE_INFINITY
     if (this.#ended) return
     const now = performance.now()
-    // It is we who do not let the upstream send: only the whole is still limited.
-    if (this.#paused) {
+    // It is we who do not let the upstream send, or have nothing for it: only the whole is still limited.
+    if (this.#paused || this.#waitsForUpload()) {
       this.#phaseSince = now
       this.#activeAt = now
     }
@@ -392,12 +419,13 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
   }
 }
 
-const CLOCKS = ['total', 'connect', 'headers', 'firstContent', 'idle'] as const
+const CLOCKS = ['total', 'connect', 'send', 'headers', 'firstContent', 'idle'] as const
 
 /** What it means that a clock has run out. */
 const RUN_OUT: Readonly<Record<keyof Clocks, { fault: UpstreamFault; said: string }>> = {
   total: { fault: 'total_timeout', said: 'did not finish' },
   connect: { fault: 'connect_timeout', said: 'could not be connected to' },
+  send: { fault: 'send_timeout', said: 'took nothing more of the request' },
   headers: { fault: 'headers_timeout', said: 'did not answer' },
   firstContent: { fault: 'first_content_timeout', said: 'sent no content' },
   idle: { fault: 'idle_timeout', said: 'sent nothing more' },

@@ -13,6 +13,8 @@ export interface Definition {
   problem?(value: Value): string | undefined
   /** What APISIX would serve of a valid value and this version does not. */
   unserved?(value: Value): string | undefined
+  /** What of a value that is accepted has no effect: one sentence each. */
+  ineffective?(value: Value): string[]
   /** Whether `$secret://` and `$env://` may stand for any value, as in what plugins are given. */
   readonly references?: boolean
 }

@@ -1,9 +1,11 @@
 // SSL objects (facts core 3.8): certificates by server name, and certificates for upstreams; schema, and what it cannot say.
 // biome-ignore-all lint/suspicious/noThenProperty: a keyword of JSON Schema
 import type { Schema } from '../plugin.ts'
+import { isReference } from '../schema.ts'
 import { desc, host, id, labels, times } from './attributes.ts'
 import { authorityProblem, pairProblem } from './certificate.ts'
 import type { Definition } from './definition.ts'
+import { notServed } from './unserved.ts'
 
 const cert = { type: 'string', minLength: 128, maxLength: 65536 } as const
 const key = { type: 'string', minLength: 64, maxLength: 65536 } as const
@@ -45,7 +47,9 @@ const schema: Schema = {
   additionalProperties: false,
 }
 
-interface Ssl {
+/** An SSL object as the data plane uses it. */
+export interface Ssl {
+  type: 'server' | 'client'
   cert: string
   key: string
   certs?: string[]
@@ -57,7 +61,7 @@ export const ssl: Definition = {
   schema,
   references: true,
   problem(value) {
-    const { cert, key, certs = [], keys = [], client } = value as unknown as Ssl // it fits its schema
+    const { cert, key, certs = [], keys = [], client } = sslOf(value)
     const bad = pairProblem(cert, key)
     if (bad !== undefined) return bad
     if (certs.length !== keys.length) return 'mismatched number of certs and keys'
@@ -68,4 +72,15 @@ export const ssl: Definition = {
     const unfit = client && authorityProblem(client.ca)
     return unfit && `failed to validate client_cert: ${unfit}`
   },
+  unserved(value) {
+    const { type, cert, key } = sslOf(value)
+    const kept = type === 'client' && (isReference(cert) || isReference(key))
+    return kept ? notServed('a client certificate that is a secret reference') : undefined
+  },
+  ineffective: value => (sslOf(value).type === 'client' ? [] : [notServed('ssl of type "server"')]),
+}
+
+/** It fits its schema. */
+function sslOf(value: object): Ssl {
+  return value as Ssl
 }

@@ -1,5 +1,6 @@
-// The schema of an upstream's health checks (facts core 3.4): for forms and validation; no version serves them yet.
+// An upstream's health checks (facts core 3.4): the schema, and what it cannot say.
 import type { Schema } from '../plugin.ts'
+import type { WrittenChecks } from '../proxy/health/checks.ts'
 import { host, methods } from './attributes.ts'
 
 const threshold = (fallback: number, minimum: 0 | 1) =>
@@ -68,6 +69,21 @@ const passive = {
 
 export const checksSchema = {
   type: 'object',
-  properties: { active, passive },
+  properties: {
+    active,
+    passive,
+    /** Ours: seconds in which a node that came back gets more and more of its share. */
+    slow_start: { type: 'number', minimum: 0, default: 0 },
+  },
   anyOf: [{ required: ['active'] }, { required: ['active', 'passive'] }],
 } as const satisfies Schema
+
+const FIELD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*$/
+
+/** What could not be sent as a probe, which would be a failure of every node. */
+export function checksProblem({ active }: Partial<WrittenChecks> = {}): string | undefined {
+  const { http_path: path = '/', req_headers: fields = [] } = active ?? {}
+  if (!/^[!-~]+$/.test(path)) return `invalid http_path ${JSON.stringify(path).slice(0, 256)}`
+  const unfit = fields.find(field => !FIELD.test(field))
+  return unfit && `invalid req_headers ${JSON.stringify(unfit).slice(0, 256)}`
+}

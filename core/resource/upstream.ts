@@ -1,12 +1,15 @@
 // Upstreams (facts core 3.3), of their own or embedded in a route or service: schema, type, and what a schema cannot say.
 import { isIPv6 } from 'node:net'
 import type { Schema } from '../plugin.ts'
+import { type BalancerType, balancerTypes } from '../proxy/balancer/balancing.ts'
+import type { HashOn } from '../proxy/balancer/chash.ts'
+import type { WrittenChecks } from '../proxy/health/checks.ts'
 import { isObject, validator } from '../schema.ts'
 import { type Described, described, host, id, type Timeout, timeout } from './attributes.ts'
 import { pairProblem } from './certificate.ts'
 import type { Definition } from './definition.ts'
 import { notServed, unserved } from './unserved.ts'
-import { checksSchema } from './upstream-checks.ts'
+import { checksProblem, checksSchema } from './upstream-checks.ts'
 
 export interface UpstreamNode {
   /** A name or an IP; IPv6 without brackets. */
@@ -17,10 +20,16 @@ export interface UpstreamNode {
   priority: number
 }
 
-/** An upstream as the data plane uses it: defaults filled, `nodes` always a list. Times are seconds. */
+/** An upstream as the data plane uses it: defaults filled, nodes as a list. Times are seconds. */
 export interface Upstream extends Described {
-  nodes: UpstreamNode[]
-  type: 'roundrobin'
+  /** Absent where a service is discovered. */
+  nodes?: UpstreamNode[]
+  /** Discovered by DNS. */
+  service_name?: string
+  type: BalancerType
+  hash_on: HashOn
+  /** There when type is `chash` and hash_on is not `consumer`. */
+  key?: string
   scheme: 'http' | 'https'
   pass_host: 'pass' | 'node' | 'rewrite'
   /** There when pass_host is `rewrite`. */
@@ -30,6 +39,15 @@ export interface Upstream extends Described {
   /** Absent or 0: no limit. */
   retry_timeout?: number
   timeout?: Timeout
+  keepalive_pool?: { size: number; idle_timeout: number; requests: number }
+  tls?: {
+    client_cert?: string
+    client_key?: string
+    /** In the place of the two. */
+    client_cert_id?: string | number
+    verify: boolean
+  }
+  checks?: WrittenChecks
 }
 
 const weight = { type: 'integer', minimum: 0 } as const
@@ -142,7 +160,8 @@ export function upstreamProblem(upstream: Readonly<Record<string, unknown>>): st
   return (
     hashProblem(upstream) ??
     addresses.map(address => addressProblem(address)).find(problem => problem !== undefined) ??
-    tlsProblem(upstream.tls as { client_cert?: string; client_key?: string } | undefined)
+    tlsProblem(upstream.tls as { client_cert?: string; client_key?: string } | undefined) ??
+    checksProblem(upstream.checks as WrittenChecks | undefined)
   )
 }
 
@@ -165,11 +184,17 @@ function tlsProblem({
 
 /** What of an upstream this version does not serve. `at` is `upstream.` for an embedded one, else empty. */
 export function upstreamUnserved(upstream: Readonly<Record<string, unknown>>, at: string): string | undefined {
-  const { type = 'roundrobin', scheme = 'http' } = upstream
-  if (type !== 'roundrobin') return notServed(`${at}type ${JSON.stringify(type)}`)
-  if (scheme !== 'http' && scheme !== 'https') return notServed(`${at}scheme ${JSON.stringify(scheme)}`)
-  return unserved(upstream, ['service_name', 'discovery_type', 'discovery_args', 'checks', 'tls'], at)
+  const { type = 'roundrobin', scheme = 'http', discovery_type: discovery = 'dns', nodes, service_name } = upstream
+  const says = (name: string, value: unknown) => notServed(`${at}${name} ${JSON.stringify(value).slice(0, 256)}`)
+  if (!balancerTypes.some(each => each === type)) return says('type', type)
+  if (scheme !== 'http' && scheme !== 'https') return says('scheme', scheme)
+  if (discovery !== 'dns') return says('discovery_type', discovery)
+  if (nodes !== undefined) return unserved(upstream, ['discovery_type', 'service_name'], at)
+  return SERVICE.test(String(service_name)) ? undefined : says('service_name', service_name)
 }
+
+/** What DNS can be asked for: a name, with a port or without. */
+const SERVICE = /^[\w-]+(\.[\w-]+)*\.?(:\d{1,5})?$/
 
 /** `[IPv6]` or a host, and a port if there is one. */
 const addressForm = /^(?:\[(?<ip>[^\]]*)\]|(?<name>[^:[\]]+))(?::(?<port>\d+))?$/
@@ -186,6 +211,7 @@ function addressProblem(address: string): string | undefined {
 /** Makes `nodes` of a checked upstream, which must be ours to change, a list with every port. */
 export function normaliseNodes(upstream: Record<string, unknown>): void {
   const { nodes } = upstream
+  if (nodes === undefined) return
   const fallback = upstream.scheme === 'https' ? 443 : 80
   const list = Array.isArray(nodes)
     ? nodes
@@ -198,5 +224,10 @@ export function normaliseNodes(upstream: Record<string, unknown>): void {
 
 /** Attributes that are accepted without effect. */
 export function upstreamWarnings(upstream: unknown, at: string): string[] {
-  return isObject(upstream) && upstream.keepalive_pool !== undefined ? [`${at}keepalive_pool has no effect`] : []
+  if (!isObject(upstream)) return []
+  const { scheme = 'http', tls, discovery_args } = upstream
+  return [
+    ...(tls !== undefined && scheme === 'http' ? [`${at}tls has no effect with scheme "http"`] : []),
+    ...(discovery_args === undefined ? [] : [`${at}discovery_args has no effect`]),
+  ]
 }

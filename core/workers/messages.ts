@@ -6,6 +6,9 @@ import type { MinRevisionLimits } from '../min-revision.ts'
 import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
 import type { OverloadLimits } from '../overload.ts'
 import type { PluginCode } from '../plugin-code/code.ts'
+import type { KeepAlive } from '../proxy/connections.ts'
+import type { ResolverOptions } from '../proxy/dns/resolver.ts'
+import type { Watch } from '../proxy/health/board.ts'
 import type { RouterName } from '../router/routers.ts'
 import type { Change, Item, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
@@ -20,6 +23,12 @@ export interface WorkerSettings {
   forwarding: ForwardingOptions
   /** Undefined where no request may ask for a revision. */
   minRevision: MinRevisionLimits | undefined
+  names: NameSettings
+  /** Where names may not lead. */
+  deniedAddresses: readonly string[]
+  keepAlive: KeepAlive
+  /** Whether upstreams that say how are checked. */
+  healthChecks: boolean
   serverName: string
   showUpstreamStatus: boolean
   /** MiB of JavaScript heap; a worker that needs more is ended and replaced. */
@@ -32,6 +41,11 @@ export interface WorkerSettings {
   code: PluginCode
   onUnknownPlugin: OnUnknown
   log: { level: string; file: string | undefined }
+}
+
+/** How names are resolved: those of nodes by `servers`, or the system's; those of services by `serviceServers`, or the same. */
+export interface NameSettings extends Pick<ResolverOptions, 'servers' | 'validMs' | 'timeoutMs' | 'search' | 'ipv6'> {
+  serviceServers: readonly string[]
 }
 
 /** What a worker is born with. */
@@ -71,5 +85,7 @@ export type ToMain =
   | { type: 'applied'; revision: Revision; rejected: readonly Rejected[] | undefined }
   | { type: 'series'; series: SeriesDefinition }
   | { type: 'no_series'; series: WithdrawnSeries }
+  | { type: 'watch_health'; watch: Watch }
+  | { type: 'unwatch_health'; key: string }
   | { type: 'failing'; message: string; stack: string | undefined }
   | { type: 'drained' }

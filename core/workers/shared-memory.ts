@@ -2,6 +2,7 @@
 
 import { type BalancerState, localState } from '../proxy/balancer/state.ts'
 import { cursorMemory, SharedCursors } from './shared-cursors.ts'
+import { type HealthMemory, healthMemory } from './shared-health.ts'
 import { latencyMemory, SharedLatencies } from './shared-latencies.ts'
 import { type LoadMemory, loadMemory, SharedLoads } from './shared-loads.ts'
 import { SharedTable } from './shared-table.ts'
@@ -10,16 +11,18 @@ export interface SharedMemory {
   readonly cursors: SharedArrayBuffer
   readonly loads: LoadMemory
   readonly latencies: SharedArrayBuffer
+  readonly health: HealthMemory
 }
 
 export function sharedMemory(workers: number): SharedMemory {
-  return { cursors: cursorMemory(), loads: loadMemory(workers), latencies: latencyMemory() }
+  return { cursors: cursorMemory(), loads: loadMemory(workers), latencies: latencyMemory(), health: healthMemory() }
 }
 
 /** That worker is gone; `living` are the numbers of the others. */
 export function releaseShared(memory: SharedMemory, owner: number, living: Iterable<number>): void {
   SharedTable.release(memory.cursors, owner)
   SharedTable.release(memory.latencies, owner)
+  SharedTable.release(memory.health.table, owner)
   SharedLoads.release(memory.loads, owner, living)
 }
 

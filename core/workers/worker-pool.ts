@@ -1,10 +1,12 @@
 // The workers as one: started, replaced when they die or stand still, drained. Knows threads, not what they serve.
 import type { Logger } from '../observe/log.ts'
 import type { MetricsReader } from '../observe/metrics-reader.ts'
+import { HealthKeeper } from '../proxy/health/keeper.ts'
 import type { ConfigSource, Item, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
 import { Footprint } from './breadcrumb.ts'
 import type { WorkerSettings } from './messages.ts'
+import { SharedHealth } from './shared-health.ts'
 import { releaseShared, type SharedMemory, sharedMemory } from './shared-memory.ts'
 import { type Ending, WorkerThread } from './worker-thread.ts'
 
@@ -30,6 +32,8 @@ export interface WorkerPoolOptions {
 export type Reason = 'stalled' | 'uncaught_exception' | 'out_of_memory' | 'exited' | 'planned'
 
 const WATCH_MS = 100
+// Our own number where threads share memory: never a worker's.
+const MAIN = 2 ** 30
 // A worker that dies sooner than this after it began is started again more and more slowly.
 const SHORT_LIFE_MS = 1_000
 const MAX_BACKOFF_MS = 5_000
@@ -42,6 +46,8 @@ interface Seat {
 }
 
 export class WorkerPool {
+  /** Probes what the workers send to, each target once. */
+  readonly health: HealthKeeper
   readonly #options: WorkerPoolOptions
   readonly #shared: SharedMemory
   readonly #living = new Set<number>()
@@ -60,6 +66,8 @@ export class WorkerPool {
     this.#options = options
     this.#settings = options.settings
     this.#shared = sharedMemory(options.count)
+    const cells = new SharedHealth(this.#shared.health, MAIN, Date.now)
+    this.health = new HealthKeeper({ cell: name => cells.cell(name), log: options.log })
   }
 
   /** Starts every worker; resolves when all listen. Rejects with CannotListen, or with why a worker could not begin. */
@@ -155,6 +163,7 @@ export class WorkerPool {
     this.#stopping = true
     clearInterval(this.#watchdog)
     await Promise.all(this.#seats.map(({ worker }) => worker.drain({ graceMs, gently: false })))
+    this.health.close()
   }
 
   #make(): WorkerThread {
@@ -165,6 +174,7 @@ export class WorkerPool {
       ...(entry && { entry }),
       settings: this.#settings,
       shared: this.#shared,
+      health: this.health,
       source,
       rejects: items => this.#sayRejected(items),
       noSeries: series => reader.remove(id, series),
@@ -182,6 +192,7 @@ export class WorkerPool {
     this.#living.add(id)
     void worker.gone.then(() => {
       this.#living.delete(id)
+      this.health.forget(id)
       releaseShared(this.#shared, id, this.#living)
     })
     return worker

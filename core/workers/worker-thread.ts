@@ -1,6 +1,7 @@
 // A worker thread as main sees it: its configuration feed, what it has applied, its metrics, its end.
 import { Worker } from 'node:worker_threads'
 import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
+import type { HealthKeeper } from '../proxy/health/keeper.ts'
 import type { ConfigSource, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
 import { breadcrumbMemory } from './breadcrumb.ts'
@@ -18,6 +19,7 @@ export interface WorkerThreadOptions {
   /** What it does not serve as it stands in the store, whenever it has applied something. */
   rejects(items: readonly Rejected[]): void
   noSeries(series: WithdrawnSeries): void
+  health: Pick<HealthKeeper, 'watch' | 'unwatch'>
 }
 
 /** How a thread ended. */
@@ -139,6 +141,12 @@ export class WorkerThread {
           this.#options.rejects(message.rejected)
         }
         for (const waiter of this.#waiting) if (waiter.revision <= message.revision) waiter.resolve()
+        return
+      case 'watch_health':
+        this.#options.health.watch(this.id, message.watch)
+        return
+      case 'unwatch_health':
+        this.#options.health.unwatch(this.id, message.key)
         return
       case 'failing': {
         const error = new Error(message.message)

@@ -69,12 +69,12 @@ describe('the admin API', () => {
 
   it('warns of what it accepts without effect, and only then', async () => {
     const ai = { provider: 'openai', auth: {}, keepalive_pool: 1, 'mödle\n': 1 }
-    const value = { uri: '/a', upstream: { nodes, keepalive_pool: {} }, plugins: { 'ai-proxy': ai } }
+    const value = { uri: '/a', upstream: { nodes, tls: {} }, plugins: { 'ai-proxy': ai } }
     const reply = await api.admin('PUT', '/routes/1', value)
     assert.equal(reply.status, 201)
     assert.equal(
       reply.headers.get('x-sluice-warning'),
-      'upstream.keepalive_pool has no effect; plugins.ai-proxy.keepalive_pool has no effect; plugins.ai-proxy.m?dle? has no effect',
+      'upstream.tls has no effect with scheme "http"; plugins.ai-proxy.keepalive_pool has no effect; plugins.ai-proxy.m?dle? has no effect',
     )
     const plain = await api.admin('PUT', '/routes/2', { uri: '/a', upstream: { nodes } })
     assert.equal(plain.headers.get('x-sluice-warning'), null)

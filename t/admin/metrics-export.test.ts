@@ -52,7 +52,12 @@ async function start(): Promise<void> {
   const resources: Record<string, object> = {
     'consumers/jack': { username: 'jack', plugins: { 'key-auth': { key: 'of-jack' } } },
     'services/s': { name: 'shop', ...proxied },
-    'routes/plain': { uri: '/plain', plugins: { prometheus: {} }, ...proxied },
+    // Its health is shown, and not looked at.
+    'routes/plain': {
+      uri: '/plain',
+      plugins: { prometheus: {} },
+      upstream: { ...proxied.upstream, checks: { active: {} } },
+    },
     'routes/named': {
       name: 'front',
       uri: '/named/*',

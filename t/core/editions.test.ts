@@ -8,9 +8,7 @@ import type { GatewayError } from '../../core/errors.ts'
 import { silent } from '../../core/observe/log.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
 import { plugin } from '../../core/plugin.ts'
-import { localState } from '../../core/proxy/balancer/state.ts'
 import { HttpUpstream } from '../../core/proxy/http-upstream.ts'
-import { Transport } from '../../core/proxy/transport.ts'
 import type { RouterName } from '../../core/router/routers.ts'
 import type { Snapshot, SnapshotEnv } from '../../core/snapshot.ts'
 import type { Change, Item, Kind } from '../../core/store/store.ts'
@@ -18,6 +16,7 @@ import { Sync } from '../../core/sync.ts'
 import { builtins } from '../../plugins/index.ts'
 import { makeContext } from '../helpers/context.ts'
 import { until } from '../helpers/until.ts'
+import { upstreamEnv } from '../helpers/upstream-env.ts'
 
 type Values = { readonly [id: string]: object | undefined }
 type Edit = { readonly [K in Kind]?: Values }
@@ -26,7 +25,7 @@ const upstream = { nodes: { '127.0.0.1:1': 1 } }
 /** Does nothing, under a name. */
 const marker = (name: string) =>
   plugin({ name, priority: 1, version: 1, schema: { type: 'object' }, setup: () => ({ access() {} }) })
-const transport = new Transport()
+const upstreams = upstreamEnv()
 
 describe('snapshots', () => {
   let sync: Sync
@@ -38,10 +37,10 @@ describe('snapshots', () => {
   const env: SnapshotEnv = {
     now: Date.now,
     random: Math.random,
-    balancing: localState({ now: Date.now, random: Math.random }),
+    upstreams,
     log: silent,
     metrics: new MetricsWriter({ publish() {} }),
-    transport,
+    transport: upstreams.transport,
     plugins: new Map(
       [
         ...builtins,
@@ -67,7 +66,7 @@ describe('snapshots', () => {
     sync = await started([])
   })
   afterEach(() => sync.close())
-  after(() => transport.close())
+  after(() => upstreams.close())
 
   async function started(items: readonly Item[], router: RouterName = 'radixtree_host_uri'): Promise<Sync> {
     const made = new Sync({

@@ -15,7 +15,7 @@ import {
   warnings,
 } from '../../core/resource.ts'
 import { fakePlugins } from '../helpers/admin.ts'
-import { pem, sampleList } from '../helpers/samples.ts'
+import { pem, sampleList, samples } from '../helpers/samples.ts'
 
 type Value = Record<string, unknown>
 
@@ -111,7 +111,11 @@ describe('a route', () => {
       [route({ plugin_config_id: 1 }), notServed('plugin_config_id')],
       [route({ enable_websocket: true }), notServed('enable_websocket')],
       [route({ enable_websocket: false }), undefined],
-      [route({ upstream: upstream({ type: 'chash', key: 'uri' }) }), notServed('upstream.type "chash"')],
+      [route({ upstream: upstream({ type: 'p2c' }) }), notServed('upstream.type "p2c"')],
+      [
+        route({ upstream: { service_name: 'a', discovery_type: 'nacos' } }),
+        notServed('upstream.discovery_type "nacos"'),
+      ],
     ])
   })
 
@@ -181,19 +185,46 @@ describe('an upstream', () => {
 
   it('is refused by name where this version cannot serve it', () => {
     table('upstreams', [
-      [upstream({ type: 'chash', key: 'uri' }), notServed('type "chash"')],
-      [upstream({ type: 'chash', hash_on: 'consumer' }), notServed('type "chash"')],
-      [upstream({ type: 'chash', hash_on: 'vars_combinations', key: '$a$b' }), notServed('type "chash"')],
-      [upstream({ tls: { client_cert: pem('self-signed'), client_key: pem('self-signed-key') } }), notServed('tls')],
-      [upstream({ type: 'ewma' }), notServed('type "ewma"')],
-      [upstream({ type: 'least_conn' }), notServed('type "least_conn"')],
-      [upstream({ scheme: 'grpc' }), notServed('scheme "grpc"')],
-      [upstream({ scheme: 'kafka' }), notServed('scheme "kafka"')],
-      [upstream({ checks: { active: {} } }), notServed('checks')],
-      [upstream({ tls: { verify: true } }), notServed('tls')],
-      [{ service_name: 'a', discovery_type: 'dns' }, notServed('service_name')],
+      ...['grpc', 'grpcs', 'tcp', 'tls', 'udp', 'kafka'].map((scheme): [object, string] => [
+        upstream({ scheme }),
+        notServed(`scheme "${scheme}"`),
+      ]),
+      ...['consul', 'consul_kv', 'nacos', 'eureka', 'kubernetes', 'tars', 'x'].map((type): [object, string] => [
+        { service_name: 'a', discovery_type: type },
+        notServed(`discovery_type "${type}"`),
+      ]),
+      [upstream({ type: 'p2c' }), notServed('type "p2c"')],
+      [upstream({ discovery_type: 'dns' }), notServed('discovery_type')],
+      [upstream({ service_name: 'a' }), notServed('service_name')],
+      [{ service_name: 'a b', discovery_type: 'dns' }, notServed('service_name "a b"')],
+      [{ service_name: 'a:x', discovery_type: 'dns' }, notServed('service_name "a:x"')],
     ])
-    table('services', [[{ upstream: upstream({ type: 'ewma' }) }, notServed('upstream.type "ewma"')]])
+    table('services', [[{ upstream: upstream({ type: 'p2c' }) }, notServed('upstream.type "p2c"')]])
+  })
+
+  it('is served with every kind of balancer, with checks, over TLS, and discovered by DNS', () => {
+    table('upstreams', [
+      [upstream({ type: 'chash', key: 'uri' }), undefined],
+      [upstream({ type: 'chash', hash_on: 'consumer' }), undefined],
+      [upstream({ type: 'chash', hash_on: 'vars_combinations', key: '$a$b' }), undefined],
+      [upstream({ type: 'chash', hash_on: 'header', key: 'X-Tenant' }), undefined],
+      [upstream({ type: 'ewma' }), undefined],
+      [upstream({ type: 'least_conn' }), undefined],
+      [upstream({ tls: { client_cert: pem('self-signed'), client_key: pem('self-signed-key') } }), undefined],
+      [upstream({ scheme: 'https', tls: { verify: true, client_cert_id: 1 } }), undefined],
+      [upstream({ keepalive_pool: { size: 1, idle_timeout: 0, requests: 1 } }), undefined],
+      [upstream({ checks: { active: {} } }), undefined],
+      [
+        upstream({ checks: { active: { req_headers: ['Host: a', 'X:'], http_path: '/a?b' }, slow_start: 5 } }),
+        undefined,
+      ],
+      [upstream({ checks: { active: { req_headers: ['no colon'] } } }), 'invalid req_headers "no colon"'],
+      [upstream({ checks: { active: { req_headers: ['X: a\r\nY: b'] } } }), 'invalid req_headers "X: a\\r\\nY: b"'],
+      [upstream({ checks: { active: { http_path: '/a b' } } }), 'invalid http_path "/a b"'],
+      [{ service_name: 'a', discovery_type: 'dns' }, undefined],
+      [{ service_name: '_http._tcp.a.b', discovery_type: 'dns' }, undefined],
+      [{ service_name: 'a.b.:8080', discovery_type: 'dns', discovery_args: { namespace_id: 'x' } }, undefined],
+    ])
   })
 })
 
@@ -227,7 +258,6 @@ describe('a service, a consumer, a global rule', () => {
       const said = checkResource(kind, { id, ...value }, fakePlugins)
       assert.equal(said, isServed(kind) ? undefined : notServed(kind))
     }
-    assert.equal(checkResource('ssls', {}, fakePlugins), notServed('ssls'))
   })
 })
 
@@ -545,11 +575,17 @@ describe('plugins of a resource', () => {
 
 describe('warnings', () => {
   it('name what is accepted without effect', () => {
-    const pool = upstream({ keepalive_pool: { size: 1 } })
-    assert.deepEqual(warnings('upstreams', pool, fakePlugins), ['keepalive_pool has no effect'])
+    const args = { discovery_type: 'dns', service_name: 'a', discovery_args: { namespace_id: 'x' } }
+    assert.deepEqual(warnings('upstreams', args, fakePlugins), ['discovery_args has no effect'])
+    const tls = upstream({ tls: { verify: true } })
+    assert.deepEqual(warnings('upstreams', tls, fakePlugins), ['tls has no effect with scheme "http"'])
+    assert.deepEqual(warnings('upstreams', { ...tls, scheme: 'https' }, fakePlugins), [])
+    const { ssls } = samples
+    assert.deepEqual(warnings('ssls', ssls.value, fakePlugins), [notServed('ssl of type "server"')])
+    assert.deepEqual(warnings('ssls', { ...ssls.value, type: 'client' }, fakePlugins), [])
     const config = { provider: 'openai', auth: {}, keepalive_pool: 3, modle: 'x' }
-    assert.deepEqual(warnings('routes', route({ upstream: pool, plugins: { 'ai-proxy': config } }), fakePlugins), [
-      'upstream.keepalive_pool has no effect',
+    assert.deepEqual(warnings('routes', route({ upstream: tls, plugins: { 'ai-proxy': config } }), fakePlugins), [
+      'upstream.tls has no effect with scheme "http"',
       'plugins.ai-proxy.keepalive_pool has no effect',
       'plugins.ai-proxy.modle has no effect',
     ])

@@ -4,8 +4,6 @@ import { Agent, get } from 'node:http'
 import { MetricsReader } from '../../core/observe/metrics-reader.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
 import { plugin } from '../../core/plugin.ts'
-import { localState } from '../../core/proxy/balancer/state.ts'
-import { Transport } from '../../core/proxy/transport.ts'
 import type { Change, ConfigSource, Item, Kind, Revision } from '../../core/store/store.ts'
 import { type Rejected, Sync } from '../../core/sync.ts'
 import { makeContext } from '../helpers/context.ts'
@@ -13,6 +11,7 @@ import { startGateway } from '../helpers/gateway.ts'
 import { openJournal } from '../helpers/journal.ts'
 import { until } from '../helpers/until.ts'
 import { startUpstream } from '../helpers/upstream.ts'
+import { upstreamEnv } from '../helpers/upstream-env.ts'
 
 /** A store of which a test says what it lists and what it tells. */
 class Source implements ConfigSource {
@@ -71,7 +70,7 @@ describe('sync', () => {
   /** What the closing of instances waits for. */
   let closing: Record<string, Promise<void>>
   const journal = openJournal()
-  const transport = new Transport()
+  const upstreams = upstreamEnv()
 
   beforeEach(() => {
     source = new Source()
@@ -90,10 +89,10 @@ describe('sync', () => {
       env: {
         now: Date.now,
         random: Math.random,
-        balancing: localState({ now: Date.now, random: Math.random }),
+        upstreams,
         log: journal.log,
         metrics,
-        transport,
+        transport: upstreams.transport,
         plugins: new Map([marked, fragile].map(each => [each.name, each])),
       },
       applied: (revision, rejected) => void applied.push({ revision, rejected }),
@@ -102,7 +101,7 @@ describe('sync', () => {
   afterEach(async () => {
     await sync.close()
   })
-  after(() => transport.close())
+  after(() => upstreams.close())
 
   const marked = plugin({
     name: 'marked',

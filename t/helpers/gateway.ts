@@ -4,12 +4,14 @@ import { listen } from '../../core/listener.ts'
 import { MinRevision, type MinRevisionLimits } from '../../core/min-revision.ts'
 import { silent } from '../../core/observe/log.ts'
 import { Traffic } from '../../core/observe/traffic.ts'
+import { upstreamEnv } from './upstream-env.ts'
 
 export type { Resources } from '../../core/in-process.ts'
 
-export interface GatewayOptionsForTest extends Omit<InProcessOptions, 'minRevision'> {
+export interface GatewayOptionsForTest extends Omit<InProcessOptions, 'minRevision' | 'upstreams'> {
   maxConnections?: number
   minRevision?: MinRevisionLimits
+  upstreams?: Parameters<typeof upstreamEnv>[0]
 }
 
 export interface TestGateway extends Omit<InProcess, 'metrics' | 'drain'> {
@@ -20,8 +22,10 @@ export interface TestGateway extends Omit<InProcess, 'metrics' | 'drain'> {
 
 export async function startGateway(options: GatewayOptionsForTest = {}): Promise<TestGateway> {
   const minRevision = options.minRevision && new MinRevision(options.minRevision)
+  const upstreams = upstreamEnv({ ...(options.log && { log: options.log }), ...options.upstreams })
   const opened = await openInProcess({
     ...options,
+    upstreams,
     minRevision,
     applied(revision) {
       minRevision?.applied(revision)
@@ -51,6 +55,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
     port: listener.address.port,
     gateway,
     book,
+    upstreams,
     get rejected() {
       return opened.rejected
     },

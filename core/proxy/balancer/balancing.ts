@@ -9,7 +9,8 @@ import { RoundRobin } from './round-robin.ts'
 import type { BalancerState } from './state.ts'
 import { overTiers, type Tier, tiersOf } from './tiers.ts'
 
-export type BalancerType = 'roundrobin' | 'chash' | 'ewma' | 'least_conn'
+export const balancerTypes = ['roundrobin', 'chash', 'ewma', 'least_conn'] as const
+export type BalancerType = (typeof balancerTypes)[number]
 
 export interface Balancing {
   readonly type: BalancerType

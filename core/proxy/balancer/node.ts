@@ -16,6 +16,11 @@ export function addressOf({ address, port }: Node): string {
   return `${bracketed(address)}:${port}`
 }
 
+/** `host:port` as configured, in the form of URLs. */
+export function authorityOf(node: Node): string {
+  return `${hostOf(node)}:${node.port}`
+}
+
 /** The configured host as in URLs. */
 export function hostOf({ host }: Node): string {
   return bracketed(host)

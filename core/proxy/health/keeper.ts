@@ -10,19 +10,29 @@ export interface CheckedUpstream {
   nodes: { ip: string; port: number; hostname: string; status: Status; counter: Counter }[]
 }
 
+export interface HealthKeeperOptions extends CheckerOptions {
+  /** Milliseconds for which targets are checked that only a thread asked for which is gone. */
+  lingerMs?: number
+}
+
 /** Who asks: the number of a thread. */
 type Asker = number
 
 interface Kept {
   readonly checker: Checker
   readonly wishes: Map<Asker, Watch>
+  /** When nobody has asked for it for long enough. */
+  end: NodeJS.Timeout | undefined
 }
 
+// What a thread that is gone has asked for is likely to be asked for again by the one that takes its place.
+const LINGER_MS = 300_000
+
 export class HealthKeeper {
-  readonly #options: CheckerOptions
+  readonly #options: HealthKeeperOptions
   readonly #kept = new Map<string, Kept>()
 
-  constructor(options: CheckerOptions) {
+  constructor(options: HealthKeeperOptions) {
     this.#options = options
   }
 
@@ -30,9 +40,11 @@ export class HealthKeeper {
   watch(asker: Asker, watch: Watch): void {
     const known = this.#kept.get(watch.key)
     if (known === undefined) {
-      this.#kept.set(watch.key, { checker: new Checker(watch, this.#options), wishes: new Map([[asker, watch]]) })
+      const checker = new Checker(watch, this.#options)
+      this.#kept.set(watch.key, { checker, wishes: new Map([[asker, watch]]), end: undefined })
       return
     }
+    clearTimeout(known.end)
     known.wishes.set(asker, watch)
     known.checker.update(together(watch, known.wishes.values()))
   }
@@ -46,18 +58,30 @@ export class HealthKeeper {
       known.checker.update(together(left, known.wishes.values()))
       return
     }
-    this.#kept.delete(key)
-    known.checker.close()
+    this.#end(key, known)
   }
 
-  /** That thread is gone. */
+  /** That thread is gone. What nobody else wants is known for a while yet. */
   forget(asker: Asker): void {
-    for (const key of [...this.#kept.keys()]) this.unwatch(asker, key)
+    for (const [key, known] of this.#kept) {
+      if (!known.wishes.has(asker)) continue
+      if (known.wishes.size > 1) {
+        this.unwatch(asker, key)
+        continue
+      }
+      known.wishes.clear()
+      known.end = setTimeout(() => this.#end(key, known), this.#options.lingerMs ?? LINGER_MS)
+    }
   }
 
   close(): void {
-    for (const { checker } of this.#kept.values()) checker.close()
-    this.#kept.clear()
+    for (const [key, known] of this.#kept) this.#end(key, known)
+  }
+
+  #end(key: string, { checker, end }: Kept): void {
+    clearTimeout(end)
+    this.#kept.delete(key)
+    checker.close()
   }
 
   /** In the order of their names. */

@@ -14,7 +14,6 @@ export interface UpstreamHealthOptions {
   checks: HealthChecks
   /** What probes say as Host, whatever the node: of pass_host rewrite. */
   host: string | undefined
-  clientCert: Watch['clientCert']
   board: HealthBoard
   log: Logger
 }
@@ -45,9 +44,9 @@ export class UpstreamHealth {
     return this.#options.board.watched(this.#key)
   }
 
-  /** These are the nodes from now on. */
-  watch(nodes: readonly Node[]): void {
-    const { board, name, checks, clientCert } = this.#options
+  /** These are the nodes from now on. https: `clientCert` is what a probe shows when it is asked who it is. */
+  watch(nodes: readonly Node[], clientCert?: Watch['clientCert']): void {
+    const { board, name, checks } = this.#options
     const targets = new Map(nodes.map(node => [node, this.#target(node)]))
     this.#known = new Map(
       [...targets].map(([node, target]) => [node, { target, cell: board.cell(cellName(this.#key, target)) }]),

@@ -18,7 +18,7 @@ import { makeContext } from '../../helpers/context.ts'
 import { until } from '../../helpers/until.ts'
 import { type Received, type ScriptedUpstream, startUpstream } from '../../helpers/upstream.ts'
 
-const clocks = { connect: 5_000, headers: 5_000, firstContent: 5_000, idle: 5_000, total: 0 }
+const clocks = { connect: 5_000, send: 5_000, headers: 5_000, firstContent: 5_000, idle: 5_000, total: 0 }
 const chat = '{"model":"m","messages":[{"role":"user","content":"hi"}]}'
 const streamed = '{"model":"m","messages":[],"stream":true}'
 const chunk = (content: string) => ({ choices: [{ index: 0, delta: { content } }] })

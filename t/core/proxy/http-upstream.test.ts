@@ -9,10 +9,12 @@ import { HttpUpstream, type HttpUpstreamConfig } from '../../../core/proxy/http-
 import type { Call, Transport } from '../../../core/proxy/transport.ts'
 import { HeaderList } from '../../../core/reply.ts'
 import { makeContext } from '../../helpers/context.ts'
+import { type DnsServer, startDnsServer } from '../../helpers/dns-server.ts'
 import { startGateway, type TestGateway } from '../../helpers/gateway.ts'
 import { connectRaw } from '../../helpers/raw-client.ts'
 import { until } from '../../helpers/until.ts'
 import { type Received, type ScriptedUpstream, startUpstream } from '../../helpers/upstream.ts'
+import { upstreamEnv } from '../../helpers/upstream-env.ts'
 
 /** Nobody listens there. */
 const REFUSING = 1
@@ -349,18 +351,24 @@ describe('a plain upstream', () => {
         },
       } satisfies Pick<Transport, 'exchange'> as unknown as Transport
       const upstream = new HttpUpstream(
+        'upstreams/1',
         {
           scheme: 'http',
           nodes: [],
+          balancing: { type: 'roundrobin', hashOn: 'vars', key: '' },
           retries: undefined,
           retryTimeout: 0,
           timeout: { connect: 1, send: 2, read: 3 },
           passHost: 'node',
           upstreamHost: undefined,
+          keepAlive: undefined,
+          verify: false,
+          clientCert: undefined,
+          checks: undefined,
           ...config,
         },
-        transport,
-        () => ({ next: () => 0 }),
+        // The round begins with the first node.
+        upstreamEnv({ transport, dns: { servers: [dns.address] }, random: () => 0 }),
       )
       await assert.rejects(upstream.send(await makeContext()))
       return made.map(({ origin, address, headers }) => ({
@@ -369,14 +377,23 @@ describe('a plain upstream', () => {
         host: new HeaderList(headers).get('host'),
       }))
     }
-    const node = (host: string, port: number) => ({ host, address: host, port, weight: 1, priority: 0 })
+    const node = (host: string, port: number) => ({ host, port, weight: 1, priority: 0 })
+    let dns: DnsServer
+    before(async () => {
+      dns = await startDnsServer({
+        'a.test': [{ type: 'A', address: '10.0.0.1' }],
+        'b.test': [{ type: 'A', address: '10.0.0.2' }],
+        'c.test': [{ type: 'AAAA', address: 'fd00::3' }],
+      })
+    })
+    after(() => dns.close())
 
     it('by a name that is its own, at every attempt, without the port that its scheme implies', async () => {
       const nodes = [node('a.test', 80), node('b.test', 443), node('c.test', 8080)]
       assert.deepEqual(await calls({ nodes }), [
-        { origin: 'http://a.test:80', address: 'a.test:80', host: 'a.test' },
-        { origin: 'http://b.test:443', address: 'b.test:443', host: 'b.test:443' },
-        { origin: 'http://c.test:8080', address: 'c.test:8080', host: 'c.test:8080' },
+        { origin: 'http://10.0.0.1:80', address: '10.0.0.1:80', host: 'a.test' },
+        { origin: 'http://10.0.0.2:443', address: '10.0.0.2:443', host: 'b.test:443' },
+        { origin: 'http://[fd00::3]:8080', address: '[fd00::3]:8080', host: 'c.test:8080' },
       ])
       const hosts = (await calls({ nodes, scheme: 'https' })).map(({ host }) => host)
       assert.deepEqual(hosts, ['a.test:80', 'b.test', 'c.test:8080'])

@@ -29,7 +29,6 @@ for (const type of ['roundrobin', 'chash', 'ewma', 'least_conn'] as BalancerType
           slow_start: 100,
         }),
         host: undefined,
-        clientCert: undefined,
         board: new Watches(cells, { watch() {}, unwatch() {} }),
         log: silent,
       })
@@ -119,7 +118,6 @@ describe('the nodes of a chash upstream', () => {
       name: '/apisix/upstreams/1',
       checks: healthChecks({ active: {}, passive: { healthy: { successes: 1 }, unhealthy: { tcp_failures: 1 } } }),
       host: undefined,
-      clientCert: undefined,
       board: new Watches(cells, { watch() {}, unwatch() {} }),
       log: silent,
     })

@@ -17,7 +17,7 @@ const LONG = 5_000
 const SHORT = 60
 /** The same for a clock that must not ring: longer than a busy machine keeps us from what has come. */
 const ROOMY = 400
-const patient: Clocks = { connect: LONG, headers: LONG, firstContent: LONG, idle: LONG, total: 0 }
+const patient: Clocks = { connect: LONG, send: LONG, headers: LONG, firstContent: LONG, idle: LONG, total: 0 }
 
 describe('an exchange', () => {
   let upstream: ScriptedUpstream
@@ -177,6 +177,31 @@ describe('an exchange', () => {
       await until(() => upstream.received[0]!.gone, 'the upstream is let go')
     })
 
+    /** Accepts connections and reads nothing of them. */
+    async function unreading(run: (origin: string) => Promise<void>): Promise<void> {
+      const accepted: Socket[] = []
+      const server = createServer({ pauseOnConnect: true }, socket => void accepted.push(socket))
+      await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+      try {
+        await run(`http://127.0.0.1:${(server.address() as { port: number }).port}`)
+      } finally {
+        for (const socket of accepted) socket.destroy()
+        server.close()
+      }
+    }
+
+    it('with 504 when the upstream does not take the request, streamed or from memory', async () => {
+      await unreading(async origin => {
+        const clocks = { send: SHORT }
+        const body = Buffer.alloc(64 * 1024 * 1024)
+        await fails(exchange({ origin, method: 'PUT', body, clocks }), 'send_timeout', 504)
+        const upload = new PassThrough()
+        upload.write(body)
+        await fails(exchange({ origin, method: 'PUT', body: upload, clocks }), 'send_timeout', 504)
+        await until(() => upload.destroyed, 'the upload is let go')
+      })
+    })
+
     it('when no content comes in time', async () => {
       upstream.script = received => received.response.flushHeaders()
       await breaks(exchange({ clocks: { firstContent: SHORT } }), 'first_content_timeout')
@@ -302,6 +327,36 @@ describe('an exchange', () => {
       const { status, body } = await pending
       assert.equal(status, 200)
       await read(body).over
+    })
+
+    it('do not blame an upstream that is sent nothing', async () => {
+      upstream.script = async received => {
+        await received.body
+        received.json(200, {})
+      }
+      const upload = new PassThrough()
+      const pending = exchange({ method: 'PUT', body: upload, clocks: { send: SHORT } })
+      upload.write('first')
+      await upstream.request(0)
+      await pause(4 * SHORT)
+      upload.end('last')
+      const { status, body } = await pending
+      assert.equal(status, 200)
+      await read(body).over
+    })
+
+    it('give an upstream that takes a large request slowly the time it needs', async () => {
+      upstream.script = async received => {
+        const size = (await received.body).length
+        received.json(200, { size })
+      }
+      const body = Buffer.alloc(32 * 1024 * 1024)
+      const { status, body: answer } = await exchange({ method: 'PUT', body, clocks: { send: ROOMY } })
+      assert.equal(status, 200)
+      const seen = read(answer)
+      await seen.over
+      assert.deepEqual(JSON.parse(seen.text), { size: body.length })
+      assert.equal(upstream.received[0]!.headers['content-length'], String(body.length))
     })
 
     it('stand still while the reader does', async () => {

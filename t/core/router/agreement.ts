@@ -4,11 +4,10 @@ import fc from 'fast-check'
 import { Editions } from '../../../core/editions.ts'
 import { silent } from '../../../core/observe/log.ts'
 import { MetricsWriter } from '../../../core/observe/metrics-writer.ts'
-import { localState } from '../../../core/proxy/balancer/state.ts'
-import { Transport } from '../../../core/proxy/transport.ts'
 import { checkResource } from '../../../core/resource.ts'
 import { type RouterName, routerNames } from '../../../core/router/routers.ts'
 import { makeContext } from '../../helpers/context.ts'
+import { upstreamEnv } from '../../helpers/upstream-env.ts'
 import { type Asking, asking, decide, type History, history, type RouteValue } from './model.ts'
 
 const REQUESTS = 5
@@ -34,14 +33,15 @@ export async function compareRouters(pairs: number, seed: number): Promise<void>
 
 /** The routes there are after each batch, and what a gateway that went through all of them finds. */
 function* playing(router: RouterName, changes: History) {
+  const upstreams = upstreamEnv()
   const env = {
     router,
     now: Date.now,
     random: Math.random,
     log: silent,
     metrics: new MetricsWriter({ publish() {} }),
-    transport: new Transport(),
-    balancing: localState({ now: Date.now, random: Math.random }),
+    transport: upstreams.transport,
+    upstreams,
     plugins: new Map(),
   }
   const editions: Editions = new Editions(env, unseen => {

@@ -50,7 +50,7 @@ describe('a document', () => {
   it('is without the entries that are wrong, and says of each what is', async () => {
     const { entries, mistakes } = await read({
       routes: [route({ id: 'r1', uri: 5 }), route({ id: 'good' }), 7, route({ id: 'good' }), route({ id: 'a/b' })],
-      upstreams: [{ id: 'u', nodes: {}, type: 'ewma' }],
+      upstreams: [{ id: 'u', nodes: {}, type: 'p2c' }],
       consumers: [
         { username: 'jack' },
         { username: 'jack' },
@@ -77,7 +77,7 @@ describe('a document', () => {
         ['routes', 3, 'good', 'found duplicate id good in routes'],
         ['routes', 4, 'a/b', 'invalid id: a/b'],
         ['services', undefined, undefined, 'services must be an array'],
-        ['upstreams', 0, 'u', 'type "ewma" is not served by this version of Sluice'],
+        ['upstreams', 0, 'u', 'type "p2c" is not served by this version of Sluice'],
         ['consumers', 1, 'jack', 'found duplicate username jack in consumers'],
         ['consumers', 3, 'jack/credentials/1', 'found duplicate credential id jack/credentials/1 in consumers'],
         ['consumers', 4, 'arr_5', 'invalid configuration: property "username" is required'],

@@ -78,6 +78,10 @@ describe('a pool of workers', function () {
       overload: { maxRequestsInFlight: 1_000, maxBufferedBytes: 2 ** 24, maxLoopLag: 10_000 },
       forwarding: { trusted: undefined, realIp: { header: 'X-Real-IP', from: [], recursive: false } },
       minRevision: undefined,
+      names: { servers: [], serviceServers: [], validMs: 0, timeoutMs: 5_000, search: true, ipv6: true },
+      deniedAddresses: [],
+      keepAlive: { size: 320, idleMs: 4_000, requests: 1_000 },
+      healthChecks: true,
       serverName: 'APISIX',
       showUpstreamStatus: false,
       router: 'radixtree_host_uri',
@@ -186,6 +190,77 @@ describe('a pool of workers', function () {
       [20, 40, 60],
     )
     await until(() => counted() === 120, 'all are counted')
+  })
+
+  it('counts requests under way as one, and forgets those of a worker that dies', async () => {
+    const upstream = {
+      type: 'least_conn',
+      nodes: Object.fromEntries(upstreams.map(({ port }) => [`127.0.0.1:${port}`, 1])),
+    }
+    await start(3, { r: { uri: '/*', plugins: { fault: {} }, upstream } })
+    const held = () => upstreams.map(({ received }) => received.filter(({ response }) => !response.closed).length)
+    for (const each of upstreams) each.script = () => {}
+    const requests: Promise<unknown>[] = []
+    // One after the other: two workers that pick in the same moment do not know of each other yet.
+    async function fill(): Promise<void> {
+      for (let under = held().reduce((a, b) => a + b); under < 9; under++) {
+        requests.push(get('/held').catch(() => undefined))
+        await until(() => held().reduce((a, b) => a + b) > under, 'it has come')
+      }
+    }
+    await fill()
+    assert.deepEqual(held(), [3, 3, 3])
+    await get('/exit').catch(() => undefined)
+    await until(() => replaced.length === 1 && gone === 1, 'a new worker has taken the seat')
+    await until(() => requests.length > 0 && held().reduce((a, b) => a + b) <= 9, 'its requests are gone')
+    await fill()
+    assert.deepEqual(held(), [3, 3, 3])
+    for (const each of upstreams) for (const { response } of each.received) response.end()
+    await Promise.all(requests)
+  })
+
+  it('probes each target once for all workers, which judge it together', async () => {
+    const probes: number[] = []
+    for (const each of upstreams)
+      each.script = received => {
+        if (received.target !== '/health') return received.json(500, {})
+        if (each === upstreams[0]) probes.push(performance.now())
+        received.json(200, {})
+      }
+    const checks = {
+      active: { http_path: '/health', healthy: { interval: 1 } },
+      passive: { unhealthy: { http_failures: 3 } },
+    }
+    const route = { uri: '/*', upstream: { nodes: { [`127.0.0.1:${upstreams[0]!.port}`]: 1 }, checks } }
+    await start(3, { r: route })
+    const status = () => pool!.health.list().flatMap(({ nodes }) => nodes.map(each => each.status))
+    assert.deepEqual(status(), [])
+    await many(2, '/')
+    await until(() => status()[0] === 'mostly_healthy', 'two failures are counted')
+    await get('/')
+    assert.deepEqual(status(), ['unhealthy'])
+    // Every worker has used it by now.
+    await many(20, '/')
+    await store.write([
+      {
+        kind: 'routes',
+        id: 'r',
+        value: { id: 'r', ...route, upstream: { ...route.upstream, checks: { active: checks.active } } },
+      },
+    ])
+    await until(() => pool!.applied === 2, 'the edit is served')
+    await many(20, '/')
+    await until(() => status()[0] === 'healthy', 'other checks begin anew')
+    probes.length = 0
+    await until(() => probes.length === 3, 'it is probed')
+    const gaps = probes.slice(1).map((at, before) => at - probes[before]!)
+    assert.ok(
+      gaps.every(gap => gap > 500),
+      String(gaps),
+    )
+    const revision = await store.write([{ kind: 'routes', id: 'r', value: null }])
+    await pool!.serves(revision, 5_000)
+    await until(() => status().length === 0, 'nobody asks for it any more')
   })
 
   it('serves a change on every worker when it says so', async () => {

@@ -1,6 +1,6 @@
 // Who keeps the health of upstreams: each target is probed once, whoever asks for it, and as long as anybody does.
 import assert from 'node:assert/strict'
-import type { Logger } from '../../../../core/observe/log.ts'
+import { type Logger, silent } from '../../../../core/observe/log.ts'
 import { cellName, type Watch } from '../../../../core/proxy/health/board.ts'
 import { healthChecks, type WrittenChecks } from '../../../../core/proxy/health/checks.ts'
 import { HealthKeeper } from '../../../../core/proxy/health/keeper.ts'
@@ -112,8 +112,8 @@ describe('the keeper of health', () => {
     keeper.unwatch(1, watch([port]).key)
     const before = probes()[0]!
     await until(() => probes()[0]! > before + 2, 'it is probed on')
-    keeper.forget(2)
-    keeper.forget(2)
+    keeper.unwatch(2, watch([port]).key)
+    keeper.unwatch(2, watch([port]).key)
     assert.deepEqual(keeper.list(), [])
     await until(() => open === 0, 'the last probe is over')
     const after = probes()[0]
@@ -155,6 +155,22 @@ describe('the keeper of health', () => {
       statuses().map(([port]) => port),
       [one],
     )
+  })
+
+  it('waits a while for somebody who takes the place of a thread that is gone', async () => {
+    const port = upstreams[0]!.port
+    upstreams[0]!.script = ({ response }) => response.writeHead(500).end()
+    const once = { healthy: { interval: EVERY }, unhealthy: { http_failures: 2 } }
+    keeper = new HealthKeeper({ cell: name => cells.cell(name), log: silent, lingerMs: 300 })
+    keeper.watch(0, watch([port], once))
+    await until(() => statuses()[0]![1] === 'unhealthy', 'it is unhealthy')
+    keeper.forget(0)
+    keeper.watch(1, watch([port], once))
+    await new Promise(resolve => setTimeout(resolve, 400))
+    assert.deepEqual(statuses(), [[port, 'unhealthy']])
+    keeper.forget(1)
+    assert.deepEqual(statuses(), [[port, 'unhealthy']])
+    await until(() => keeper.list().length === 0, 'nobody came')
   })
 
   it('probes no more at once than it is allowed', async () => {

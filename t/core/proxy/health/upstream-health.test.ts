@@ -22,7 +22,7 @@ describe('the health of an upstream', () => {
     })
   })
   function health(checks: WrittenChecks, given: Partial<UpstreamHealthOptions> = {}): UpstreamHealth {
-    const options = { name: '/apisix/upstreams/1', host: undefined, clientCert: undefined, log: silent, board }
+    const options = { name: '/apisix/upstreams/1', host: undefined, log: silent, board }
     return new UpstreamHealth({ ...options, checks: healthChecks(checks), ...given })
   }
   const targets = (at = -1) => (told.at(at) as Watch).targets

@@ -1,8 +1,8 @@
 // What a planned replacement of all workers loses under keep-alive load; run small by the tests and large by the soak.
 import { connect, type Socket } from 'node:net'
-import { configFolder, startProcess } from '../../helpers/process.ts'
-import { until } from '../../helpers/until.ts'
-import { startUpstream } from '../../helpers/upstream.ts'
+import { configFolder, startProcess } from './helpers/process.ts'
+import { until } from './helpers/until.ts'
+import { startUpstream } from './helpers/upstream.ts'
 
 export interface ReplacementReport {
   connections: number

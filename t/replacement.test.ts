@@ -1,6 +1,6 @@
 // Planned replacement of all workers, under keep-alive load.
 import assert from 'node:assert/strict'
-import { replaceUnderLoad } from './replacement.ts'
+import { replaceUnderLoad } from './replacement.load.ts'
 
 describe('a planned replacement of all workers', function () {
   this.timeout(300_000)
