@@ -359,6 +359,7 @@ class Turn implements Listed {
     // What a client that left early never got is still a status for the log, as nginx has it.
     ctx.reply ??= { status: 499, headers: new HeaderList(), body: null, source: 'gateway' }
     if (ctx.error instanceof UpstreamError) this.#reportUpstream(ctx.error)
+    else if (ctx.error !== undefined) this.#gateway.options.overload.ended(ctx.error)
     const pending: Promise<void>[] = []
     for (const step of this.#plan.log) {
       this.#enter(step)

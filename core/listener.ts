@@ -15,10 +15,13 @@ export interface ListenerLimits {
   requestTimeout: number
   /** Milliseconds an idle keep-alive connection stays open. */
   keepAliveTimeout: number
-  /** Bytes of the request head; 431 above. */
+  /** Bytes of the request head, and fields in it; 431 above. */
   maxHeaderSize: number
+  maxHeaderFields: number
   /** Open connections; one more is answered 503 and closed. */
   maxConnections: number
+  /** Requests on one connection behind one that is being answered; one more is answered 503 and closes it. */
+  maxPipelined: number
 }
 
 export interface Address {
@@ -59,10 +62,19 @@ const CHECK_HEADS_MS = 1_000
 /** Listens. Rejects with the system's error (EADDRINUSE, EACCES) when it cannot. */
 export async function listen(options: ListenerOptions): Promise<Listener> {
   const { gateway, limits, traffic, serve = gateway.handle } = options
-  const pipelining = new Pipelining((message, response) => {
+  const handle: Gateway['handle'] = (message, response) => {
+    if (message.rawHeaders.length > 2 * limits.maxHeaderFields) {
+      refuse({ code: 'HPE_HEADER_OVERFLOW' }, message.socket, options)
+      return
+    }
     traffic.request()
     gateway.options.breadcrumb.beat()
     serve(message, response)
+  }
+  const pipelining = new Pipelining({
+    handle,
+    max: limits.maxPipelined,
+    refuse: socket => turnAway(socket, options, 'pipelined_requests'),
   })
   const server = createServer(
     {
@@ -79,16 +91,13 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     },
     pipelining.receive,
   )
-  let open = 0
+  // Left to itself node:http passes over fields beyond 2,000 without a word.
+  server.maxHeadersCount = limits.maxHeaderFields + 1
   server.on('connection', (socket: Socket) => {
-    open++
-    const taken = open <= limits.maxConnections
+    const taken = traffic.open < limits.maxConnections
     traffic.opened(taken)
-    socket.once('close', () => {
-      open--
-      traffic.closed()
-    })
-    if (!taken) turnAway(socket, options)
+    socket.once('close', () => traffic.closed())
+    if (!taken) turnAway(socket, options, 'connections')
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(error, socket, options))
   server.on('connect', (_message, socket) => refuse({ code: 'CONNECT' }, socket as Socket, options))
@@ -169,11 +178,19 @@ function turnOfLoop(): Promise<void> {
   return new Promise(resolve => setImmediate(resolve))
 }
 
-/** More connections than we take: told so, and closed. */
-function turnAway(socket: Socket, { gateway }: ListenerOptions): void {
-  gateway.options.overload.count('connections')
+/** What is told by what there is too much of. */
+const TOO_MANY = {
+  connections: { status: 503, code: 'too_many_connections' },
+  pipelined_requests: { status: 503, code: 'too_many_pipelined_requests' },
+} as const
+
+/** More connections than we take, or more requests on one: told so, and closed. */
+function turnAway(socket: Socket, { gateway }: ListenerOptions, reason: keyof typeof TOO_MANY): void {
+  // It was told so before.
+  if (!socket.writable) return
+  gateway.options.overload.count(reason)
   socket.on('error', () => {})
-  tell(socket, gateway, { status: 503, code: 'too_many_connections' }, 'Retry-After: 1\r\n')
+  tell(socket, gateway, TOO_MANY[reason], 'Retry-After: 1\r\n')
 }
 
 /** What is told by the code of the error. */
@@ -211,16 +228,16 @@ function refuse(error: Partial<NodeJS.ErrnoException>, socket: Socket, options: 
     { code: error.code, status, client: socket.remoteAddress },
     'client sent something that is no request',
   )
-  // Nothing of this may get into an answer to an earlier request. node:http's own handler asks the same private field.
-  if ((socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage?.headersSent) {
-    socket.destroy()
-    return
-  }
   tell(socket, options.gateway, refusal)
 }
 
 /** An answer on a socket that has no request, and the end of it. `headers` are whole lines. */
 function tell(socket: Socket, gateway: Gateway, { status, code }: Refusal, headers = ''): void {
+  // Nothing of this may get into an answer to an earlier request. node:http's own handler asks the same private field.
+  if ((socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage?.headersSent) {
+    socket.destroy()
+    return
+  }
   const title = `${status} ${STATUS_CODES[status]}`
   const body = `${JSON.stringify({ error_msg: title, code })}\n`
   const { serverName } = gateway.options

@@ -1,4 +1,4 @@
-// How much a worker takes on: requests in flight, bytes it holds in memory for them, how late its loop may run.
+// How much a worker takes on: requests in flight, bytes it holds in memory for them, how late its loop may run; counts refusals.
 import { GatewayError } from './errors.ts'
 import type { Counter, Metrics } from './observe/metrics.ts'
 
@@ -12,6 +12,8 @@ export interface OverloadLimits {
 
 // Weight of the newest beat: a single long pause sheds nothing, one that lasts does within half a second.
 const NEWEST = 0.2
+/** Codes of errors by which a request went past a limit in time or size. */
+const PAST_A_LIMIT = new Set(['body_too_large', 'body_timeout', 'send_timeout'])
 
 /** Refuses what is too much with 503 and Retry-After, and counts it, before the worker has no memory or time left. */
 export class Overload {
@@ -23,7 +25,7 @@ export class Overload {
 
   constructor(limits: OverloadLimits, metrics: Metrics) {
     this.#limits = limits
-    this.#shed = metrics.counter('sluice_shed_total', 'Requests and connections refused for want of room', ['reason'])
+    this.#shed = metrics.counter('sluice_shed_total', 'Requests and connections that went past a limit', ['reason'])
   }
 
   get buffered(): number {
@@ -49,6 +51,11 @@ export class Overload {
   /** Counts what was refused elsewhere. */
   count(reason: string): void {
     this.#shed.add([reason])
+  }
+
+  /** Counts a request that has ended with this error, if that means that its client went past a limit. */
+  ended(error: unknown): void {
+    if (error instanceof GatewayError && PAST_A_LIMIT.has(error.code)) this.count(error.code)
   }
 
   /** How late the loop came to its last beat, in milliseconds. It recovers at half the limit, so as not to flutter. */

@@ -4,18 +4,31 @@ import type { Socket } from 'node:net'
 
 // RFC 9110 9.2.1
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
-// A client that sends more without reading an answer has its connection closed.
-const MAX_WAITING = 100
+
+/** One connection's requests that came before those in front of them were answered. */
+interface Queue {
+  /** All of them. */
+  behind: number
+  /** Those that are not served yet. */
+  waiting: number
+}
+
+export interface PipeliningOptions {
+  handle: RequestListener
+  /** Requests that may come behind one that is being answered: node:http reads on whatever waits. */
+  max: number
+  /** One more has come, which is not served. */
+  refuse(socket: Socket): void
+}
 
 export class Pipelining {
-  readonly #handle: RequestListener
-  /** How many requests of a connection wait for their turn. */
-  readonly #waiting = new WeakMap<Socket, number>()
+  readonly #options: PipeliningOptions
+  readonly #queues = new WeakMap<Socket, Queue>()
   /** The request of a connection that is to be its last. */
   readonly #last = new WeakMap<Socket, IncomingMessage>()
 
-  constructor(handle: RequestListener) {
-    this.#handle = handle
+  constructor(options: PipeliningOptions) {
+    this.#options = options
   }
 
   /**
@@ -33,8 +46,8 @@ export class Pipelining {
       response.shouldKeepAlive = false
     }
     // node:http gives a response its socket when those before it are done.
-    if (response.socket !== null || this.#mayOvertake(message)) this.#handle(message, response)
-    else this.#wait(message, response)
+    if (response.socket !== null) this.#options.handle(message, response)
+    else this.#queue(message, response as Parameters<RequestListener>[1])
   }
 
   /**
@@ -46,24 +59,32 @@ export class Pipelining {
     return false
   }
 
-  #mayOvertake({ method = '', socket }: IncomingMessage): boolean {
-    if (!SAFE.has(method) || (this.#waiting.get(socket) ?? 0) > 0) return false
-    // The answer that is being given. node:http tells nobody; those between it and this one are safe, or would wait.
-    const { _httpMessage: current } = socket as Socket & { _httpMessage?: ServerResponse | null }
-    return SAFE.has(current?.req.method ?? '')
-  }
-
-  #wait(message: IncomingMessage, response: ServerResponse): void {
+  #queue(message: IncomingMessage, response: Parameters<RequestListener>[1]): void {
+    const { handle, max, refuse } = this.#options
     const { socket } = message
-    const waiting = (this.#waiting.get(socket) ?? 0) + 1
-    if (waiting > MAX_WAITING) {
-      socket.destroy()
+    const queue = this.#queues.get(socket) ?? { behind: 0, waiting: 0 }
+    this.#queues.set(socket, queue)
+    if (queue.behind >= max) {
+      // What has been read already comes here too, and nothing more.
+      socket.pause()
+      refuse(socket)
       return
     }
-    this.#waiting.set(socket, waiting)
+    queue.behind++
+    const overtakes = queue.waiting === 0 && mayOvertake(message)
+    if (!overtakes) queue.waiting++
     response.once('socket', () => {
-      this.#waiting.set(socket, this.#waiting.get(socket)! - 1)
-      this.#handle(message, response as Parameters<RequestListener>[1])
+      queue.behind--
+      if (overtakes) return
+      queue.waiting--
+      handle(message, response)
     })
+    if (overtakes) handle(message, response)
   }
+}
+
+function mayOvertake({ method = '', socket }: IncomingMessage): boolean {
+  // The answer that is being given. node:http tells nobody; those between it and this one are safe, or would wait.
+  const { _httpMessage: current } = socket as Socket & { _httpMessage?: ServerResponse | null }
+  return SAFE.has(method) && SAFE.has(current?.req.method ?? '')
 }

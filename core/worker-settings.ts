@@ -8,6 +8,7 @@ import type { WorkerSettings } from './workers/messages.ts'
 const TURN_GRACE_MS = 5_000
 // As in nginx: 4 buffers of 8 KiB for the head of a request.
 const MAX_HEADER_SIZE = 32 * 1024
+const MAX_HEADER_FIELDS = 1_000
 
 /** `listen` are the data plane's addresses with real ports. */
 export function workerSettings(
@@ -27,7 +28,9 @@ export function workerSettings(
       bodyTimeout: http.clientBodyTimeout,
       keepAliveTimeout: http.keepaliveTimeout,
       maxHeaderSize: MAX_HEADER_SIZE,
+      maxHeaderFields: MAX_HEADER_FIELDS,
       maxConnections: nginxConfig.event.workerConnections,
+      maxPipelined: config.sluice.maxPipelinedRequests,
       maxBodySize: http.clientMaxBodySize,
       sendTimeout: http.sendTimeout,
       hookTimeout: config.sluice.hookTimeout,

@@ -263,6 +263,8 @@ export const schema = group({
     worker_stall_ms: integer(2_000, 200, 3_600_000),
     /** What each worker takes on; more is refused with 503 and Retry-After. */
     max_requests_in_flight: integer(10_000, 1, 10_000_000),
+    /** Of one connection, behind the one that is being answered. */
+    max_pipelined_requests: integer(100, 1, 10_000),
     max_buffered_bytes: size(512 * 1024 * 1024),
     /** Milliseconds that a worker's loop may be late on average. */
     max_loop_lag_ms: integer(500, 10, 3_600_000),

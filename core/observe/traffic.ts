@@ -27,6 +27,11 @@ export class Traffic {
     this.show(0)
   }
 
+  /** Connections there are. */
+  get open(): number {
+    return this.#open
+  }
+
   /** A connection was accepted; `handled` unless there are too many. */
   opened(handled: boolean): void {
     this.#open++

@@ -57,7 +57,9 @@ describe('a listener', () => {
         requestTimeout: 0,
         keepAliveTimeout: 9_000,
         maxHeaderSize: 16_384,
+        maxHeaderFields: 1_000,
         maxConnections: 1_000,
+        maxPipelined: 100,
         ...limits,
       },
       log: journal.log,
@@ -99,6 +101,12 @@ describe('a listener', () => {
       431,
       'Request Header Fields Too Large',
     ],
+    [
+      'has too many fields',
+      `GET / HTTP/1.1\r\nHost: a\r\n${'X-Fill: f\r\n'.repeat(1_000)}\r\n`,
+      431,
+      'Request Header Fields Too Large',
+    ],
     ['wants a tunnel', 'CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n', 405, 'Method Not Allowed'],
   ]
   for (const [what, sent, status, title] of refusals) {
@@ -126,6 +134,25 @@ describe('a listener', () => {
     await until(() => sender.closed, 'the connection is closed')
     assert.match(sender.received, /^HTTP\/1\.1 408 Request Timeout\r\n/)
     assert.deepEqual(counted, ['408'])
+  })
+
+  it('answers 408 to a client that never says anything', async () => {
+    await again({ headerTimeout: 50 })
+    const silent = await client()
+    await until(() => silent.closed, 'the connection is closed')
+    assert.match(silent.received, /^HTTP\/1\.1 408 Request Timeout\r\n/)
+    assert.deepEqual(counted, ['408'])
+  })
+
+  it('takes as many fields as it says', async () => {
+    await again({ maxHeaderFields: 20 })
+    const [sender, another] = [await client(), await client()]
+    sender.write(`GET / HTTP/1.1\r\nHost: a\r\n${'X-Fill: f\r\n'.repeat(19)}\r\n`)
+    await sender.reads('{"ok":true}')
+    const { rawHeaders } = await upstream.request(0)
+    assert.equal(rawHeaders.filter(text => text === 'X-Fill').length, 19)
+    another.write(`GET / HTTP/1.1\r\nHost: a\r\n${'X-Fill: f\r\n'.repeat(20)}\r\n`)
+    await another.reads('HTTP/1.1 431 ')
   })
 
   it('lets go of a refused client that does not close its side', async () => {
@@ -203,7 +230,9 @@ describe('a listener', () => {
           requestTimeout: 0,
           keepAliveTimeout: 9_000,
           maxHeaderSize: 16_384,
+          maxHeaderFields: 1_000,
           maxConnections: 1_000,
+          maxPipelined: 100,
         },
         log: journal.log,
         refused: { add() {} } as unknown as Counter,

@@ -63,6 +63,22 @@ describe('an overloaded worker', () => {
     for (let times = 0; times < 5; times++) assert.equal((await post(80_000)).status, 200)
   })
 
+  it('counts bodies that are too large, and clients that stop sending or reading', async () => {
+    await start({ limits: { maxBodySize: 1_000, bodyTimeout: 100, sendTimeout: 100 } })
+    assert.equal((await fetch(`${gateway.url}/plain`, { method: 'POST', body: 'x'.repeat(1_001) })).status, 413)
+    await until(() => shed('body_too_large'), 'it is counted')
+    const sender = await connectRaw(gateway.port)
+    sender.write('POST /plain HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nbegun')
+    await sender.reads('HTTP/1.1 408 ')
+    await until(() => shed('body_timeout'), 'it is counted')
+    upstream.script = ({ response }) => response.end(Buffer.alloc(50_000_000))
+    const reader = await connectRaw(gateway.port)
+    reader.socket.pause()
+    reader.write('GET /plain HTTP/1.1\r\nHost: x\r\n\r\n')
+    await until(() => shed('send_timeout'), 'it is counted')
+    for (const client of [sender, reader]) client.close()
+  })
+
   it('answers connections past its number with 503 and closes them', async () => {
     await start({ maxConnections: 2 })
     const kept = await Promise.all([connectRaw(gateway.port), connectRaw(gateway.port)])

@@ -88,12 +88,26 @@ describe('requests on one connection', () => {
     assert.deepEqual(seen(), ['/1'])
   })
 
-  it('end when too many of them wait', async () => {
-    const client = await connectRaw(gateway.port)
-    client.write(post('/1').repeat(102))
-    await until(() => client.closed, 'the connection is closed')
-    assert.ok(held.size <= 1)
-  })
+  for (const [what, request] of [
+    ['change something', post('/1')],
+    ['change nothing', get('/1')],
+  ] as const) {
+    it(`are refused when too many of them come that ${what}, and the connection is closed`, async () => {
+      const client = await connectRaw(gateway.port)
+      client.write(request.repeat(101))
+      await until(() => held.has('/1'), 'the first has come')
+      await fetch(`${gateway.url}/aside`)
+      assert.ok(!client.closed)
+      client.write(request.repeat(20))
+      await until(() => client.closed, 'the connection is closed')
+      const [head] = client.received.split('\r\n\r\n')
+      assert.match(head!, /^HTTP\/1\.1 503 /)
+      assert.match(head!, /\r\nRetry-After: 1\r\n/)
+      assert.equal(client.responses(), 1)
+      await until(() => gateway.gateway.inFlight === 0, 'nothing is in flight')
+      assert.match(gateway.scrape(), /sluice_shed_total\{reason="pipelined_requests"\} 1\n/)
+    })
+  }
 
   it('end with one that closes it, whatever follows', async () => {
     const client = await connectRaw(gateway.port)

@@ -52,8 +52,9 @@ describe('a pool of workers', function () {
     routes: Record<string, object>,
     {
       stallMs = 30_000,
+      maxLoopLag = 10_000,
       log: workerLog = { level: 'fatal', file: undefined },
-    }: Partial<{ stallMs: number; log: WorkerSettings['log'] }> = {},
+    }: Partial<{ stallMs: number; maxLoopLag: number; log: WorkerSettings['log'] }> = {},
   ): Promise<void> {
     const log = (fields: object, message: string) => void said.push({ fields: { ...fields }, message })
     const logger: Logger = { debug: log, info: log, warn: log, error: log }
@@ -69,13 +70,15 @@ describe('a pool of workers', function () {
         bodyTimeout: 60_000,
         keepAliveTimeout: 60_000,
         maxHeaderSize: 32_768,
+        maxHeaderFields: 1_000,
         maxConnections: 1_000,
+        maxPipelined: 100,
         maxBodySize: 0,
         sendTimeout: 10_000,
         hookTimeout: 60_000,
         turnGrace: 1_000,
       },
-      overload: { maxRequestsInFlight: 1_000, maxBufferedBytes: 2 ** 24, maxLoopLag: 10_000 },
+      overload: { maxRequestsInFlight: 1_000, maxBufferedBytes: 2 ** 24, maxLoopLag },
       forwarding: { trusted: undefined, realIp: { header: 'X-Real-IP', from: [], recursive: false } },
       minRevision: undefined,
       names: { servers: [], serviceServers: [], validMs: 0, timeoutMs: 5_000, search: true, ipv6: true },
@@ -353,6 +356,15 @@ describe('a pool of workers', function () {
     await until(() => client.closed || client.responses() === 20, 'all are answered')
     client.close()
     assert.equal(client.responses(), 20)
+  })
+
+  it('sheds requests while its loop runs late, and takes them on again', async () => {
+    await start(1, { r: { ...weighted(), plugins: { fault: {} } } }, { maxLoopLag: 60 })
+    const shed = async () => (await many(8, '/toil')).some(({ status }) => status === 503)
+    await until(shed, 'one is shed')
+    assert.ok(sum('sluice_shed_total{reason="loop_lag"}') > 0)
+    await until(async () => (await get('/ok')).status === 200, 'it has recovered')
+    assert.deepEqual(replaced, [])
   })
 
   it('names the plugin whose rejection nobody handled, and lives on', async () => {
