@@ -19,6 +19,7 @@ import {
   warnings,
 } from '../core/resource.ts'
 import { isObject } from '../core/schema.ts'
+import type { FileStatus } from '../core/standalone/config-file.ts'
 import type { Currency } from '../core/store/backing.ts'
 import type { Item, Revision } from '../core/store/store.ts'
 import { type OnUnknown, unknownIn } from '../core/unknown-plugins.ts'
@@ -48,6 +49,8 @@ export interface ControlDeps {
   workers(): readonly WorkerStatus[]
   /** Of a configuration that comes from elsewhere. */
   currency?: (() => Currency) | undefined
+  /** Of a configuration that is in a file. */
+  file?: (() => FileStatus) | undefined
   /** The user's own plugins. */
   pluginCode(): PluginCodeStatus
   /** Every upstream that is checked. */
@@ -61,7 +64,7 @@ export interface ControlDeps {
 }
 
 export function controlApi(deps: ControlDeps): Koa {
-  const { catalogue, plugins, keyring, onUnknownPlugin, workers, currency, log, serverName } = deps
+  const { catalogue, plugins, keyring, onUnknownPlugin, workers, currency, file, log, serverName } = deps
   const { pluginCode, reload, collectGarbage } = deps
   const router = new Router()
 
@@ -76,7 +79,7 @@ export function controlApi(deps: ControlDeps): Koa {
       ...rest,
       ...(appliedAt !== undefined && { applied_at: new Date(appliedAt).toISOString() }),
     }))
-    const status = JSON.stringify({ revision, ...config, plugins: pluginCode(), workers: served })
+    const status = JSON.stringify({ revision, ...config, document: file?.(), plugins: pluginCode(), workers: served })
     const head = `${status.slice(0, -1)},"warnings":`
     const items = kinds.flatMap(({ kind }) => catalogue.of(kind))
     send(ctx, 200, Readable.from(inPieces(items, warned, { before: head, after: '}\n' })))

@@ -20,6 +20,8 @@ export interface LoadedConfig {
   readonly warnings: readonly string[]
   /** `file:line: path` of a key, for errors that show later (a port in use). */
   readonly where: (path: string) => string
+  /** The file that holds the resources, where they are in one, and what is filled into it. */
+  readonly document: { readonly file: string; readonly env: Environment }
 }
 
 /**
@@ -32,7 +34,9 @@ export function loadConfig({ file, env = process.env }: { file?: string; env?: E
   const warnings: string[] = []
   const config: Config = schema.read(withOverrides(source.value ?? {}, env, warnings), place('', source, warnings))
   checkTogether(config, source, warnings)
-  return { config: freeze(config), warnings, where: source.where }
+  const kept = `conf/apisix${profile}.${providerOf(config) === 'json' ? 'json' : 'yaml'}`
+  const document = { file: config.deployment.standalone.path || kept, env }
+  return { config: freeze(config), warnings, where: source.where, document }
 }
 
 /** Variables of APISIX's that stand above the file (facts core 5.3). */
@@ -132,8 +136,12 @@ function checkTogether(config: Config, source: Source, warnings: string[]): void
   }
   const { etcd, role } = config.deployment
   const shared = providerOf(config) === 'etcd'
+  if (providerOf(config) === 'json' && hasAdmin(config)) {
+    const why = 'resources come from a file, which no admin API changes'
+    at('apisix.enable_admin').fail(`must be false with the config_provider json: ${why}`)
+  }
   if (!shared && !isDeepStrictEqual(etcd, schema.keys.deployment.keys.etcd.read({}, at('deployment.etcd')))) {
-    const instead = 'deployment.role_traditional.config_provider is not etcd, resources are kept in the embedded store'
+    const instead = 'the config_provider is another'
     warnings.push(`${source.where('deployment.etcd')} has no effect in Sluice: ${instead}`)
   }
   if (shared && (etcd.tls.cert === undefined) !== (etcd.tls.key === undefined)) {
@@ -153,9 +161,20 @@ function checkTogether(config: Config, source: Source, warnings: string[]): void
   }
 }
 
+export type Provider = 'embedded' | 'etcd' | 'yaml' | 'json'
+
 /** Where resources are kept: what the role's own group says (facts core 7.3). */
-export function providerOf({ deployment }: Config): 'embedded' | 'etcd' {
-  return deployment.role === 'traditional' ? deployment.roleTraditional.configProvider : 'etcd'
+export function providerOf({ deployment }: Config): Provider {
+  const { role, roleTraditional, roleControlPlane, roleDataPlane } = deployment
+  if (role === 'traditional') return roleTraditional.configProvider
+  return role === 'control_plane' ? roleControlPlane.configProvider : roleDataPlane.configProvider
+}
+
+/** Whether all resources are one document (facts core 5.2, 5.4): a file, or what the admin API is told. */
+export function standaloneOf(config: Config): 'file' | 'api' | undefined {
+  const provider = providerOf(config)
+  if (provider !== 'yaml' && provider !== 'json') return undefined
+  return hasAdmin(config) ? 'api' : 'file'
 }
 
 /** A data plane has no admin API. */

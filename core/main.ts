@@ -2,15 +2,12 @@
 // Composition root of the process: config -> store -> workers -> servers -> drain. Sees everything.
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
-import { adminApi } from '../admin/admin-api.ts'
 import { Catalogue } from '../admin/catalogue.ts'
-import { controlApi } from '../admin/control-api.ts'
-import { measureCurrency, staleness } from '../admin/currency.ts'
-import { itemsOf } from '../admin/items.ts'
-import { metricsExport, ownMetrics } from '../admin/metrics-export.ts'
+import { configsOf } from '../admin/configs.ts'
+import { ownMetrics } from '../admin/metrics-export.ts'
 import { tagsOf } from '../admin/references.ts'
-import { type Served, serve, type TlsFiles } from '../admin/serve.ts'
-import { statusApi } from '../admin/status.ts'
+import type { Served } from '../admin/serve.ts'
+import { APPLIED_WITHIN_MS, cannotListen, openServers } from '../admin/servers.ts'
 import { builtins } from '../plugins/index.ts'
 import {
   type Config,
@@ -23,7 +20,6 @@ import {
 } from './config.ts'
 import { asError } from './errors.ts'
 import { ensureSecrets, lacksKeyring, type Secrets } from './first-start.ts'
-import { collectGarbage } from './garbage.ts'
 import { inTurn } from './in-turn.ts'
 import { Keyring } from './keyring.ts'
 import type { Address } from './listener.ts'
@@ -35,15 +31,14 @@ import { OwnPlugins, type Takeover } from './plugin-code/own-plugins.ts'
 import { storedProblem } from './plugin-code/stored-configs.ts'
 import { reload } from './reload.ts'
 import { RouteNames } from './route-names.ts'
-import { type Backing, type Currency, openBacking, secretFormat } from './store/backing.ts'
+import type { PluginChoice } from './standalone/document.ts'
+import { type Backing, openBacking, secretFormat } from './store/backing.ts'
 import { listedTogether } from './store/listed-together.ts'
 import { opened } from './store/opened.ts'
-import { logLevel, serverName, workerSettings } from './worker-settings.ts'
+import { logLevel, workerSettings } from './worker-settings.ts'
 import { CannotListen, freePorts } from './workers/ports.ts'
 import { WorkerPool } from './workers/worker-pool.ts'
 
-// An admin write answers when the workers serve it, or after this many milliseconds if they are held up.
-const APPLIED_WITHIN_MS = 1_000
 // npm passes a Ctrl-C on that the terminal has sent already: only a signal after this many milliseconds is a second one.
 const SECOND_SIGNAL_MS = 1_000
 // A start that waits for etcd says so after this many milliseconds.
@@ -79,7 +74,27 @@ async function start(loaded: LoadedConfig): Promise<void> {
   const log = at(loaded, 'nginx_config.error_log', () => openLog(logLevel(config), config.nginxConfig.errorLog))
   const ownPlugins = await openPlugins(loaded, log)
   const plugins = ownPlugins.enabled
-  const backing = await openBacking(loaded, { log, isGood: item => pool.isGood(item) })
+  const pluginChoice: PluginChoice = {
+    known: ownPlugins.known,
+    get enabled() {
+      return ownPlugins.configured
+    },
+  }
+  /** What a document enables; workers that run have to be others for it. */
+  const enable = async (names: readonly string[] | undefined) => {
+    const before = [...plugins.keys()].join()
+    ownPlugins.choose(names)
+    if (life.started && before !== [...plugins.keys()].join()) {
+      await pool.replaceAll({ ...pool.settings, plugins: [...plugins.keys()] })
+    }
+  }
+  const life = { stopping: false, started: false }
+  const backing = await openBacking(loaded, {
+    log,
+    isGood: item => pool.isGood(item),
+    plugins: pluginChoice,
+    enabled: names => void enable(names),
+  })
   const source = listedTogether(backing.source)
   if (lacksKeyring(config) && !(await backing.mayMakeKeyring())) {
     const why = `etcd holds data below ${config.deployment.etcd.prefix}, whose secrets a new keyring could not read`
@@ -92,7 +107,9 @@ async function start(loaded: LoadedConfig): Promise<void> {
     say(log, `${made} was made: every gateway on this etcd needs its key in apisix.data_encryption.keyring`)
   }
   const { enableEncryptFields } = config.apisix.dataEncryption
-  const keyring = new Keyring(enableEncryptFields ? secrets.keyring : [], secretFormat(config))
+  // Of a document nothing is encrypted: it is its author's, and in memory.
+  const atRest = enableEncryptFields && backing.store !== undefined
+  const keyring = new Keyring(atRest ? secrets.keyring : [], secretFormat(config))
   const reader = new MetricsReader({
     prefix: config.pluginAttr.prometheus.metricPrefix,
     stays: { labels: ['route', 'route_id'], has: value => routes.has(value) },
@@ -120,7 +137,6 @@ async function start(loaded: LoadedConfig): Promise<void> {
     replaced: (reason, plugin) => own.replaced(reason, plugin),
   })
   const catalogue = new Catalogue({ source, tags: tagsOf({ plugins, keyring }), log })
-  const life = { stopping: false, started: false }
   const takeover: Takeover = {
     problem: next => storedProblem({ source, open: item => keyring.openItem(item, plugins).value, plugins, next }),
     bring: (code, names) => pool.replaceAll({ ...pool.settings, plugins: names, code }),
@@ -129,7 +145,38 @@ async function start(loaded: LoadedConfig): Promise<void> {
     if (!life.started) throw new PluginCodeError('the gateway is still starting')
     await ownPlugins.reload(takeover)
   })
-  const parts = { ownPlugins, reloadPlugins, secrets, log, keyring, backing, catalogue, reader, own, pool, life }
+  const { document } = backing
+  const configs =
+    document &&
+    configsOf({
+      plugins: pluginChoice,
+      keyring,
+      now: Date.now,
+      async apply(read) {
+        const revision = document.swap(read.entries)
+        await enable(read.plugins)
+        await pool.serves(revision, APPLIED_WITHIN_MS)
+        return revision
+      },
+    })
+  const parts = {
+    ...{
+      ownPlugins,
+      pluginChoice,
+      reloadPlugins,
+      secrets,
+      log,
+      keyring,
+      backing,
+      configs,
+      catalogue,
+      reader,
+      own,
+      pool,
+    },
+    life,
+    version,
+  }
   const servers = await openServers(loaded, parts)
 
   let firstSignal = 0
@@ -223,114 +270,6 @@ async function dataAddresses({ config, where }: LoadedConfig): Promise<Address[]
       throw cannotListen(where(key), error.address, error.code)
     },
   )
-}
-
-interface Parts {
-  ownPlugins: OwnPlugins
-  /** Brings the user's plugins as they are on disk to new requests. */
-  reloadPlugins(): Promise<void>
-  secrets: Secrets
-  log: Logger
-  keyring: Keyring
-  backing: Backing
-  catalogue: Catalogue
-  reader: MetricsReader
-  own: ReturnType<typeof ownMetrics>
-  pool: WorkerPool
-  life: { stopping: boolean; started: boolean }
-}
-
-async function openServers(
-  { config, where }: LoadedConfig,
-  { ownPlugins, reloadPlugins, secrets, log, keyring, backing, catalogue, reader, own, pool, life }: Parts,
-): Promise<{ name: string; served: Served }[]> {
-  const { admin } = config.deployment
-  const { enabled: plugins, known } = ownPlugins
-  const addresses = listeners(config)
-  const common = { log, serverName: serverName(config) }
-  const { currency } = backing
-  if (currency !== undefined) measureCurrency(reader, { currency, workers: () => pool.status(), now: Date.now })
-  const apps = {
-    admin: adminApi({
-      ...common,
-      items: itemsOf({
-        store: backing.store,
-        catalogue,
-        plugins,
-        keyring,
-        now: Date.now,
-        applied: revision => pool.serves(revision, APPLIED_WITHIN_MS),
-      }),
-      configs: undefined,
-      plugins,
-      pluginChoice: { known, enabled: plugins },
-      reload: reloadPlugins,
-      keys: admin.adminKeyRequired ? secrets.adminKeys : undefined,
-      allowAdmin: admin.allowAdmin,
-      cors: admin.enableAdminCors,
-      // The admin API names its dialect even where enable_server_tokens hides the version from others.
-      serverName: config.sluice.adminServer,
-      version,
-    }),
-    control: controlApi({
-      ...common,
-      catalogue,
-      plugins,
-      keyring,
-      onUnknownPlugin: config.sluice.onUnknownPlugin,
-      workers: () => pool.status(),
-      pluginCode: () => ownPlugins.status,
-      currency,
-      checked: () => pool.health.list(),
-      reload: reloadPlugins,
-      collectGarbage,
-    }),
-    status: statusApi({ ...common, ready: () => notReady(config, { pool, life, currency: currency?.() }), currency }),
-    prometheus: metricsExport({
-      ...common,
-      reader,
-      own,
-      uri: config.pluginAttr.prometheus.exportUri,
-    }),
-  }
-  const opened: { name: string; served: Served }[] = []
-  for (const [name, app] of Object.entries(apps)) {
-    for (const { host, port, key } of addresses[name as keyof typeof apps]) {
-      const tls = name === 'admin' ? adminTls(config) : undefined
-      const served = await serve(app, { host, port }, tls).catch((error: NodeJS.ErrnoException) => {
-        if (tls !== undefined && error.syscall !== 'listen') throw cannotUse(where, error)
-        throw cannotListen(where(key), { host, port }, error.code ?? error.message)
-      })
-      opened.push({ name, served })
-    }
-  }
-  return opened
-}
-
-/** Why requests should not be sent here, in the words of facts core 5.5. */
-function notReady(
-  config: Config,
-  { pool, life, currency }: { pool: WorkerPool; life: Parts['life']; currency: Currency | undefined },
-): string | undefined {
-  if (life.stopping) return 'the gateway is shutting down'
-  const waiting = pool.status().find(({ revision }) => revision === undefined)
-  if (waiting !== undefined || !life.started) return `worker id: ${waiting?.id ?? 0} has not received configuration`
-  return currency && staleness(currency, config.sluice.staleAfter, Date.now())
-}
-
-function adminTls({ deployment }: Config): TlsFiles | undefined {
-  const { httpsAdmin, adminApiMtls } = deployment.admin
-  const { adminSslCert: cert, adminSslCertKey: key, adminSslCaCert: ca } = adminApiMtls
-  return httpsAdmin ? { cert, key, ca: ca === '' ? undefined : ca } : undefined
-}
-
-function cannotUse(where: LoadedConfig['where'], error: Error): ConfigError {
-  return new ConfigError(`${where('deployment.admin.admin_api_mtls')}: ${error.message}`)
-}
-
-function cannotListen(key: string, { host, port }: Address, code: string): ConfigError {
-  const why = code === 'EADDRINUSE' ? 'the port is in use by another process' : `cannot listen (${code})`
-  return new ConfigError(`${key}: ${host}:${port}: ${why}`)
 }
 
 function say(log: Logger, warning: string): void {

@@ -19,6 +19,8 @@ const FIXED: Readonly<Record<string, (config: Config) => unknown>> = {
   'nginx_config.error_log': config => config.nginxConfig.errorLog,
   'deployment.role': config => config.deployment.role,
   'deployment.role_traditional': config => config.deployment.roleTraditional,
+  'deployment.role_data_plane': config => config.deployment.roleDataPlane,
+  'deployment.standalone': config => config.deployment.standalone,
   'deployment.etcd': config => config.deployment.etcd,
   'deployment.admin': config => config.deployment.admin,
   'deployment.embedded': config => config.deployment.embedded,

@@ -9,6 +9,9 @@ import { connectRaw } from './helpers/raw-client.ts'
 import { pem } from './helpers/samples.ts'
 import { until } from './helpers/until.ts'
 
+// biome-ignore lint/suspicious/noExplicitAny: any JSON
+type Json = any
+
 describe('the admin API of a process', function () {
   this.timeout(180_000)
   const started: GatewayProcess[] = []
@@ -85,5 +88,81 @@ describe('the admin API of a process', function () {
     write('client', 'client-key')
     gateway.child.kill('SIGHUP')
     await until(async () => (await subject()) === 'client', 'the new certificate is shown', 30_000)
+  })
+
+  /** What a path of the data plane answers, and with what. */
+  const ask = async (gateway: GatewayProcess, path: string) => {
+    const answer = await fetch(`${gateway.urls.requests}${path}`)
+    await answer.arrayBuffer()
+    return [answer.status, answer.headers.get('x-from')]
+  }
+  const route = (id: string, from: string) =>
+    `  - {id: ${id}, uri: /${id}, plugins: {response-rewrite: {status_code: 200, headers: {set: {x-from: ${from}}}}}}\n`
+
+  it('is not there where resources are in a file, which is served, watched and said to be wrong', async () => {
+    const made = configured((text, folder) =>
+      text.replace('apisix:\n', 'apisix:\n  enable_admin: false\n').replace(
+        'deployment:\n',
+        `deployment:
+  role_traditional: {config_provider: yaml}
+  standalone: {path: ${folder}/apisix.yaml}
+`,
+      ),
+    )
+    const file = join(made.folder, 'apisix.yaml')
+    writeFileSync(file, `routes:\n${route('one', 'first')}`)
+    const refused = await run(['--config', made.file])
+    assert.deepEqual([refused.code, refused.stderr], [1, `sluice: ${file}: does not end with the line #END\n`])
+
+    writeFileSync(file, `routes:\n${route('one', 'first')}plugins: [{name: response-rewrite}]\n#END\n`)
+    const gateway = await start(made)
+    assert.ok(!gateway.output.stdout.includes('admin '))
+    assert.deepEqual(await ask(gateway, '/one'), [200, 'first'])
+    assert.equal((await fetch(`${gateway.urls.status}/status/ready`)).status, 200)
+
+    const guarded = '  - {id: two, uri: /two, plugins: {key-auth: {}}}\n'
+    writeFileSync(file, `routes:\n${route('one', 'second')}${guarded}#END\n`)
+    await until(async () => (await ask(gateway, '/one'))[1] === 'second', 'the edit is served', 30_000)
+    await until(async () => (await ask(gateway, '/two'))[0] === 401, 'plugins may be others now', 30_000)
+
+    writeFileSync(file, `routes:\n${route('one', 'third')}  - {id: two, uri: 5, plugins: {}}\n#END\n`)
+    await until(async () => (await ask(gateway, '/one'))[1] === 'third', 'the good part of the edit is served', 30_000)
+    assert.deepEqual(await ask(gateway, '/two'), [401, null])
+    const status = async () => (await (await fetch(`${gateway.urls.control}/v1/config/status`)).json()) as Json
+    const { document } = await status()
+    const reason = 'invalid configuration: property "uri" validation failed: wrong type: expected string, got number'
+    assert.deepEqual(document, {
+      file,
+      rejected: [{ where: `${file}:3: routes[1]`, id: 'two', reason, servesOlder: true }],
+    })
+
+    writeFileSync(file, 'routes: [\n#END\n')
+    await until(async () => (await status()).document.fault !== undefined, 'the mistake is seen', 30_000)
+    assert.match((await status()).document.fault, /apisix\.yaml:\d: /)
+    assert.deepEqual(await ask(gateway, '/one'), [200, 'third'])
+  })
+
+  it('takes the whole configuration at once where the gateway stands alone, and is not ready before', async () => {
+    const gateway = await start(
+      configured(text => text.replace('deployment:\n', 'deployment:\n  role_traditional: {config_provider: yaml}\n')),
+    )
+    const ready = () => fetch(`${gateway.urls.status}/status/ready`)
+    const before = await ready()
+    const waiting = { status: 'error', error: 'worker id: 0 has not received configuration' }
+    assert.deepEqual([before.status, await before.json()], [503, waiting])
+    const put = async (body: string, digest: string) => {
+      const headers = { 'x-api-key': gateway.adminKey, 'x-digest': digest, 'content-type': 'application/yaml' }
+      return (await fetch(`${gateway.urls.admin}/apisix/admin/configs`, { method: 'PUT', headers, body })).status
+    }
+    assert.equal(await put(`routes:\n${route('one', 'first')}`, 'a'), 202)
+    assert.equal((await ready()).status, 200)
+    assert.deepEqual(await ask(gateway, '/one'), [200, 'first'])
+    assert.equal(await put(`routes:\n${route('one', 'second')}plugins: [{name: response-rewrite}]`, 'b'), 202)
+    assert.deepEqual(await ask(gateway, '/one'), [200, 'second'])
+    assert.equal(await put('routes: []\nplugins: [{name: nobody}]', 'c'), 400)
+    assert.equal(await put('', 'd'), 400)
+    assert.equal(await put('{}', 'e'), 202)
+    assert.equal((await ask(gateway, '/one'))[0], 404)
+    assert.equal((await gateway.admin('PUT', '/routes/1', {})).status, 404)
   })
 })

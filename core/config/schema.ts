@@ -222,12 +222,14 @@ export const schema = group({
   deployment: group({
     role: oneOf(['traditional', 'control_plane', 'data_plane'], 'traditional'),
     role_traditional: group({
-      config_provider: oneOf(['embedded', 'etcd'], 'embedded', ['yaml', 'json', 'xds']),
+      config_provider: oneOf(['embedded', 'etcd', 'yaml', 'json'], 'embedded', ['xds']),
     }),
     role_control_plane: group({ config_provider: oneOf(['etcd'], 'etcd') }),
-    role_data_plane: group({ config_provider: oneOf(['etcd'], 'etcd', ['yaml', 'json', 'xds']) }),
+    role_data_plane: group({ config_provider: oneOf(['etcd', 'yaml', 'json'], 'etcd', ['xds']) }),
     etcd,
     embedded: group({ path: text('data', 'a folder', /./) }),
+    /** Empty: conf/apisix.yaml or conf/apisix.json, with the profile in the name. */
+    standalone: group({ path: text('') }),
     admin: group({
       admin_key_required: flag(true),
       admin_key: orNone(adminKeys, []),

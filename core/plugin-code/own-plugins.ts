@@ -50,6 +50,8 @@ export class OwnPlugins {
   /** The same with those that the configuration does not enable. */
   readonly known: Map<string, Plugin>
   readonly #options: OwnPluginsOptions
+  /** What is enabled in the place of what the configuration says. */
+  #chosen: readonly string[] | undefined
   #definitions: Definitions | undefined
   #fault: string | undefined
   #reloads = 0
@@ -84,6 +86,21 @@ export class OwnPlugins {
     this.enabled = enabledOf(options, this.known)
     this.#watched = editedFiles(this.code)
     this.#known = before
+  }
+
+  /** What the configuration enables, of what there is now. */
+  get configured(): Plugins {
+    return enabledOf(this.#options, this.known)
+  }
+
+  /** Enables these plugins, which must be known, in the place of what the configuration says; undefined: what it says. */
+  choose(names: readonly string[] | undefined): void {
+    this.#chosen = names
+    replace(this.enabled, this.#enabledOf(this.known))
+  }
+
+  #enabledOf(known: Plugins): Map<string, Plugin> {
+    return enabledOf({ ...this.#options, enabled: this.#chosen ?? this.#options.enabled }, known)
   }
 
   get code(): PluginCode {
@@ -140,7 +157,7 @@ export class OwnPlugins {
       const code = next?.code ?? noCode
       await this.#watchFiles(editedFiles(code))
       const known = knownOf(this.#options, next?.plugins ?? [])
-      const enabled = enabledOf(this.#options, known)
+      const enabled = this.#enabledOf(known)
       const why = await problem(enabled)
       if (why !== undefined) throw new PluginCodeError(why)
       await this.#takeOver(next, { known, enabled }, () => bring(code, [...enabled.keys()]))

@@ -1,7 +1,10 @@
-// The store that the configuration names, and what is fed from it; the only place that knows both kinds of store.
-import { type Config, ConfigError, type LoadedConfig, providerOf } from '../config.ts'
+// The store that the configuration names, and what is fed from it; the only place that knows all of them.
+import { type Config, ConfigError, type LoadedConfig, providerOf, standaloneOf } from '../config.ts'
 import { asError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
+import { ConfigFile, type FileStatus } from '../standalone/config-file.ts'
+import type { PluginChoice } from '../standalone/document.ts'
+import { DocumentSource } from './document-source.ts'
 import { openEmbedded } from './embedded.ts'
 import type { EtcdStore } from './etcd/etcd.ts'
 import type { Stranger } from './etcd/layout.ts'
@@ -29,8 +32,14 @@ export interface Currency {
 }
 
 export interface Backing {
-  /** What the admin API reads and writes. */
-  readonly store: Store
+  /** What the admin API reads and writes; undefined where all resources are one document. */
+  readonly store?: Store
+  /** Where the admin API is told the document. */
+  readonly document?: DocumentSource
+  /** Of a document that is in a file. */
+  readonly file?: () => FileStatus
+  /** False while there has never been a configuration; undefined where `start` waits for it. */
+  readonly received?: () => boolean
   /** What everybody else follows: it is there when the store is away. */
   readonly source: ConfigSource
   /** Undefined for a store of the gateway's own, which is always current. */
@@ -49,11 +58,42 @@ export interface BackingDeps {
   log: Logger
   /** What the data plane makes of an item; undefined while it is not known. */
   isGood(item: Item): boolean | undefined
+  plugins: PluginChoice
+  /** Called when a file enables other plugins than before, before it is served. */
+  enabled(names: readonly string[] | undefined): void
 }
 
-/** Throws ConfigError when the store cannot be opened. */
+/** Throws ConfigError when the store cannot be opened, or the file cannot be used. */
 export function openBacking(loaded: LoadedConfig, deps: BackingDeps): Promise<Backing> {
+  const standalone = standaloneOf(loaded.config)
+  if (standalone !== undefined) return standalone === 'file' ? openFile(loaded, deps) : openDocument()
   return providerOf(loaded.config) === 'etcd' ? openEtcd(loaded, deps) : openOwn(loaded, deps)
+}
+
+async function openFile({ config, document }: LoadedConfig, deps: BackingDeps): Promise<Backing> {
+  const { log, plugins, enabled } = deps
+  const form = providerOf(config) === 'json' ? 'json' : 'yaml'
+  const file = new ConfigFile({ ...document, form, plugins, enabled, log })
+  await file.start()
+  return {
+    source: file.source,
+    file: () => file.status,
+    mayMakeKeyring: async () => true,
+    start: async () => {},
+    close: async () => file.close(),
+  }
+}
+
+async function openDocument(): Promise<Backing> {
+  const document = new DocumentSource()
+  return {
+    document,
+    source: document,
+    received: () => document.received,
+    mayMakeKeyring: async () => true,
+    start: async () => {},
+    close: async () => {},
+  }
 }
 
 async function openOwn({ config, where }: LoadedConfig, { log }: BackingDeps): Promise<Backing> {

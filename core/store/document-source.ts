@@ -11,7 +11,13 @@ interface Watcher {
 export class DocumentSource implements ConfigSource {
   #items = new Map<string, Item>()
   #revision: Revision = 0
+  #received = false
   readonly #watchers = new Set<Watcher>()
+
+  /** Whether anything has been swapped in, empty or not. */
+  get received(): boolean {
+    return this.#received
+  }
 
   get revision(): Revision {
     return this.#revision
@@ -53,6 +59,7 @@ export class DocumentSource implements ConfigSource {
     for (const [key, { kind, id }] of this.#items) {
       if (!items.has(key)) changes.push({ kind, id, item: undefined, revision })
     }
+    this.#received = true
     if (changes.length === 0) return this.#revision
     this.#items = items
     this.#revision = revision

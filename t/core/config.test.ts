@@ -7,7 +7,15 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import type { Key } from '../../core/config/key.ts'
 import { schema } from '../../core/config/schema.ts'
-import { ConfigError, type LoadedConfig, listeners, loadConfig, paths, providerOf } from '../../core/config.ts'
+import {
+  ConfigError,
+  type LoadedConfig,
+  listeners,
+  loadConfig,
+  paths,
+  providerOf,
+  standaloneOf,
+} from '../../core/config.ts'
 
 const file = 'config.yaml'
 
@@ -424,7 +432,7 @@ describe('the configuration', () => {
       assert.deepEqual(warningsOf(text), [
         'config.yaml:2: apisix.enable_http2 has no effect in Sluice: only HTTP/1.1 is spoken in this version',
         'config.yaml:4: apisix.ssl.ssl_protocols has no effect in Sluice: there are no TLS listeners in this version',
-        'config.yaml:6: deployment.etcd has no effect in Sluice: deployment.role_traditional.config_provider is not etcd, resources are kept in the embedded store',
+        'config.yaml:6: deployment.etcd has no effect in Sluice: the config_provider is another',
       ])
     })
 
@@ -455,7 +463,7 @@ describe('the configuration', () => {
     it('refuses choices that are not there yet, by name', () => {
       const choices: [path: string, value: string][] = [
         ['apisix.proxy_mode', 'stream'],
-        ...['yaml', 'json', 'xds'].flatMap((each): [string, string][] => [
+        ...['xds'].flatMap((each): [string, string][] => [
           ['deployment.role_traditional.config_provider', each],
           ['deployment.role_data_plane.config_provider', each],
         ]),
@@ -548,6 +556,27 @@ describe('the configuration', () => {
       assert.deepEqual(servers('traditional'), ['etcd', ['data', 'admin', 'control', 'status', 'prometheus']])
       assert.deepEqual(servers('control_plane'), ['etcd', ['admin', 'control', 'status', 'prometheus']])
       assert.deepEqual(servers('data_plane'), ['etcd', ['data', 'control', 'status', 'prometheus']])
+    })
+
+    it('says where a document is that holds all resources, and who may change it', () => {
+      const of = (deployment: string, env: Record<string, string> = {}) => {
+        const { config, document } = load(`deployment: {${deployment}}`, env)
+        return [standaloneOf(config), document.file]
+      }
+      const yaml = 'role_traditional: {config_provider: yaml}'
+      const dataPlane = (provider: string) => `role: data_plane, role_data_plane: {config_provider: ${provider}}`
+      assert.equal(of('')[0], undefined)
+      assert.equal(of('role: data_plane')[0], undefined)
+      assert.deepEqual(of(yaml), ['api', 'conf/apisix.yaml'])
+      assert.deepEqual(of(dataPlane('yaml'), { APISIX_PROFILE: 'x' }), ['file', 'conf/apisix-x.yaml'])
+      assert.deepEqual(of(dataPlane('json')), ['file', 'conf/apisix.json'])
+      assert.deepEqual(of(`${dataPlane('json')}, standalone: {path: /a.json}`), ['file', '/a.json'])
+      const { config } = load(`apisix: {enable_admin: false}\ndeployment: {${yaml}}`)
+      assert.equal(standaloneOf(config), 'file')
+      assert.match(
+        refusal('deployment: {role_traditional: {config_provider: json}}'),
+        /apisix\.enable_admin: must be false with the config_provider json: resources come from a file/,
+      )
     })
   })
 
