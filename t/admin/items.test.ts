@@ -349,4 +349,41 @@ describe('items', () => {
       assert.deepEqual(value.plugins['ai-proxy'], config)
     })
   })
+
+  it('cost the same to write whatever else there is', async () => {
+    let reads = 0
+    for (const name of ['get', 'list'] as const) {
+      const real = api.store[name].bind(api.store) as (...of: unknown[]) => Promise<never>
+      Object.assign(api.store, {
+        [name]: (...of: unknown[]) => {
+          reads += name === 'list' ? 1_000_000 : 1
+          return real(...of)
+        },
+      })
+    }
+    await api.admin('PUT', '/services/s', { upstream: { nodes } })
+    const route = { uri: '/a', service_id: 's', plugins: { late: {} } }
+    const cost = async () => {
+      reads = 0
+      for (const [verb, path, body] of [
+        ['PUT', '/routes/new', route],
+        ['PATCH', '/routes/new', { desc: 'x' }],
+        ['PUT', '/consumers/jack', { username: 'jack', plugins: { 'key-auth': { key: 'k' } } }],
+        ['PUT', '/upstreams/u', { nodes }],
+        ['DELETE', '/upstreams/u', undefined],
+        ['DELETE', '/consumers/jack', undefined],
+        ['DELETE', '/routes/new', undefined],
+      ] as const) {
+        const reply = await api.admin(verb, path, body)
+        assert.ok(reply.status < 300, reply.text)
+      }
+      return reads
+    }
+    const alone = await cost()
+    await api.store.write(
+      Array.from({ length: 2_000 }, (_, at) => ({ kind: 'routes', id: `r${at}`, value: { ...route, id: `r${at}` } })),
+    )
+    assert.equal(await cost(), alone)
+    assert.ok(alone < 30, `${alone} reads`)
+  })
 })
