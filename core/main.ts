@@ -70,7 +70,37 @@ async function validate(loaded: LoadedConfig): Promise<void> {
 }
 
 async function start(loaded: LoadedConfig): Promise<void> {
+  const parts = await compose(loaded)
+  const { backing, catalogue, data, life, log, ownPlugins, pool, secrets, takeover } = parts
+  const servers = await openServers(loaded, parts)
+  onStopSignal(signal => stop(signal, parts, servers))
+  process.on('SIGHUP', () => {
+    if (life.stopping || !life.started) return
+    for (const { name, served } of servers) renew(name, served, log)
+    void reload({ load, started: loaded.config, listen: data, plugins: ownPlugins, pool, log })
+  })
+
+  const waiting = setTimeout(() => tellOfWaiting(backing, servers), SAY_WAITING_MS)
+  try {
+    await Promise.all([backing.start(), catalogue.start(), pool.start()])
+  } catch (error) {
+    // A worker that was told to end before it had begun has failed at nothing.
+    if (!life.stopping) throw error
+  }
+  clearTimeout(waiting)
+  if (life.stopping) return
+  life.started = true
+  await ownPlugins.watch(takeover)
+  const addresses = servers.map(({ name, served }): [string, Address[]] => [name, [served.address]])
+  announce(loaded.config, secrets, [['requests', data], ...addresses])
+}
+
+type Parts = Awaited<ReturnType<typeof compose>>
+
+/** Everything that there is one of, made and not yet begun. */
+async function compose(loaded: LoadedConfig) {
   const { config } = loaded
+  const life = { stopping: false, started: false }
   const log = at(loaded, 'nginx_config.error_log', () => openLog(logLevel(config), config.nginxConfig.errorLog))
   const ownPlugins = await openPlugins(loaded, log)
   const plugins = ownPlugins.enabled
@@ -88,7 +118,6 @@ async function start(loaded: LoadedConfig): Promise<void> {
       await pool.replaceAll({ ...pool.settings, plugins: [...plugins.keys()] })
     }
   }
-  const life = { stopping: false, started: false }
   const backing = await openBacking(loaded, {
     log,
     isGood: item => pool.isGood(item),
@@ -96,20 +125,11 @@ async function start(loaded: LoadedConfig): Promise<void> {
     enabled: names => void enable(names),
   })
   const source = listedTogether(backing.source)
-  if (lacksKeyring(config) && !(await backing.mayMakeKeyring())) {
-    const why = `etcd holds data below ${config.deployment.etcd.prefix}, whose secrets a new keyring could not read`
-    throw new ConfigError(`${loaded.where('apisix.data_encryption.keyring')}: must be configured: ${why}`)
-  }
-  const secrets = ensureSecrets(config)
-  for (const warning of [...loaded.warnings, ...secrets.warnings]) say(log, warning)
-  const made = secrets.created.find(file => file.endsWith('keyring'))
-  if (made !== undefined && providerOf(config) === 'etcd') {
-    say(log, `${made} was made: every gateway on this etcd needs its key in apisix.data_encryption.keyring`)
-  }
-  const { enableEncryptFields } = config.apisix.dataEncryption
+  const secrets = await openSecrets(loaded, backing, log)
   // Of a document nothing is encrypted: it is its author's, and in memory.
-  const atRest = enableEncryptFields && backing.store !== undefined
+  const atRest = config.apisix.dataEncryption.enableEncryptFields && backing.store !== undefined
   const keyring = new Keyring(atRest ? secrets.keyring : [], secretFormat(config))
+
   const reader = new MetricsReader({
     prefix: config.pluginAttr.prometheus.metricPrefix,
     stays: { labels: ['route', 'route_id'], has: value => routes.has(value) },
@@ -124,6 +144,7 @@ async function start(loaded: LoadedConfig): Promise<void> {
     revision: () => pool.applied,
     targets: () => pool.health.usable(),
   })
+
   const data = await dataAddresses(loaded)
   const pool = new WorkerPool({
     count: hasDataPlane(config) ? config.nginxConfig.workerProcesses : 0,
@@ -159,67 +180,70 @@ async function start(loaded: LoadedConfig): Promise<void> {
         return revision
       },
     })
-  const parts = {
-    ...{
-      ownPlugins,
-      pluginChoice,
-      reloadPlugins,
-      secrets,
-      log,
-      keyring,
-      backing,
-      configs,
-      catalogue,
-      reader,
-      own,
-      pool,
-    },
+  return {
+    config,
     life,
     version,
+    log,
+    secrets,
+    keyring,
+    backing,
+    catalogue,
+    configs,
+    data,
+    pool,
+    routes,
+    reader,
+    own,
+    ownPlugins,
+    pluginChoice,
+    takeover,
+    reloadPlugins,
   }
-  const servers = await openServers(loaded, parts)
+}
 
-  let firstSignal = 0
-  const stop = async (signal: string): Promise<void> => {
-    if (life.stopping) {
-      if (performance.now() - firstSignal > SECOND_SIGNAL_MS) process.exit(1)
-      return
-    }
-    life.stopping = true
-    firstSignal = performance.now()
-    log.info({ signal }, 'draining')
-    process.stdout.write(`${signal}: draining; a second signal ends at once\n`)
-    const pluginsClosed = ownPlugins.close()
-    await pool.drain(config.nginxConfig.workerShutdownTimeout)
-    await Promise.all(servers.map(({ served }) => served.close()))
-    routes.close()
-    catalogue.close()
-    await pluginsClosed
-    await backing.close()
-    process.exit(0)
-  }
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT']) process.on(signal, () => void stop(signal))
-  process.on('SIGHUP', () => {
-    if (life.stopping || !life.started) return
-    for (const { name, served } of servers) renew(name, served, log)
-    void reload({ load, started: config, listen: data, plugins: ownPlugins, pool, log })
-  })
+/** Nothing new is accepted, what is under way may end, and everything is closed in the order of who needs whom. */
+async function stop(signal: string, parts: Parts, servers: readonly { served: Served }[]): Promise<void> {
+  const { config, backing, catalogue, life, log, ownPlugins, pool, routes } = parts
+  life.stopping = true
+  log.info({ signal }, 'draining')
+  process.stdout.write(`${signal}: draining; a second signal ends at once\n`)
+  const pluginsClosed = ownPlugins.close()
+  await pool.drain(config.nginxConfig.workerShutdownTimeout)
+  await Promise.all(servers.map(({ served }) => served.close()))
+  routes.close()
+  catalogue.close()
+  await pluginsClosed
+  await backing.close()
+  process.exit(0)
+}
 
-  const waiting = setTimeout(() => tellOfWaiting(backing, servers), SAY_WAITING_MS)
-  try {
-    await Promise.all([backing.start(), catalogue.start(), pool.start()])
-  } catch (error) {
-    // A worker that was told to end before it had begun has failed at nothing.
-    if (!life.stopping) throw error
+/** Calls `stop` for the first signal that asks the process to end; the second ends it at once. */
+function onStopSignal(stop: (signal: string) => Promise<void>): void {
+  let first: number | undefined
+  const heard = (signal: string) => {
+    if (first === undefined) {
+      first = performance.now()
+      void stop(signal)
+    } else if (performance.now() - first > SECOND_SIGNAL_MS) process.exit(1)
   }
-  clearTimeout(waiting)
-  if (life.stopping) return
-  life.started = true
-  await ownPlugins.watch(takeover)
-  announce(config, secrets, [
-    ['requests', data],
-    ...servers.map(({ name, served }): [string, Address[]] => [name, [served.address]]),
-  ])
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT']) process.on(signal, heard)
+}
+
+/** The secrets that the configuration gives, and those that are made where it gives none. */
+async function openSecrets(loaded: LoadedConfig, backing: Backing, log: Logger): Promise<Secrets> {
+  const { config } = loaded
+  if (lacksKeyring(config) && !(await backing.mayMakeKeyring())) {
+    const why = `etcd holds data below ${config.deployment.etcd.prefix}, whose secrets a new keyring could not read`
+    throw new ConfigError(`${loaded.where('apisix.data_encryption.keyring')}: must be configured: ${why}`)
+  }
+  const secrets = ensureSecrets(config)
+  for (const warning of [...loaded.warnings, ...secrets.warnings]) say(log, warning)
+  const made = secrets.created.find(file => file.endsWith('keyring'))
+  if (made !== undefined && providerOf(config) === 'etcd') {
+    say(log, `${made} was made: every gateway on this etcd needs its key in apisix.data_encryption.keyring`)
+  }
+  return secrets
 }
 
 /** Whoever has started it by hand should not wonder. */
