@@ -34,12 +34,13 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
   'plugin-reload': {
     count: 100,
     async run(rounds) {
-      const report = await reloadUnderLoad(rounds)
+      const report = await reloadUnderLoad(rounds, { looks: 10 })
       process.stdout.write(`${JSON.stringify(report)}\n`)
       assert.deepEqual([report.refused, report.stale], [{}, 0])
       // A worker that hands over may lose one connection that waits to be accepted.
       assert.ok(report.broken <= 2 * rounds, 'connections were cut')
-      assert.ok(report.keptKb <= 100, 'memory is kept')
+      // Of main's heap: what is resident follows what the allocator likes to keep, and is reported.
+      assert.ok(report.mainHeapKb !== undefined && report.mainHeapKb <= 100, 'memory is kept')
     },
   },
   'admin-model': {

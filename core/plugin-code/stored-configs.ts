@@ -20,6 +20,7 @@ export interface Comparison {
 /** The first stored item that `plugins` accept and `next` do not, and why. */
 export async function storedProblem({ source, open, plugins, next }: Comparison): Promise<string | undefined> {
   const other = new Set([...plugins.keys()].filter(name => next.get(name) !== plugins.get(name)))
+  if (other.size === 0) return undefined
   const { items } = await source.list()
   let found: string | undefined
   function* compare(): Generator {

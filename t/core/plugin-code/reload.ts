@@ -20,12 +20,14 @@ export interface ReloadReport {
    * What resident memory, and main's heap, grow by per reload in the second half of the run, when everything is warm; looked
    * at when nobody asks.
    */
-  keptKb: number
-  mainHeapKb: number
+  keptKb: number | undefined
+  mainHeapKb: number | undefined
+  /** Resident memory in KB at each quarter of the run. */
+  residentKb: number[]
 }
 
 const CLIENTS = 8
-const LOOKS = 10
+const QUARTERS = [0.25, 0.5, 0.75]
 
 const versioned = (version: number) => `
 import { plugin, reply } from 'sluice'
@@ -37,8 +39,11 @@ export default plugin({
 })
 `
 
-/** Saves a plugin `rounds` times, each when the one before is served, while clients keep asking on kept connections. */
-export async function reloadUnderLoad(rounds: number): Promise<ReloadReport> {
+/**
+ * Saves a plugin `rounds` times, each when the one before is served, while clients keep asking on kept connections. `looks` is
+ * how many reloads more memory is looked at for each number; 0: it is not.
+ */
+export async function reloadUnderLoad(rounds: number, { looks: each = 0 } = {}): Promise<ReloadReport> {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-reload-'))
   const save = (version: number) => writeFileSync(join(folder, 'versioned.ts'), versioned(version))
   save(0)
@@ -70,14 +75,14 @@ export async function reloadUnderLoad(rounds: number): Promise<ReloadReport> {
     const restful = async () => {
       going = false
       await Promise.all(clients)
-      const seen = await memory(gateway)
+      const seen = await memory(gateway, each)
       going = true
       clients = Array.from({ length: CLIENTS }, client)
       return seen
     }
-    let middle = { resident: 0, heap: 0 }
+    const looks: { resident: number; heap: number }[] = []
     for (let round = 0; round < rounds; round++) {
-      if (round === Math.floor(rounds / 2)) middle = await restful()
+      if (each > 0 && QUARTERS.some(part => round === Math.floor(rounds * part))) looks.push(await restful())
       const saved = performance.now()
       version++
       // Half are noticed, half are asked for.
@@ -94,17 +99,19 @@ export async function reloadUnderLoad(rounds: number): Promise<ReloadReport> {
       }
       await until(everywhere, `version ${version} is served by all workers`, 60_000)
     }
-    const end = await restful()
+    if (each > 0) looks.push(await restful())
     going = false
     await Promise.all(clients)
-    const kept = (of: 'resident' | 'heap') =>
-      Math.round((end[of] - middle[of]) / 1024 / (Math.ceil(rounds / 2) + LOOKS))
+    const [middle, end] = [looks.at(-3), looks.at(-1)]
+    const reloads = Math.ceil(rounds / 2) + 2 * each
+    const kept = (of: 'resident' | 'heap') => middle && end && Math.round((end[of] - middle[of]) / 1024 / reloads)
     times.sort((a, b) => a - b)
     return {
       ...report,
       tookMs: { median: Math.round(times[times.length >> 1] ?? 0), max: Math.round(times.at(-1) ?? 0) },
       keptKb: kept('resident'),
       mainHeapKb: kept('heap'),
+      residentKb: looks.map(({ resident }) => Math.round(resident / 1024)),
     }
   } finally {
     going = false
@@ -131,10 +138,11 @@ function ask(url: string, agent: Agent | undefined): Promise<{ status: number; v
 }
 
 /** Bytes: the least of several looks, each with workers that have just begun; garbage comes and goes. */
-async function memory(gateway: GatewayProcess): Promise<{ resident: number; heap: number }> {
+async function memory(gateway: GatewayProcess, looks: number): Promise<{ resident: number; heap: number }> {
   const least = { resident: Number.POSITIVE_INFINITY, heap: Number.POSITIVE_INFINITY }
-  for (let look = 0; look < LOOKS; look++) {
+  for (let look = 0; look < looks; look++) {
     await gateway.admin('PUT', '/plugins/reload')
+    await fetch(`${gateway.urls.control}/v1/gc`, { method: 'POST' })
     const page = await (await fetch(`${gateway.urls.prometheus}/apisix/prometheus/metrics`)).text()
     const value = (name: string) =>
       Number(new RegExp(`^sluice_main_${name}(?:\\{[^}]*\\})? (\\S+)$`, 'm').exec(page)?.[1])
