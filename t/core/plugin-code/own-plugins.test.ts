@@ -241,7 +241,11 @@ export default plugin({
     await admin('PUT', '/routes/1', { uri: '/1', plugins: { answers: {} } })
     await admin('PUT', '/routes/2', { uri: '/2', plugins: { free: {} } })
     await fetch(`${urls.requests}/1`).catch(() => {})
-    await until(() => /"plugin":"answers","route":"1".*a worker stood still/.test(log()), 'the plugin is blamed', 120_000)
+    await until(
+      () => /"plugin":"answers","route":"1".*a worker stood still/.test(log()),
+      'the plugin is blamed',
+      120_000,
+    )
     await until(
       () =>
         get('/2').then(
