@@ -1,7 +1,7 @@
 // The gateway as its users start it: a process of its own, with a folder and ports of its own.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -77,7 +77,13 @@ export async function startProcess(
   const [program, ...args] = command
   const child = spawn(program, [...args, '--config', file], { cwd: root, env: { ...process.env, ...env } })
   const output = collect(child)
-  await until(() => output.stdout.includes(ready) || child.exitCode !== null, 'the gateway is ready', 90_000)
+  const said = () => output.stdout.includes(ready) || child.exitCode !== null
+  await until(said, 'the gateway is ready', 90_000).catch((error: Error) => {
+    child.kill('SIGKILL')
+    const log = join(folder, 'error.log')
+    const lines = existsSync(log) ? readFileSync(log, 'utf8') : ''
+    throw new Error(`${error.message}: ${output.stdout}${output.stderr}${lines}`)
+  })
   if (child.exitCode !== null) throw new Error(`the gateway ended: ${output.stderr}`)
   const url = (name: string) => `http://${new RegExp(`${name} +(\\S+:\\d+)`).exec(output.stdout)?.[1]}`
   const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> => {
