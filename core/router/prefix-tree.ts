@@ -2,13 +2,27 @@
 
 interface Node<V> {
   label: string
+  /** Of the label: most are one character, which the node above knows, and are not looked at. */
+  size: number
   /** The first character of each child's label, in the order of the children. */
   heads: string
   children: Node<V>[]
   value: V | undefined
 }
 
-const leaf = <V>(label: string, value?: V): Node<V> => ({ label, heads: '', children: [], value })
+function leaf<V>(label: string, value?: V): Node<V> {
+  return { label: ownCopy(label), size: label.length, heads: '', children: [], value }
+}
+
+/** A slice keeps the text it was cut from for ever, and stands somewhere else than its letters: a look-up more. */
+function ownCopy(text: string): string {
+  return JSON.parse(JSON.stringify(text)) as string
+}
+
+function relabel<V>(node: Node<V>, label: string): void {
+  node.label = ownCopy(label)
+  node.size = label.length
+}
 
 /** An edit and a look-up cost the length of the key, whatever the number of keys. */
 export class PrefixTree<V> {
@@ -41,12 +55,12 @@ export class PrefixTree<V> {
     while (at < text.length) {
       const slot = node.heads.indexOf(text[at]!)
       if (slot < 0) {
-        node.heads += text[at]
-        node.children.push(leaf(text.slice(at), value))
+        node.heads = ownCopy(node.heads + text[at]!)
+        node.children = [...node.children, leaf(text.slice(at), value)]
         return
       }
       node = splitAt(node, slot, commonLength(node.children[slot]!.label, text, at))
-      at += node.label.length
+      at += node.size
     }
     node.value = value
   }
@@ -78,14 +92,21 @@ export class PrefixTree<V> {
       const slot = node.heads.indexOf(text[this.#backwards ? last - at : at]!)
       if (slot < 0) return found
       node = node.children[slot]!
-      const { label } = node
-      for (let step = 1; step < label.length; step++) {
-        const here = at + step
-        // Beyond the end there is NaN, which is no character.
-        if (label.charCodeAt(step) !== text.charCodeAt(this.#backwards ? last - here : here)) return found
-      }
-      at += label.length
+      const { size } = node
+      if (size > 1 && !this.#continues(text, at, node.label)) return found
+      at += size
     }
+  }
+
+  /** Whether the label, whose first character is known to be there, stands in the text. */
+  #continues(text: string, at: number, label: string): boolean {
+    const last = text.length - 1
+    for (let step = 1; step < label.length; step++) {
+      const here = at + step
+      // Beyond the end there is NaN, which is no character.
+      if (label.charCodeAt(step) !== text.charCodeAt(this.#backwards ? last - here : here)) return false
+    }
+    return true
   }
 
   /** The nodes from the root to the key's own; empty when it has none. */
@@ -118,7 +139,7 @@ function splitAt<V>(above: Node<V>, slot: number, shared: number): Node<V> {
   const child = above.children[slot]!
   if (shared === child.label.length) return child
   const middle = leaf<V>(child.label.slice(0, shared))
-  child.label = child.label.slice(shared)
+  relabel(child, child.label.slice(shared))
   middle.heads = child.label[0]!
   middle.children.push(child)
   above.children[slot] = middle
@@ -128,7 +149,7 @@ function splitAt<V>(above: Node<V>, slot: number, shared: number): Node<V> {
 function joinWithOnlyChild<V>(node: Node<V>): void {
   const child = node.children[0]
   if (child === undefined || node.children.length > 1 || node.value !== undefined) return
-  node.label += child.label
+  relabel(node, node.label + child.label)
   node.heads = child.heads
   node.children = child.children
   node.value = child.value

@@ -22,7 +22,8 @@ export interface Amounts {
   memory: MemoryAmounts
 }
 
-export const USAGE = `npm run bench -- [options]
+export const USAGE = `npm run bench -- routes: what routing costs, see npm run bench -- routes --help
+npm run bench -- [options]
   --quick             about half a minute: does it work, not how fast is it
   --full              a million requests for the memory slope
   --json FILE         the numbers as JSON

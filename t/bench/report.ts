@@ -122,7 +122,7 @@ function whole(value: number): string {
 }
 
 /** Columns as wide as they need to be; the first to the left, numbers to the right. */
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [head, ...rows]
   const widths = head.map((_, column) => Math.max(...lines.map(line => line[column]!.length)))
   return lines

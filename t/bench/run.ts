@@ -8,6 +8,7 @@ import { type MemoryResult, memoryPhase } from './memory-phase.ts'
 import { type Options, parseOptions, USAGE } from './options.ts'
 import { Peer } from './peer.ts'
 import { machine, printed, type Report } from './report.ts'
+import { benchRoutes } from './routes/run.ts'
 import { startSluice } from './sluice.ts'
 import { StreamPhase } from './stream-phase.ts'
 import { UnaryPhase } from './unary-phase.ts'
@@ -17,8 +18,10 @@ const STOPPED = { SIGINT: 130, SIGTERM: 143 } as const
 let stopped: keyof typeof STOPPED | undefined
 
 try {
-  const options = parseOptions(process.argv.slice(2))
-  if (options === undefined) process.stdout.write(`${USAGE}\n`)
+  const [section, ...rest] = process.argv.slice(2)
+  const options = section === 'routes' ? undefined : parseOptions(process.argv.slice(2))
+  if (section === 'routes') await benchRoutes(rest)
+  else if (options === undefined) process.stdout.write(`${USAGE}\n`)
   else {
     const report = await bench(options)
     process.stdout.write(`\n${printed(report)}\n`)
