@@ -3,15 +3,17 @@ import fc from 'fast-check'
 import { agreeOn, steps } from './admin-model.ts'
 import { stores } from './helpers/stores.ts'
 
-describe('the admin API and a plain model', function () {
-  this.timeout(120_000)
+for (const [name, { begin, open, end }] of Object.entries(stores)) {
+  describe(`the admin API and a plain model, on the ${name} store`, function () {
+    this.timeout(600_000)
+    before(begin)
+    after(end)
 
-  for (const [name, open] of Object.entries(stores)) {
-    it(`agree over random sequences of calls, on the ${name} store`, async () => {
+    it('agree over random sequences of calls', async () => {
       await fc.assert(
         fc.asyncProperty(steps, all => agreeOn(open, all)),
         { numRuns: 6, seed: 20_261_120 },
       )
     })
-  }
-})
+  })
+}

@@ -1,7 +1,6 @@
 // What a sequence of admin calls must come to, as a plain model; any store behind the API must come to the same.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import type { Store } from '../core/store/store.ts'
 import { startAdminOn } from './helpers/admin.ts'
 import type { EmptyStore } from './helpers/stores.ts'
 
@@ -96,18 +95,17 @@ export const steps: fc.Arbitrary<Step[]> = fc.array(step, { minLength: 30, maxLe
 
 /** Plays the steps on the API over an empty store and on the model; answers and lists must agree after every step. */
 export async function agreeOn(open: () => Promise<EmptyStore>, all: readonly Step[]): Promise<void> {
-  const { store, remove } = await open()
-  await store.ready()
+  const { store, source, remove } = await open()
   try {
-    await agree(store, all)
+    await agree({ store, source }, all)
   } finally {
     await remove()
   }
 }
 
-async function agree(store: Store, all: readonly Step[]): Promise<void> {
+async function agree({ store, source }: Pick<EmptyStore, 'store' | 'source'>, all: readonly Step[]): Promise<void> {
   let seconds = 1_700_000_000
-  const api = await startAdminOn(store, { now: () => seconds * 1000 })
+  const api = await startAdminOn(store, { now: () => seconds * 1000, source })
   const model = new Model()
   try {
     for (const step of all) {

@@ -46,11 +46,13 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
   'admin-model': {
     count: 300,
     async run(numRuns, seed) {
-      for (const open of Object.values(stores)) {
+      for (const { begin, open, end } of Object.values(stores)) {
+        await begin()
         await fc.assert(
           fc.asyncProperty(steps, all => agreeOn(open, all)),
           { numRuns, seed },
         )
+        await end()
       }
     },
   },

@@ -9,7 +9,7 @@ import { tagsOf } from '../../admin/references.ts'
 import { Keyring } from '../../core/keyring.ts'
 import { silent } from '../../core/observe/log.ts'
 import { type Plugin, plugin } from '../../core/plugin.ts'
-import type { Store } from '../../core/store/store.ts'
+import type { ConfigSource, Store } from '../../core/store/store.ts'
 import { MemoryStore } from './memory-store.ts'
 
 export const adminKey = 'the-key-of-the-admin'
@@ -114,7 +114,8 @@ function parsed(text: string): unknown {
   }
 }
 
-type Options = Partial<AdminApiDeps & Pick<ItemsDeps, 'now' | 'applied'>>
+/** `source` is what the catalogue follows; the store without it. */
+type Options = Partial<AdminApiDeps & Pick<ItemsDeps, 'now' | 'applied'> & { source: ConfigSource }>
 
 export function startAdmin(options: Options = {}): Promise<TestAdmin> {
   return startAdminOn(new MemoryStore(), options)
@@ -123,11 +124,11 @@ export function startAdmin(options: Options = {}): Promise<TestAdmin> {
 /** The same on a store that is given, and closed in the end. */
 export async function startAdminOn<S extends Store>(
   store: S,
-  { now = Date.now, applied = async () => {}, ...options }: Options = {},
+  { now = Date.now, applied = async () => {}, source = store, ...options }: Options = {},
 ): Promise<AdminOn<S>> {
   const keyring = new Keyring(['0123456789abcdef'])
   const plugins = fakePlugins
-  const catalogue = new Catalogue({ source: store, tags: tagsOf({ plugins, keyring }), log: silent })
+  const catalogue = new Catalogue({ source, tags: tagsOf({ plugins, keyring }), log: silent })
   await catalogue.start()
   const server = await serve(
     adminApi({
