@@ -1,9 +1,8 @@
 // What a worker's whole configuration costs: to load, to keep, and until one edit is in effect. No thread, no socket.
 import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { localUpstreams } from '../../../core/local-upstreams.ts'
 import { silent } from '../../../core/observe/log.ts'
 import { MetricsWriter } from '../../../core/observe/metrics-writer.ts'
-import { localState } from '../../../core/proxy/balancer/state.ts'
-import { Transport } from '../../../core/proxy/transport.ts'
 import type { Change } from '../../../core/store/store.ts'
 import { Sync } from '../../../core/sync.ts'
 import { builtins } from '../../../plugins/index.ts'
@@ -30,15 +29,15 @@ export async function editCost(count: number): Promise<EditCost> {
   const before = heapInUse()
   let tell: (changes: readonly Change[]) => void = () => {}
   let applied: () => void = () => {}
-  const transport = new Transport()
+  const upstreams = localUpstreams({ log: silent })
   const sync = new Sync({
     env: {
       now: Date.now,
       random: Math.random,
       log: silent,
       metrics: new MetricsWriter({ publish() {} }),
-      transport,
-      balancing: localState({ now: Date.now, random: Math.random }),
+      transport: upstreams.transport,
+      upstreams,
       plugins: new Map(builtins.map(builtin => [builtin.name, builtin])),
     },
     source: {
@@ -75,7 +74,7 @@ export async function editCost(count: number): Promise<EditCost> {
     times.push(performance.now() - told)
   }
   await sync.close()
-  await transport.close()
+  await upstreams.close()
   const sorted = Float64Array.from(times).sort()
   return {
     routes: count,
