@@ -66,7 +66,7 @@ export const faults: Readonly<Record<string, Fault>> = {
   },
   'compaction past the watch revision': {
     async strike({ cluster, last }) {
-      await everyProxy(cluster, member => member.proxy.refuse())
+      for (const { proxy } of cluster.members) proxy.refuse()
       await delay(last / 2)
       await cluster.compact()
     },
@@ -105,7 +105,7 @@ export const faults: Readonly<Record<string, Fault>> = {
   },
   refused: {
     async strike({ cluster, last }) {
-      await everyProxy(cluster, member => member.proxy.refuse())
+      for (const { proxy } of cluster.members) proxy.refuse()
       await delay(last)
     },
   },
@@ -123,7 +123,7 @@ export const faults: Readonly<Record<string, Fault>> = {
       for (const member of cluster.members) cpSync(member.folder, join(folder, member.name), { recursive: true })
       await start()
       await delay(last)
-      await everyProxy(cluster, member => member.proxy.refuse())
+      for (const { proxy } of cluster.members) proxy.refuse()
       await killed()
       for (const member of cluster.members) {
         rmSync(member.folder, { recursive: true })
@@ -154,11 +154,11 @@ function cutAt(point: Parameters<EtcdMember['proxy']['cutNext']>[0]): Fault {
   return {
     async strike({ cluster, burst }) {
       for (let times = 0; times < 3; times++) {
-        await everyProxy(cluster, member => member.proxy.refuse())
+        for (const { proxy } of cluster.members) proxy.refuse()
         // What is replayed then fills several fragments.
         await burst()
         const cut = Promise.race(cluster.members.map(member => member.proxy.cutNext(point)))
-        await everyProxy(cluster, member => member.proxy.heal())
+        for (const { proxy } of cluster.members) proxy.heal()
         await cut
       }
     },
@@ -168,10 +168,6 @@ function cutAt(point: Parameters<EtcdMember['proxy']['cutNext']>[0]): Fault {
 async function follower(cluster: EtcdCluster): Promise<EtcdMember> {
   const leader = await cluster.leader()
   return cluster.members.find(member => member !== leader)!
-}
-
-async function everyProxy(cluster: EtcdCluster, act: (member: EtcdMember) => Promise<void>): Promise<void> {
-  await Promise.all(cluster.members.map(act))
 }
 
 /** What is watched while it happens. */
@@ -313,7 +309,7 @@ class Bench {
       if (!member.running) member.start()
       member.resume()
       void member.proxy.cutNext(undefined)
-      await member.proxy.heal()
+      member.proxy.heal()
     }
   }
 

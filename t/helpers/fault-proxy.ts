@@ -15,22 +15,25 @@ export interface FaultProxy {
   blackhole(): void
   /** Requests get through until `heal`, answers do not. */
   mute(): void
-  /** Nobody is there until `heal`. */
-  refuse(): Promise<void>
+  /**
+   * Everybody is turned away until `heal`. The port stays ours: closed, it could be taken by any connection that anybody
+   * on this machine opens.
+   */
+  refuse(): void
   /**
    * Keeps what clients send next on the connections there are, and drops what they send after it. Resolves, when there is
    * something, with what sends it on at last, though the clients may have left.
    */
   hold(): Promise<() => void>
   /** All is well from now on; connections that were kept in the dark are cut, as a network's would be in the end. */
-  heal(): Promise<void>
+  heal(): void
   close(): Promise<void>
 }
 
 /** Listens on a free port of 127.0.0.1 and passes on to `target`, a port there. */
 export async function startFaultProxy(target: number): Promise<FaultProxy> {
   const proxy = new TcpProxy(target)
-  await proxy.open(0)
+  await proxy.open()
   return proxy
 }
 
@@ -48,6 +51,7 @@ class TcpProxy implements FaultProxy {
   #dark: 'both ways' | 'answers' | undefined
   #next: { point: CutPoint; done: () => void } | undefined
   #holding: (() => void) | undefined
+  #refusing = false
 
   constructor(target: number) {
     this.#target = target
@@ -71,8 +75,9 @@ class TcpProxy implements FaultProxy {
     this.#dark = 'answers'
   }
 
-  refuse(): Promise<void> {
-    return this.close()
+  refuse(): void {
+    this.#refusing = true
+    this.cut()
   }
 
   async hold(): Promise<() => void> {
@@ -87,10 +92,10 @@ class TcpProxy implements FaultProxy {
     }
   }
 
-  async heal(): Promise<void> {
+  heal(): void {
     if (this.#dark !== undefined) this.cut()
     this.#dark = undefined
-    if (this.#server === undefined) await this.open(this.port)
+    this.#refusing = false
   }
 
   async close(): Promise<void> {
@@ -100,9 +105,12 @@ class TcpProxy implements FaultProxy {
     if (server !== undefined) await new Promise(resolve => server.close(resolve))
   }
 
-  async open(port: number): Promise<void> {
-    const server = createServer(client => this.#accept(client))
-    await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve))
+  async open(): Promise<void> {
+    const server = createServer(client => {
+      if (this.#refusing) client.on('error', () => {}).resetAndDestroy()
+      else this.#accept(client)
+    })
+    await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve))
     this.port = (server.address() as { port: number }).port
     this.#server = server
   }

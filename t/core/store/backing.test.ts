@@ -41,7 +41,7 @@ describe('a gateway on etcd', function () {
   })
   afterEach(async () => {
     for (const gateway of started.splice(0)) await gateway.dispose()
-    await proxy().heal()
+    proxy().heal()
   })
 
   const proxy = () => cluster.members[0]!.proxy
@@ -170,7 +170,7 @@ describe('a gateway on etcd', function () {
     assert.equal(statSync(file).mode & 0o777, 0o600)
     assert.ok(!readFileSync(file, 'utf8').includes('a-secret-of-jack'))
 
-    await proxy().refuse()
+    proxy().refuse()
     const gateway = await start(at)
     assert.equal(await statusOf(gateway.urls.requests), 200)
     assert.match(readFileSync(join(at.folder, 'error.log'), 'utf8'), /served from disk/)
@@ -190,7 +190,7 @@ describe('a gateway on etcd', function () {
 
     await put('routes/2', route({ id: '2', uri: '/second' }))
     await cluster.remove(`${prefix}/routes/1`)
-    await proxy().heal()
+    proxy().heal()
     await until(async () => (await statusOf(`${gateway.urls.requests}/x`)) === 404, 'it catches up', 20_000)
     assert.equal(await statusOf(`${gateway.urls.requests}/second`), 200)
     assert.equal((await json(`${gateway.urls.status}/status/ready`)).config.source, 'etcd')
@@ -199,19 +199,19 @@ describe('a gateway on etcd', function () {
 
   it('waits for etcd where there is nothing on disk: alive, not ready, and ended by a signal', async () => {
     await put('routes/1', route({ id: '1' }))
-    await proxy().refuse()
+    proxy().refuse()
     const gateway = await start(config(), 'waiting for etcd')
     const [, status] = /(http:\S+)\/status\/ready/.exec(gateway.output.stdout)!
     assert.equal(await statusOf(`${status}/status`), 200)
     const answer = await fetch(`${status}/status/ready`)
     assert.equal(answer.status, 503)
     assert.match(await answer.text(), /has not received configuration/)
-    await proxy().heal()
+    proxy().heal()
     await until(() => gateway.output.stdout.includes('is ready'), 'it begins', 20_000)
     assert.equal(await statusOf(gateway.urls.requests), 200)
     assert.equal(await statusOf(`${status}/status/ready`), 200)
 
-    await proxy().refuse()
+    proxy().refuse()
     const other = await start(config(), 'waiting for etcd')
     assert.equal(await other.stop(), 0)
   })
@@ -222,12 +222,12 @@ describe('a gateway on etcd', function () {
     const strict = await start(config({ more: 'sluice: {stale_after: 2s}\n' }))
     const ready = (gateway: GatewayProcess) => statusOf(`${gateway.urls.status}/status/ready`)
     assert.deepEqual([await ready(patient), await ready(strict)], [200, 200])
-    await proxy().refuse()
+    proxy().refuse()
     await until(async () => (await ready(strict)) === 503, 'it is stale', 20_000)
     assert.match((await json(`${strict.urls.status}/status/ready`)).error, /last known to be current \d/)
     assert.equal(await ready(patient), 200)
     for (const gateway of [patient, strict]) assert.equal(await statusOf(gateway.urls.requests), 200)
-    await proxy().heal()
+    proxy().heal()
     await until(async () => (await ready(strict)) === 200, 'it is current again', 20_000)
   })
 
@@ -242,7 +242,7 @@ describe('a gateway on etcd', function () {
     const refused = await run(['--config', config({ keyring: [] }).file])
     assert.equal(refused.code, 1)
     assert.match(refused.stderr, /apisix\.data_encryption\.keyring: must be configured: etcd holds data below/)
-    await proxy().refuse()
+    proxy().refuse()
     const blind = await run(['--config', config({ keyring: [] }).file])
     assert.equal(blind.code, 1)
     assert.match(blind.stderr, /must be configured: whether etcd holds data already could not be found out/)
@@ -286,7 +286,7 @@ describe('a gateway on etcd', function () {
       assert.equal(((await refused.json()) as { code: string }).code, 'revision_not_applied')
       assert.equal((await ask(two, 'new')).status, 400)
       // A gateway that is cut off says so instead of answering from before.
-      await proxy().refuse()
+      proxy().refuse()
       assert.equal((await ask(two, revision + 50)).status, 503)
     })
 

@@ -21,7 +21,7 @@ describe('a cluster of etcd', function () {
   })
   afterEach(async () => {
     for (const store of stores) await store.close()
-    for (const { proxy } of cluster.members) await proxy.heal()
+    for (const { proxy } of cluster.members) proxy.heal()
   })
 
   function open(more: Parameters<typeof etcdOptions>[1] = {}): EtcdStore {
@@ -38,14 +38,14 @@ describe('a cluster of etcd', function () {
 
   it('is asked at another member when one is gone, for reads and for writes', async () => {
     for (const [at, { proxy }] of cluster.members.entries()) {
-      await proxy.refuse()
+      proxy.refuse()
       // Each member is asked first by one of them.
       for (let first = 0; first < 3; first++) {
         const store = open({ random: () => first / 3 })
         await put(store, `${at}-${first}`)
         assert.ok(await store.get('routes', `${at}-${first}`))
       }
-      await proxy.heal()
+      proxy.heal()
     }
   })
 
@@ -69,7 +69,7 @@ describe('a cluster of etcd', function () {
       proxy.blackhole()
       await put(store, `dark ${at}`)
       await until(() => seen.length === at + 2, 'it is followed still', 30_000)
-      await proxy.heal()
+      proxy.heal()
     }
     assert.ok(performance.now() - began < 39_000)
   })
@@ -78,7 +78,7 @@ describe('a cluster of etcd', function () {
     const journal = openJournal()
     const store = open({ healthCheckTimeout: 300, timeout: 1_000, log: journal.log })
     await put(store, '1')
-    for (const { proxy } of cluster.members) await proxy.refuse()
+    for (const { proxy } of cluster.members) proxy.refuse()
     await until(async () => {
       await failure(put(store, 'x'))
       return store.cluster.away
@@ -91,7 +91,7 @@ describe('a cluster of etcd', function () {
     // All but the one that is let through in a second.
     assert.ok(performance.now() - began < 10_000)
     assert.match((await failure(store.list())).message, /etcd/)
-    for (const { proxy } of cluster.members) await proxy.heal()
+    for (const { proxy } of cluster.members) proxy.heal()
     await until(
       () =>
         put(store, '2').then(

@@ -25,7 +25,7 @@ describe('a write to etcd', function () {
     direct = open({ ...options, hosts: cluster.members.map(({ url }) => url) })
   })
   afterEach(async () => {
-    await proxy().heal()
+    proxy().heal()
     for (const each of stores.splice(0)) await each.close()
   })
 
@@ -52,7 +52,7 @@ describe('a write to etcd', function () {
     const written = store.write(put(2))
     await seen(item => item?.value.n === 2)
     const { modRevision } = (await direct.get('routes', '1'))!
-    await proxy().heal()
+    proxy().heal()
     assert.equal(await written, modRevision)
     assert.equal(await versionOf('1'), 2)
   })
@@ -68,7 +68,7 @@ describe('a write to etcd', function () {
       await seen(item => item?.value.n === own)
       const { modRevision } = (await direct.get('routes', '1'))!
       await direct.write(put(others))
-      await proxy().heal()
+      proxy().heal()
       assert.equal(await written, modRevision)
     }
     assert.equal(await versionOf('1'), 5)
@@ -81,7 +81,7 @@ describe('a write to etcd', function () {
     const written = store.write([{ kind: 'routes', id: '1', value: null }], [guard])
     await seen(item => item === undefined)
     const again = await direct.write(put(2))
-    await proxy().heal()
+    proxy().heal()
     assert.ok((await written) < again)
     assert.equal((await direct.get('routes', '1'))?.modRevision, again)
   })
@@ -92,7 +92,7 @@ describe('a write to etcd', function () {
     const written = store.write(put(2))
     await new Promise(resolve => setTimeout(resolve, 100))
     assert.equal((await direct.get('routes', '1'))?.value.n, 1)
-    await proxy().heal()
+    proxy().heal()
     assert.equal(await written, (await direct.get('routes', '1'))?.modRevision)
     assert.equal(await versionOf('1'), 2)
   })
@@ -115,7 +115,7 @@ describe('a write to etcd', function () {
     proxy().blackhole()
     const written = assert.rejects(store.write(put(2), guard), Conflict)
     await direct.write(put(3))
-    await proxy().heal()
+    proxy().heal()
     await written
     assert.equal((await direct.get('routes', '1'))?.value.n, 3)
   })
@@ -140,7 +140,7 @@ describe('a write to etcd', function () {
         await new Promise(resolve => setTimeout(resolve, 20))
         proxy().mute()
         await new Promise(resolve => setTimeout(resolve, 5))
-        await proxy().heal()
+        proxy().heal()
       }
     })()
     const others = [0, 1].map(() => open(etcdOptions(cluster.hosts, { prefix: store.layout.prefix })))
@@ -158,7 +158,7 @@ describe('a write to etcd', function () {
     assert.ok(lost instanceof StoreUnavailable)
     assert.equal(lost.outcome, 'unknown')
     await seen(item => item?.value.n === 2)
-    await proxy().heal()
+    proxy().heal()
     const revision = await hasty.write(put(3))
     assert.equal((await direct.get('routes', '1'))?.modRevision, revision)
     assert.equal(await versionOf('1'), 3)
