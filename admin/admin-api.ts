@@ -12,7 +12,7 @@ import { parameter } from './listing.ts'
 import { etag, preconditionOf, tagging } from './preconditions.ts'
 import { readJson } from './request-body.ts'
 
-export interface AdminApiDeps extends DescribingDeps, ConfiguringDeps {
+export interface AdminApiDeps extends Omit<DescribingDeps, 'standalone'>, ConfiguringDeps {
   /** Undefined where the configuration is one document. */
   items: Items | undefined
   /** Undefined when nobody needs a key: everybody is an admin. */
@@ -44,7 +44,7 @@ export function adminApi(deps: AdminApiDeps): Koa {
     return next()
   })
   app.use(tagging())
-  app.use(describing(deps, base).routes())
+  app.use(describing({ ...deps, standalone: deps.items === undefined }, base).routes())
   app.use(configuring(deps, base).routes())
   app.use(serving(deps.items))
   return app

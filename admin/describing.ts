@@ -12,12 +12,14 @@ export interface DescribingDeps {
   plugins: ReadonlyMap<string, Plugin>
   /** Sluice's own version. */
   version: string
+  /** Whether all resources are one document. */
+  standalone: boolean
   /** Brings fresh code to new requests; resolves when it is there. Rejects with PluginCodeError: everything stays as it was. */
   reload(): Promise<void>
 }
 
 /** Paths that are not here fall through. */
-export function describing({ plugins, version, reload }: DescribingDeps, prefix: string): Router {
+export function describing({ plugins, version, standalone, reload }: DescribingDeps, prefix: string): Router {
   const router = new Router({ prefix })
   const subsystem = (ctx: Context) => parameter(ctx.query, 'subsystem') ?? 'http'
   const sendPlugin = (ctx: Context, name = '') => {
@@ -25,7 +27,7 @@ export function describing({ plugins, version, reload }: DescribingDeps, prefix:
     const which = { subsystem: subsystem(ctx), ...(type !== undefined && { type }) }
     send(ctx, 200, schemaOfPlugin(plugins, name, which))
   }
-  router.get('/openapi.json', ctx => send(ctx, 200, openApi(plugins, { base: prefix, version })))
+  router.get('/openapi.json', ctx => send(ctx, 200, openApi(plugins, { base: prefix, version, standalone })))
   router.post('/schema/validate/:collection', async ctx => {
     validateAgainst(plugins, ctx.params.collection ?? '', await readJson(ctx.req))
     send(ctx, 200, '')

@@ -9,8 +9,17 @@ import { schema2020 } from './schema-2020.ts'
 type Json = Record<string, unknown>
 type Plugins = ReadonlyMap<string, Plugin>
 
-/** `base` is where the paths are; `version` is Sluice's. */
-export function openApi(plugins: Plugins, { base, version }: { base: string; version: string }): Json {
+export interface OpenApiOptions {
+  /** Where the paths are. */
+  base: string
+  /** Sluice's. */
+  version: string
+  /** Whether all resources are one document, and items have no paths. */
+  standalone: boolean
+}
+
+export function openApi(plugins: Plugins, { base, version, standalone }: OpenApiOptions): Json {
+  const resources = standalone ? [documentPaths()] : kinds.filter(({ kind }) => kind !== 'stream_routes').map(pathsOf)
   return {
     openapi: '3.1.0',
     info: {
@@ -21,7 +30,7 @@ export function openApi(plugins: Plugins, { base, version }: { base: string; ver
     },
     servers: [{ url: base }],
     security: [{ header: [] }, { query: [] }, { cookie: [] }],
-    paths: Object.assign({}, ...kinds.filter(({ kind }) => kind !== 'stream_routes').map(pathsOf), otherPaths()),
+    paths: Object.assign({}, ...resources, otherPaths()),
     components: {
       securitySchemes: {
         header: { type: 'apiKey', in: 'header', name: 'X-API-KEY' },
@@ -33,6 +42,7 @@ export function openApi(plugins: Plugins, { base, version }: { base: string; ver
         plugins: pluginMap(plugins, 'plugin'),
         consumer_plugins: pluginMap(plugins, 'consumer'),
         ...Object.assign({}, ...[...plugins.values()].map(pluginSchemas)),
+        document: documentSchema(),
         Error: error,
       },
       parameters,
@@ -198,6 +208,53 @@ function pluginSchemas(plugin: Plugin): Json {
     [`plugin.${plugin.name}`]: schema2020(pluginSchema(plugin, 'config')),
     ...(plugin.consumer && { [`consumer.${plugin.name}`]: schema2020(pluginSchema(plugin, 'consumer')) }),
     ...(plugin.metadata && { [`metadata.${plugin.name}`]: schema2020(plugin.metadata) }),
+  }
+}
+
+/** Collections, each with the kinds of items that are in it. */
+function documentSchema(): Json {
+  const lists = Map.groupBy(kinds, ({ directory }) => directory)
+  const properties = [...lists].flatMap(([name, within]) => {
+    const items = { anyOf: within.map(({ kind }) => ({ $ref: `#/components/schemas/${kind}` })) }
+    return [
+      [name, { type: 'array', items }],
+      [`${name}_conf_version`, { type: 'number' }],
+    ]
+  })
+  const plugins = { type: 'array', items: { type: 'object', properties: { name: text, stream: { type: 'boolean' } } } }
+  return {
+    type: 'object',
+    properties: { ...Object.fromEntries(properties), plugins, plugins_conf_version: { type: 'number' } },
+  }
+}
+
+function documentPaths(): Json {
+  const document = { $ref: '#/components/schemas/document' }
+  const digest = { name: 'X-Digest', in: 'header', required: true, schema: text, description: 'Tells documents apart.' }
+  const match = { $ref: '#/components/parameters/match' }
+  return {
+    '/configs': {
+      get: {
+        operationId: 'get_configs',
+        tags: ['configs'],
+        responses: { 200: response('the document as it was put', document, ['ETag', 'X-Digest', 'X-Last-Modified']) },
+      },
+      put: {
+        operationId: 'put_configs',
+        tags: ['configs'],
+        parameters: [digest, match],
+        requestBody: {
+          required: true,
+          content: { 'application/json': { schema: document }, 'application/yaml': { schema: document } },
+        },
+        responses: {
+          202: { description: 'it is served' },
+          204: { description: 'the document with this digest is served already' },
+          400: { $ref: '#/components/responses/Error' },
+          412: { $ref: '#/components/responses/Error' },
+        },
+      },
+    },
   }
 }
 

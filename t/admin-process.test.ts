@@ -144,8 +144,15 @@ describe('the admin API of a process', function () {
 
   it('takes the whole configuration at once where the gateway stands alone, and is not ready before', async () => {
     const gateway = await start(
-      configured(text => text.replace('deployment:\n', 'deployment:\n  role_traditional: {config_provider: yaml}\n')),
+      configured(
+        text => `${text.replace('deployment:\n', 'deployment:\n  role_traditional: {config_provider: yaml}\n')}
+sluice: {admin_server: APISIX/3.13.0}
+`,
+      ),
     )
+    const { headers } = await fetch(`${gateway.urls.admin}/apisix/admin/configs`)
+    assert.equal(headers.get('server'), 'APISIX/3.13.0')
+    assert.match(headers.get('x-gateway') ?? '', /^Sluice\//)
     const ready = () => fetch(`${gateway.urls.status}/status/ready`)
     const before = await ready()
     const waiting = { status: 'error', error: 'worker id: 0 has not received configuration' }

@@ -116,6 +116,29 @@ describe('the OpenAPI document', () => {
   })
 })
 
+describe('the OpenAPI document of a gateway that stands alone', () => {
+  it('has the document in the place of items', async () => {
+    const api = await startAdmin({ items: undefined })
+    const { paths, components } = (await api.admin('GET', '/openapi.json')).json
+    assert.deepEqual(Object.keys(paths['/configs']), ['get', 'put'])
+    assert.ok('/configs/validate' in paths && '/schema/{name}' in paths)
+    assert.ok(!('/routes' in paths))
+    const ajv = new Ajv2020({ strict: false })
+    addFormats.default(ajv)
+    ajv.addSchema({ $id: 'document', components })
+    const validate = ajv.compile({ $ref: 'document#/components/schemas/document' })
+    const credential = { ...samples.credentials.value, id: 'rose/credentials/c1' }
+    const good = {
+      routes: [samples.routes.value],
+      consumers: [{ username: 'rose' }, credential],
+      plugins: [{ name: 'x' }],
+    }
+    assert.ok(validate(good), JSON.stringify(validate.errors))
+    assert.ok(!validate({ routes: [{ uri: 5 }] }))
+    await api.close()
+  })
+})
+
 describe('a schema of 2020-12', () => {
   it('says what ours said', () => {
     const schema = {
