@@ -13,6 +13,7 @@ import { assertUnharmed, fleetRound } from './fleet.rounds.ts'
 import { startAdmin } from './helpers/admin.ts'
 import { stores } from './helpers/stores.ts'
 import { replaceUnderLoad } from './replacement.load.ts'
+import { ADDED_MB, bodiesThrough } from './slow-bodies.ts'
 
 const suites: Record<string, { count: number; run(count: number, seed: number): Promise<unknown> }> = {
   'exactly-once': {
@@ -63,6 +64,16 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
       process.stdout.write(`${JSON.stringify(report)}\n`)
       for (const what of ['lost', 'torn', 'backwards', 'wrongLogs', 'damaged', 'failedOpens'] as const)
         assert.equal(report[what], 0, what)
+    },
+  },
+  /** Its count is of MiB; the seed means nothing. */
+  bodies: {
+    count: 1_024,
+    async run(mebibytes) {
+      const report = await bodiesThrough({ bytes: mebibytes * 2 ** 20, clients: 100, rate: 2 * 2 ** 20 })
+      process.stdout.write(`${JSON.stringify(report)}\n`)
+      assert.equal(report.wrong, 0)
+      assert.ok(report.peakMb - report.idleMb < ADDED_MB, 'bodies are held')
     },
   },
   /** Its count is of connections; the seed means nothing. */

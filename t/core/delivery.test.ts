@@ -157,6 +157,20 @@ describe('an answer', () => {
       }
     }
 
+    it('loses what follows it as trailers, and their announcement', async () => {
+      upstream.script = ({ response }) => {
+        response.writeHead(200, { Trailer: 'X-Sum' })
+        response.write('body')
+        response.addTrailers({ 'X-Sum': '1' })
+        response.end()
+      }
+      await start()
+      const client = await ask('GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: close\r\n\r\n')
+      await until(() => client.closed, 'the response')
+      assert.match(client.received, /body/)
+      assert.doesNotMatch(client.received, /x-sum/i)
+    })
+
     it('does not look whole when the upstream falls silent', async () => {
       await start({ read: 0.05 })
       upstream.script = received => received.write('part')
