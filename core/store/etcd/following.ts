@@ -106,9 +106,10 @@ class Following {
   }
 
   /**
-   * The newest revision. Asks for nothing, at a revision, or at the newest when it is 0. That tells more than the reply `created`: it waits for
-   * a member that is behind, it fails on a revision of the future (which a watch would wait for in silence, defect 10), and
-   * on one that was compacted. A watch from the very revision of a compaction is taken, and never sees its deletes.
+   * The newest revision. Asks for nothing, at a revision, or at the newest when it is 0. That tells more than the reply
+   * `created`: it waits for a member that is behind, it fails on a revision of the future (which a watch would wait for in
+   * silence, defect 10), and on one that was compacted. A watch from the very revision of a compaction is taken, and never
+   * sees the deletes of that revision.
    */
   async #look(connection: Connection, revision: Revision): Promise<Revision> {
     const request = { key: this.#deps.layout.ownKey('nothing'), revision, limit: 1 }
