@@ -77,6 +77,10 @@ export async function startProcess(
   const [program, ...args] = command
   const child = spawn(program, [...args, '--config', file], { cwd: root, env: { ...process.env, ...env } })
   const output = collect(child)
+  // Whatever becomes of the test: a gateway does not outlive it.
+  const orphaned = () => void child.kill('SIGKILL')
+  process.once('exit', orphaned)
+  child.once('close', () => process.off('exit', orphaned))
   const said = () => output.stdout.includes(ready) || child.exitCode !== null
   await until(said, 'the gateway is ready', 90_000).catch((error: Error) => {
     child.kill('SIGKILL')
