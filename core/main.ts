@@ -36,7 +36,7 @@ import { type Backing, openBacking, secretFormat } from './store/backing.ts'
 import { listedTogether } from './store/listed-together.ts'
 import { opened } from './store/opened.ts'
 import { logLevel, workerSettings } from './worker-settings.ts'
-import { CannotListen, freePorts } from './workers/ports.ts'
+import { CannotListen, freePorts, type HeldPorts } from './workers/ports.ts'
 import { WorkerPool } from './workers/worker-pool.ts'
 
 // npm passes a Ctrl-C on that the terminal has sent already: only a signal after this many milliseconds is a second one.
@@ -71,16 +71,17 @@ async function validate(loaded: LoadedConfig): Promise<void> {
 
 async function start(loaded: LoadedConfig): Promise<void> {
   const parts = await compose(loaded)
-  const { backing, catalogue, data, life, log, ownPlugins, pool, secrets, takeover } = parts
+  const { backing, catalogue, life, log, ownPlugins, pool, ports, secrets, takeover } = parts
   const servers = await openServers(loaded, parts)
   onStopSignal(signal => stop(signal, parts, servers))
   process.on('SIGHUP', () => {
     if (life.stopping || !life.started) return
     for (const { name, served } of servers) renew(name, served, log)
-    void reload({ load, started: loaded.config, listen: data, plugins: ownPlugins, pool, log })
+    void reload({ load, started: loaded.config, listen: ports.addresses, plugins: ownPlugins, pool, log })
   })
 
   const waiting = setTimeout(() => tellOfWaiting(backing, servers), SAY_WAITING_MS)
+  ports.release()
   try {
     await Promise.all([backing.start(), catalogue.start(), pool.start()])
   } catch (error) {
@@ -92,7 +93,7 @@ async function start(loaded: LoadedConfig): Promise<void> {
   life.started = true
   await ownPlugins.watch(takeover)
   const addresses = servers.map(({ name, served }): [string, Address[]] => [name, [served.address]])
-  announce(loaded.config, secrets, [['requests', data], ...addresses])
+  announce(loaded.config, secrets, [['requests', ports.addresses], ...addresses])
 }
 
 type Parts = Awaited<ReturnType<typeof compose>>
@@ -145,10 +146,10 @@ async function compose(loaded: LoadedConfig) {
     targets: () => pool.health.usable(),
   })
 
-  const data = await dataAddresses(loaded)
+  const ports = await dataPorts(loaded)
   const pool = new WorkerPool({
     count: hasDataPlane(config) ? config.nginxConfig.workerProcesses : 0,
-    settings: workerSettings(config, data, ownPlugins),
+    settings: workerSettings(config, ports.addresses, ownPlugins),
     source: listedTogether(opened(source, item => keyring.openItem(item, plugins))),
     reader,
     log,
@@ -190,7 +191,7 @@ async function compose(loaded: LoadedConfig) {
     backing,
     catalogue,
     configs,
-    data,
+    ports,
     pool,
     routes,
     reader,
@@ -284,7 +285,7 @@ async function openPlugins({ config, where }: LoadedConfig, log: Logger): Promis
   }
 }
 
-async function dataAddresses({ config, where }: LoadedConfig): Promise<Address[]> {
+async function dataPorts({ config, where }: LoadedConfig): Promise<HeldPorts> {
   const wanted = listeners(config).data
   return await freePorts(wanted.map(({ host, port, ipv6Only }) => ({ host, port, ipv6Only }))).catch(
     (error: unknown) => {

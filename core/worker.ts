@@ -114,11 +114,6 @@ const gateway = new Gateway({
 })
 const listeners: Listener[] = []
 
-process.on('unhandledRejection', error => log.error({ plugin: gateway.plugin, err: error }, 'unhandled rejection'))
-process.on('uncaughtException', error => {
-  const { message, stack } = asError(error)
-  send({ type: 'failing', message, stack })
-})
 port.on('message', (message: ToWorker) => {
   if (message.type === 'drain') void drain(message)
   else feed.receive(message)
@@ -132,6 +127,12 @@ setInterval(() => {
   lastBeat = now
 }, BEAT_MS).unref()
 await start()
+// Not before: a worker that cannot begin ends, and main hears why.
+process.on('unhandledRejection', error => log.error({ plugin: gateway.plugin, err: error }, 'unhandled rejection'))
+process.on('uncaughtException', error => {
+  const { message, stack } = asError(error)
+  send({ type: 'failing', message, stack })
+})
 
 /** The configuration first, so that no connection is accepted before there is something to serve it by. */
 async function start(): Promise<void> {

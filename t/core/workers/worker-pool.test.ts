@@ -53,13 +53,15 @@ describe('a pool of workers', function () {
     {
       stallMs = 30_000,
       maxLoopLag = 10_000,
+      portTaken = false,
       log: workerLog = { level: 'fatal', file: undefined },
-    }: Partial<{ stallMs: number; maxLoopLag: number; log: WorkerSettings['log'] }> = {},
+    }: Partial<{ stallMs: number; maxLoopLag: number; portTaken: boolean; log: WorkerSettings['log'] }> = {},
   ): Promise<void> {
     const log = (fields: object, message: string) => void said.push({ fields: { ...fields }, message })
     const logger: Logger = { debug: log, info: log, warn: log, error: log }
-    const listen = await freePorts([{ host: '127.0.0.1', port: 0 }])
+    const { addresses: listen, release } = await freePorts([{ host: '127.0.0.1', port: 0 }])
     url = `http://127.0.0.1:${listen[0]!.port}`
+    if (!portTaken) release()
     for (const [id, value] of Object.entries(routes))
       await store.write([{ kind: 'routes', id, value: { id, ...value } }])
     settings = {
@@ -109,7 +111,7 @@ describe('a pool of workers', function () {
       },
       replaced: (reason, plugin) => void replaced.push(plugin === undefined ? reason : `${reason} in ${plugin}`),
     })
-    await pool.start()
+    await pool.start().finally(release)
   }
 
   interface Answer {
@@ -264,6 +266,10 @@ describe('a pool of workers', function () {
     const revision = await store.write([{ kind: 'routes', id: 'r', value: null }])
     await pool!.serves(revision, 5_000)
     await until(() => status().length === 0, 'nobody asks for it any more')
+  })
+
+  it('says why a worker cannot begin', async () => {
+    await assert.rejects(start(2, {}, { portTaken: true }), { code: 'EADDRINUSE' })
   })
 
   it('serves a change on every worker when it says so', async () => {
