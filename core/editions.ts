@@ -15,9 +15,9 @@ import { Succession } from './succession.ts'
 /**
  * An edit adds an edition that only the snapshot after the current one sees, so that a change of a hundred thousand
  * resources is prepared in slices and seen at once, one of a single resource costs the same whatever stands beside it, and
- * a request that is under way goes on seeing what it began with. (Copying what an edit touches, the other way to have
- * both, makes every look-up a walk through a tree: two to five times the time of the built-in map.) What no snapshot that
- * has requests sees any more is taken out.
+ * a request that is under way goes on seeing what it began with. (The other way to have all that, copying what an edit
+ * touches, needs trees instead of tables: a look-up takes several times as long, and every edit leaves garbage.) What no
+ * snapshot that has requests sees any more is taken out.
  */
 export class Editions {
   readonly env: SnapshotEnv

@@ -1,80 +1,75 @@
 // Host, then path: the `radixtree_host_uri` router (facts core 2.4). Exact host, longest wildcard, then routes without host.
-import { PathTree, type Target } from './path-tree.ts'
-import { PrefixTree } from './prefix-tree.ts'
+import { AffixTable, type Key } from './affix-table.ts'
+import { PathIndex, type Target } from './path-index.ts'
 import type { Asked, Found, Pattern, Router } from './router.ts'
 
-interface Level<T extends Target> {
+/** The routes of one host pattern. */
+interface Level {
+  /** In lower case. */
   readonly host: string
-  readonly paths: PathTree<T>
+  /** Their group in the index of paths. */
+  readonly group: number
+  /** How many patterns of paths there are. */
+  paths: number
 }
 
-export class HostRouter<T extends Target> implements Router<T> {
-  readonly #exact = new Map<string, Level<T>>()
-  /** By what must stand at the end of the host. */
-  readonly #suffixes = new PrefixTree<Level<T>>({ backwards: true })
-  readonly #any: Level<T> = { host: '', paths: new PathTree() }
+const ANY: Readonly<Level> = { host: '', group: 0, paths: 0 }
 
-  add(pattern: Pattern, value: T): void {
-    for (const host of hostsOf(pattern)) {
-      const { paths } = this.#level(host)
-      for (const uri of pattern.uris) paths.add(uri, pattern.priority, value)
+export class HostRouter<T extends Target> implements Router<T> {
+  readonly #levels = new AffixTable<Level>({ separator: '.', backwards: true })
+  readonly #paths = new PathIndex<T>()
+  #groups = 0
+
+  add({ uris, hosts, priority }: Pattern, value: T): void {
+    for (const host of lower(hosts)) {
+      const { group } = this.#entered(host, uris.length)
+      for (const pattern of uris) this.#paths.add({ group, pattern, priority, value })
     }
   }
 
-  remove(pattern: Pattern, value: T): void {
-    for (const host of hostsOf(pattern)) {
-      const { paths } = this.#level(host)
-      for (const uri of pattern.uris) paths.remove(uri, pattern.priority, value)
-      if (host !== '' && paths.empty) this.#levels(host).delete(keyOf(host))
+  remove({ uris, hosts, priority }: Pattern, value: T): void {
+    for (const host of lower(hosts)) {
+      const level = host === '' ? undefined : this.#levels.get(keyOf(host))
+      const { group } = level ?? ANY
+      const removed = uris.filter(pattern => this.#paths.remove({ group, pattern, priority, value }))
+      if (level === undefined) continue
+      level.paths -= removed.length
+      if (level.paths === 0) this.#levels.delete(keyOf(host))
     }
   }
 
   /** Falls through from level to level. */
   find({ host, path }: Asked, accept: (value: T) => boolean): Found<T> | undefined {
-    const exact = this.#exact.get(host)
-    const found = exact && search(exact, path, accept)
-    if (found !== undefined) return found
-    if (!this.#suffixes.empty) {
-      const levels = this.#suffixes.along(host)
-      for (let deep = levels.length - 1; deep >= 0; deep--) {
-        const level = levels[deep]!
-        // `*.foo.com` is any depth below foo.com, so something must stand before the dot.
-        if (level.host.length > host.length && level.host[1] === '.') continue
-        const below = search(level, path, accept)
-        if (below !== undefined) return below
-      }
+    const search = (level: Readonly<Level>): Found<T> | undefined => {
+      // `*.foo.com` is any depth below foo.com, so something must stand before the dot.
+      if (level.host.length > host.length && level.host.startsWith('*.')) return undefined
+      const found = this.#paths.find(level.group, path, accept)
+      return found && { value: found.value, uri: found.pattern, host: level.host }
     }
-    return search(this.#any, path, accept)
+    return (this.#levels.size === 0 ? undefined : this.#levels.find(0, host, search)) ?? search(ANY)
   }
 
-  #level(host: string): Level<T> {
-    if (host === '') return this.#any
-    const levels = this.#levels(host)
+  /** The level of a host, which has so many paths more from now on. */
+  #entered(host: string, paths: number): Readonly<Level> {
+    if (host === '') return ANY
     const key = keyOf(host)
-    const level = levels.get(key) ?? { host, paths: new PathTree<T>() }
-    levels.set(key, level)
+    let level = this.#levels.get(key)
+    if (level === undefined) {
+      this.#groups++
+      level = { host, group: this.#groups, paths: 0 }
+      this.#levels.set(key, level)
+    }
+    level.paths += paths
     return level
-  }
-
-  #levels(host: string): Map<string, Level<T>> | PrefixTree<Level<T>> {
-    return host.startsWith('*') ? this.#suffixes : this.#exact
   }
 }
 
-/** In lower case, each once; the empty one is any. */
-function hostsOf({ hosts }: Pattern): Iterable<string> {
+/** Each once; the empty one is any. */
+function lower(hosts: readonly string[]): Iterable<string> {
   return hosts.length === 0 ? [''] : new Set(hosts.map(host => host.toLowerCase()))
 }
 
-function keyOf(host: string): string {
-  return host.startsWith('*') ? host.slice(1) : host
-}
-
-function search<T extends Target>(
-  { host, paths }: Level<T>,
-  path: string,
-  accept: (value: T) => boolean,
-): Found<T> | undefined {
-  const candidate = paths.find(path, accept)
-  return candidate && { value: candidate.value, uri: candidate.pattern, host }
+function keyOf(host: string): Key {
+  const wild = host.startsWith('*')
+  return { group: 0, text: wild ? host.slice(1) : host, whole: !wild }
 }

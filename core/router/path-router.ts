@@ -1,5 +1,5 @@
 // Path alone: the `radixtree_uri` routers (facts core 2.4). A host is one more condition of a route there.
-import { PathTree, type Target } from './path-tree.ts'
+import { PathIndex, type Target } from './path-index.ts'
 import type { Asked, Found, Pattern, Router } from './router.ts'
 
 interface Entry<T> extends Target {
@@ -9,30 +9,30 @@ interface Entry<T> extends Target {
 }
 
 export class PathRouter<T extends Target> implements Router<T> {
-  readonly #paths: PathTree<Entry<T>>
+  readonly #paths: PathIndex<Entry<T>>
   readonly #entries = new Map<T, Entry<T>>()
 
   constructor(syntax: { parameters: boolean }) {
-    this.#paths = new PathTree(syntax)
+    this.#paths = new PathIndex(syntax)
   }
 
   add({ uris, hosts, priority }: Pattern, value: T): void {
     const lower = hosts.length === 0 ? undefined : hosts.map(host => host.toLowerCase())
     const entry = { id: value.id, value, hosts: lower }
     this.#entries.set(value, entry)
-    for (const uri of uris) this.#paths.add(uri, priority, entry)
+    for (const pattern of uris) this.#paths.add({ group: 0, pattern, priority, value: entry })
   }
 
   remove({ uris, priority }: Pattern, value: T): void {
     const entry = this.#entries.get(value)
     if (entry === undefined) return
     this.#entries.delete(value)
-    for (const uri of uris) this.#paths.remove(uri, priority, entry)
+    for (const pattern of uris) this.#paths.remove({ group: 0, pattern, priority, value: entry })
   }
 
   find(asked: Asked, accept: (value: T) => boolean): Found<T> | undefined {
     let host: string | undefined
-    const candidate = this.#paths.find(asked.path, ({ value, hosts }) => {
+    const candidate = this.#paths.find(0, asked.path, ({ value, hosts }) => {
       host = hosts === undefined ? '' : hosts.find(each => fits(each, asked))
       return host !== undefined && accept(value)
     })

@@ -1,5 +1,5 @@
 // What finds routes by host and path: what each of APISIX's three routers (facts core 2.1) is asked, and answers.
-import type { Target } from './path-tree.ts'
+import type { Target } from './path-index.ts'
 
 /** What a route is matched by; conditions beyond host and path are the caller's. */
 export interface Pattern {

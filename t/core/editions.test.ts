@@ -317,7 +317,9 @@ describe('snapshots', () => {
       const edit = (at: number) => {
         const padded = () => ({ a: { at, padding: Buffer.alloc(20_000, 97).toString() } })
         return put({
-          routes: { r: { uri: '/r', plugins: padded(), upstream } },
+          routes: {
+            r: { uri: '/r', hosts: ['gateway.test', `${'h'.repeat(20_000)}${at}`], plugins: padded(), upstream },
+          },
           consumers: { jack: { username: 'jack', plugins: { ...padded(), 'key-auth': { key: `${at}` } } } },
         })
       }

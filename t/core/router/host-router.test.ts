@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { HostRouter } from '../../../core/router/host-router.ts'
-import type { Target } from '../../../core/router/path-tree.ts'
+import type { Target } from '../../../core/router/path-index.ts'
 
 const everyone = () => true
 const asked = (host: string, path: string) => ({ host, path, headers: new Map() })

@@ -1,18 +1,19 @@
 // Which pattern a path is served by: the tables of facts core 2.3 and 2.4, and a slow model that is obviously right.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { PathTree, type Target } from '../../../core/router/path-tree.ts'
+import { PathIndex, type Target } from '../../../core/router/path-index.ts'
 
 const everyone = () => true
+const way = <T>(pattern: string, priority: number, value: T) => ({ group: 0, pattern, priority, value })
 
 /** The pattern that serves the path, of patterns of equal priority. */
 function serving(patterns: readonly string[], path: string): string | undefined {
-  const tree = new PathTree<Target>()
-  for (const pattern of patterns) tree.add(pattern, 0, { id: pattern })
-  return tree.find(path, everyone)?.pattern
+  const index = new PathIndex<Target>()
+  for (const pattern of patterns) index.add(way(pattern, 0, { id: pattern }))
+  return index.find(0, path, everyone)?.pattern
 }
 
-describe('the path tree', () => {
+describe('the index of paths', () => {
   const table: { pattern: string; yes: string[]; no: string[] }[] = [
     { pattern: '/a/b', yes: ['/a/b'], no: ['/a', '/a/', '/a/b/', '/a/bc', '/A/B', '/'] },
     { pattern: '/', yes: ['/'], no: ['/a'] },
@@ -40,34 +41,34 @@ describe('the path tree', () => {
   }
 
   it('takes the exact path first, whatever the priority of a prefix', () => {
-    const tree = new PathTree<Target>()
-    tree.add('/*', 100, { id: 'all' })
-    tree.add('/hello', 0, { id: 'hello' })
-    assert.equal(tree.find('/hello', everyone)?.value.id, 'hello')
+    const index = new PathIndex<Target>()
+    index.add(way('/*', 100, { id: 'all' }))
+    index.add(way('/hello', 0, { id: 'hello' }))
+    assert.equal(index.find(0, '/hello', everyone)?.value.id, 'hello')
   })
 
   it('takes the longest literal prefix first, whatever the priority, and falls back to shorter ones', () => {
-    const tree = new PathTree<Target>()
-    tree.add('/a/*', 100, { id: 'short' })
-    tree.add('/a/b/*', 0, { id: 'long' })
-    tree.add('/*', 1000, { id: 'all' })
-    assert.equal(tree.find('/a/b/c', everyone)?.value.id, 'long')
-    assert.equal(tree.find('/a/b/c', ({ id }) => id !== 'long')?.value.id, 'short')
-    assert.equal(tree.find('/a/b/c', ({ id }) => id === 'all')?.value.id, 'all')
+    const index = new PathIndex<Target>()
+    index.add(way('/a/*', 100, { id: 'short' }))
+    index.add(way('/a/b/*', 0, { id: 'long' }))
+    index.add(way('/*', 1000, { id: 'all' }))
+    assert.equal(index.find(0, '/a/b/c', everyone)?.value.id, 'long')
+    assert.equal(index.find(0, '/a/b/c', ({ id }) => id !== 'long')?.value.id, 'short')
+    assert.equal(index.find(0, '/a/b/c', ({ id }) => id === 'all')?.value.id, 'all')
     assert.equal(
-      tree.find('/a/b/c', () => false),
+      index.find(0, '/a/b/c', () => false),
       undefined,
     )
   })
 
   it('orders one bucket by priority, then by length of the pattern, then by id', () => {
-    const tree = new PathTree<Target>()
-    tree.add('/a/*', 0, { id: 'b' })
-    tree.add('/a/*/x', 0, { id: 'longer' })
-    tree.add('/a/*', 1, { id: 'important' })
-    tree.add('/a/*', 0, { id: 'a' })
+    const index = new PathIndex<Target>()
+    index.add(way('/a/*', 0, { id: 'b' }))
+    index.add(way('/a/*/x', 0, { id: 'longer' }))
+    index.add(way('/a/*', 1, { id: 'important' }))
+    index.add(way('/a/*', 0, { id: 'a' }))
     const order: string[] = []
-    tree.find('/a/b/x', ({ id }) => {
+    index.find(0, '/a/b/x', ({ id }) => {
       order.push(id)
       return false
     })
@@ -75,13 +76,13 @@ describe('the path tree', () => {
   })
 
   it('orders routes of the same exact path by priority, then by id, and goes on to prefixes', () => {
-    const tree = new PathTree<Target>()
-    tree.add('/x', 0, { id: 'b' })
-    tree.add('/x', 0, { id: 'a' })
-    tree.add('/x', 5, { id: 'important' })
-    tree.add('/*', 9, { id: 'all' })
+    const index = new PathIndex<Target>()
+    index.add(way('/x', 0, { id: 'b' }))
+    index.add(way('/x', 0, { id: 'a' }))
+    index.add(way('/x', 5, { id: 'important' }))
+    index.add(way('/*', 9, { id: 'all' }))
     const order: string[] = []
-    tree.find('/x', ({ id }) => {
+    index.find(0, '/x', ({ id }) => {
       order.push(id)
       return false
     })
@@ -98,33 +99,33 @@ describe('the path tree', () => {
     const paths = fc.array(path, { minLength: 1, maxLength: 8 })
     fc.assert(
       fc.property(routes, paths, fc.infiniteStream(fc.nat()), (all, asked, random) => {
-        const tree = new PathTree<Route>()
+        const index = new PathIndex<Route>()
         const added = shuffled(all, random)
-        for (const each of added) tree.add(each.pattern, each.priority, each)
+        for (const each of added) index.add(way(each.pattern, each.priority, each))
         // What is added and removed again leaves no trace.
         const kept = all.filter(({ id }) => Number(id) % 3 !== 0)
         for (const known of [all, kept]) {
           for (const each of asked) {
-            assert.equal(tree.find(each, ({ accepted }) => accepted)?.value, model(known, each), each)
+            assert.equal(index.find(0, each, ({ accepted }) => accepted)?.value, model(known, each), each)
           }
           if (known === all) {
             const gone = all.filter(each => !kept.includes(each))
-            for (const each of shuffled(gone, random)) tree.remove(each.pattern, each.priority, each)
+            for (const each of shuffled(gone, random)) index.remove(way(each.pattern, each.priority, each))
           }
         }
-        for (const each of shuffled(kept, random)) tree.remove(each.pattern, each.priority, each)
-        assert.ok(tree.empty)
+        for (const each of shuffled(kept, random)) index.remove(way(each.pattern, each.priority, each))
+        for (const each of asked) assert.equal(index.find(0, each, everyone), undefined)
       }),
       { numRuns: 300, seed: 20_261_120 },
     )
   })
 
   it('takes no longer for a path that was made to try every wildcard everywhere', () => {
-    const tree = new PathTree<Target>()
-    tree.add('/a/*/b/*/c/*/d/*/e', 0, { id: '1' })
+    const index = new PathIndex<Target>()
+    index.add(way('/a/*/b/*/c/*/d/*/e', 0, { id: '1' }))
     const started = process.cpuUsage()
     // 60 KB are what a request head can hold; trying all four wildcards everywhere would take years.
-    assert.equal(tree.find(`/a${'/b/c/d'.repeat(10_000)}`, everyone), undefined)
+    assert.equal(index.find(0, `/a${'/b/c/d'.repeat(10_000)}`, everyone), undefined)
     assert.ok(process.cpuUsage(started).user < 500_000)
   })
 })
