@@ -107,13 +107,17 @@ export class Cluster {
    * no, with StoreUnavailable when nobody answers within the configured time.
    */
   async ask<T extends { header: Header }>(call: Call, deadline = this.deadline()): Promise<T> {
+    let why: unknown
     for (let pause: number = PAUSE_MS[0]; ; pause = Math.min(2 * pause, PAUSE_MS[1])) {
       try {
         return await this.attempt<T>(call, deadline)
       } catch (error) {
-        if (error instanceof CallFailed && error.refused) throw error
-        if (this.#closed || performance.now() + pause > deadline) {
-          throw new StoreUnavailable(`etcd cannot be reached: ${(error as Error).message}`, 'not_written', error)
+        const { refused, code } = error as Partial<CallFailed>
+        if (refused) throw error
+        // That there was no time left says less than what took it.
+        if (why === undefined || code !== status.DEADLINE_EXCEEDED) why = error
+        if (this.#closed || performance.now() + 2 * pause > deadline) {
+          throw new StoreUnavailable(`etcd cannot be reached: ${(why as Error).message}`, 'not_written', why)
         }
         await delay(pause)
       }

@@ -32,7 +32,7 @@ describe('a connection to etcd over TLS', function () {
   })
 
   function open(tls: Partial<TlsFiles>, hosts = cluster.hosts): EtcdStore {
-    const store = new EtcdStore(etcdOptions(hosts, { tls: { ...noTls, ...tls }, timeout: 1_000 }))
+    const store = new EtcdStore(etcdOptions(hosts, { tls: { ...noTls, ...tls }, timeout: 2_500 }))
     stores.push(store)
     return store
   }
