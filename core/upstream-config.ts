@@ -22,9 +22,18 @@ export function upstreamConfig(upstream: Upstream, timeout: Timeout | undefined)
     upstreamHost: upstream.upstream_host,
     keepAlive: pool && { size: pool.size, idleMs: pool.idle_timeout * 1000, requests: pool.requests },
     verify: tls?.verify ?? false,
-    clientCert: tls?.client_cert === undefined ? undefined : clientCert(tls.client_cert, tls.client_key!),
+    clientCert: tls && shown(tls),
     checks: checks && healthChecks(checks),
   }
+}
+
+function shown({
+  client_cert,
+  client_key,
+  client_cert_id,
+}: NonNullable<Upstream['tls']>): HttpUpstreamConfig['clientCert'] {
+  if (client_cert_id !== undefined) return 'named'
+  return client_cert === undefined ? undefined : clientCert(client_cert, client_key!)
 }
 
 /** The certificate that an SSL object has for upstreams; undefined when it has none (facts core 3.8). */

@@ -38,7 +38,10 @@ export async function bodiesThrough(given: { bytes: number; clients: number; rat
   const { port } = echo.address() as AddressInfo
   // A busy machine is no reason to turn somebody away here.
   const patient = configFolder('sluice: {max_loop_lag_ms: 3600000}\n', { nginx_config: 'http: {send_timeout: 10m}' })
-  const gateway = await startProcess(patient, undefined, { APISIX_WORKER_PROCESSES: '1' })
+  const gateway = await startProcess(patient, undefined, { APISIX_WORKER_PROCESSES: '1' }).catch(error => {
+    echo.close()
+    throw error
+  })
   try {
     const timeout = { connect: 600, send: 600, read: 600 }
     const route = { uri: '/*', timeout, upstream: { nodes: { [`127.0.0.1:${port}`]: 1 } } }
@@ -88,7 +91,7 @@ async function talk(
   const framing = chunked ? 'Transfer-Encoding: chunked' : `Content-Length: ${size}`
   socket.write(`POST /echo HTTP/1.1\r\nHost: echo\r\nConnection: close\r\n${framing}\r\n\r\n`)
   const sent = createHash('sha1')
-  const sending = (async () => {
+  void (async () => {
     for (let left = size; left > 0; ) {
       const piece = Buffer.alloc(Math.min(PIECE, left), left % 251)
       left -= piece.length
@@ -97,8 +100,7 @@ async function talk(
       if (!socket.write(bytes)) await once(socket, 'drain')
     }
     if (chunked) socket.write('0\r\n\r\n')
-  })()
-  sending.catch(() => {})
+  })().catch(() => {})
   const received = createHash('sha1')
   let count = 0
   const body = new Unchunked(piece => {
@@ -113,7 +115,7 @@ async function talk(
     const ahead = (raw / rate) * 1000 - (performance.now() - began)
     if (ahead > 0) await pause(ahead)
   }
-  await sending
+  // Whoever has all of it back has sent it; whoever was cut off may wait for a `drain` that never comes.
   return count === size && received.digest('hex') === sent.digest('hex')
 }
 

@@ -117,7 +117,16 @@ describe('upstreams', () => {
     it('count what goes on to another node there, and only there', async () => {
       nodes[0]!.script = received => received.cut()
       await serve({ type: 'least_conn', nodes: listed(at => -at) })
-      for (let times = 0; times < 3; times++) assert.equal(await ask(), 1)
+      const { resolve, promise } = Promise.withResolvers<void>()
+      nodes[1]!.script = async received => {
+        await promise
+        received.json(200, { from: 1 })
+      }
+      const answers = [ask(), ask(), ask()]
+      await until(() => counts()[1] === 3, 'all have gone on')
+      assert.equal(gateway.book.totals().upstream_node!.live, 3)
+      resolve()
+      assert.deepEqual(await Promise.all(answers), [1, 1, 1])
       await until(() => gateway.book.totals().upstream_node!.live === 0, 'nothing is under way')
       assert.equal(gateway.book.totals().upstream_node!.opened, 6)
     })
@@ -335,6 +344,19 @@ describe('upstreams', () => {
       await gateway.put({ ssls: { 7: null } })
       assert.equal(await status(), 502)
       assert.deepEqual(gateway.rejected, [])
+    })
+
+    it('are probed with the certificate that they name', async () => {
+      await gateway.put({ ssls: { 7: { type: 'client', cert: pem('client'), key: pem('client-key') } } })
+      const active = { type: 'https', https_verify_certificate: false, healthy: {} }
+      await serve({ ...https({ client_cert_id: 7 }), checks: { active } })
+      await ask()
+      await until(() => shown.length === 2, 'it is probed')
+      assert.deepEqual(shown, [print('client'), print('client')])
+      await gateway.put({ ssls: { 7: { type: 'client', cert, key } } })
+      await ask()
+      const another = () => shown.filter(each => each === print('self-signed')).length
+      await until(() => another() === 2, 'it is probed with the other one')
     })
 
     it('show none where there is none, on connections of their own', async () => {

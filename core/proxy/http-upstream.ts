@@ -34,7 +34,8 @@ export interface HttpUpstreamConfig {
   keepAlive: KeepAlive | undefined
   /** https: refuse a certificate that does not verify. */
   verify: boolean
-  clientCert: ClientCert | undefined
+  /** https: `named` is given with each request. */
+  clientCert: ClientCert | 'named' | undefined
   checks: HealthChecks | undefined
 }
 
@@ -61,6 +62,8 @@ export class HttpUpstream implements Upstream {
   readonly #health: UpstreamHealth | undefined
   /** Of the nodes as they were last found. */
   #nodes: readonly Node[] = []
+  /** What was shown with them. */
+  #certId: string | undefined
   #pool: NodePool
   #places: ReadonlyMap<Node, Place> = new Map()
 
@@ -84,20 +87,22 @@ export class HttpUpstream implements Upstream {
         : listedNodes(nodes, nodeSourceEnv(env, env.names))
     this.#maker = balancerMaker(name, balancing, { state: env.balancing, random: env.random })
     this.#health = healthOf(name, config, env)
+    this.#certId = config.clientCert === 'named' ? undefined : config.clientCert?.id
     this.#pool = this.#poolOf([])
-    // Checks go on when an edit does not concern them; others begin with the first request.
-    if (this.#health?.watched) void this.#found(config.clientCert)
+    // Checks go on when an edit does not concern them; others begin with the first request, which may bring a certificate.
+    if (this.#health?.watched && config.clientCert !== 'named') void this.#found(config.clientCert)
   }
 
   /**
-   * Throws UpstreamError: 503 without nodes, 502 or 504 as the last attempt failed. `clientCert` is what an https upstream is
-   * shown where its own configuration only names it.
+   * Throws UpstreamError: 503 without nodes, 502 or 504 as the last attempt failed. `named` is the certificate that the
+   * configuration names.
    */
-  async send(ctx: Context, clientCert: ClientCert | undefined = this.#config.clientCert): Promise<Reply> {
-    const { retries, retryTimeout } = this.#config
+  async send(ctx: Context, named?: ClientCert): Promise<Reply> {
+    const { retries, retryTimeout, clientCert: own } = this.#config
+    const clientCert = own === 'named' ? named : own
     const located = this.#source.nodes()
     const { nodes, denied } = located instanceof Promise ? await located : located
-    if (nodes !== this.#nodes) this.#use(nodes, clientCert)
+    if (nodes !== this.#nodes || clientCert?.id !== this.#certId) this.#use(nodes, clientCert)
     if (denied) throw new UpstreamError('denied', 'the upstream has an address to which nothing may be sent')
     if (nodes.length === 0) throw new UpstreamError('no_node', 'no valid upstream node', { status: 503 })
     const pool = this.#pool
@@ -144,6 +149,7 @@ export class HttpUpstream implements Upstream {
   #use(nodes: readonly Node[], clientCert: ClientCert | undefined): void {
     const { scheme } = this.#config
     this.#nodes = nodes
+    this.#certId = clientCert?.id
     this.#health?.watch(nodes, clientCert)
     this.#places = new Map(
       nodes.map(node => [node, { origin: `${scheme}://${addressOf(node)}`, address: addressOf(node) }]),

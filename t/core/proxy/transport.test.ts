@@ -4,10 +4,15 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
 import type { Context } from '../../../core/context.ts'
 import { ClientGone, GatewayError, UpstreamError, type UpstreamFault } from '../../../core/errors.ts'
+import { silent } from '../../../core/observe/log.ts'
+import { AddressGuard } from '../../../core/proxy/address-guard.ts'
+import { guardedLookup } from '../../../core/proxy/dns/lookup.ts'
+import { Resolver } from '../../../core/proxy/dns/resolver.ts'
 import { type Answer, type Call, type Clocks, Transport } from '../../../core/proxy/transport.ts'
 import type { Source } from '../../../core/reply.ts'
 import { makeContext } from '../../helpers/context.ts'
 import { startDeafPort } from '../../helpers/deaf-port.ts'
+import { startDnsServer } from '../../helpers/dns-server.ts'
 import { until } from '../../helpers/until.ts'
 import { type ScriptedUpstream, startUpstream } from '../../helpers/upstream.ts'
 
@@ -161,6 +166,38 @@ describe('an exchange', () => {
 
     it('with 502 when the connection is refused', async () => {
       await fails(exchange({ origin: 'http://127.0.0.1:1' }), 'refused', 502)
+    })
+
+    it('with 502 when a name leads nowhere, or only where nothing may be sent', async () => {
+      const dns = await startDnsServer({
+        'evil.test': [{ type: 'A', address: '127.0.0.1' }],
+        'good.test': [
+          { type: 'A', address: '127.0.0.1' },
+          { type: 'A', address: '127.0.0.2' },
+        ],
+      })
+      const resolver = new Resolver({
+        servers: [dns.address],
+        validMs: 0,
+        timeoutMs: LONG,
+        search: false,
+        ipv6: true,
+        now: Date.now,
+        log: silent,
+        hostsFile: '/nowhere',
+      })
+      const lookup = guardedLookup(resolver, new AddressGuard(['127.0.0.1']), () => {})
+      await transport.close()
+      transport = new Transport({ lookup })
+      try {
+        const to = (name: string) => exchange({ origin: `http://${name}:${upstream.port}` })
+        await fails(to('none.test'), 'refused', 502)
+        await fails(to('evil.test'), 'denied', 502)
+        await fails(to('good.test'), 'refused', 502)
+        assert.equal(upstream.received.length, 0)
+      } finally {
+        await dns.close()
+      }
     })
 
     it('with an error that is not the upstream’s when the request cannot be sent as it is', async () => {
@@ -346,17 +383,36 @@ describe('an exchange', () => {
     })
 
     it('give an upstream that takes a large request slowly the time it needs', async () => {
-      upstream.script = async received => {
-        const size = (await received.body).length
-        received.json(200, { size })
+      const body = Buffer.alloc(24 * 1024 * 1024)
+      let taken = 0
+      const server = createServer(socket => {
+        socket.on('error', () => {})
+        socket.on('data', bytes => {
+          taken += bytes.length
+          socket.pause()
+          setTimeout(() => socket.resume(), 4)
+          if (taken >= body.length) socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+        })
+      })
+      await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+      const origin = `http://127.0.0.1:${(server.address() as { port: number }).port}`
+      const began = performance.now()
+      try {
+        const { status, body: answer } = await exchange({ origin, method: 'PUT', body, clocks: { send: ROOMY } })
+        assert.equal(status, 200)
+        assert.ok(performance.now() - began > ROOMY, 'it took longer than the clock')
+        await read(answer).over
+      } finally {
+        server.close()
       }
-      const body = Buffer.alloc(32 * 1024 * 1024)
-      const { status, body: answer } = await exchange({ method: 'PUT', body, clocks: { send: ROOMY } })
-      assert.equal(status, 200)
-      const seen = read(answer)
-      await seen.over
-      assert.deepEqual(JSON.parse(seen.text), { size: body.length })
-      assert.equal(upstream.received[0]!.headers['content-length'], String(body.length))
+    })
+
+    it('tell the length of a large request that is sent in pieces', async () => {
+      const body = Buffer.alloc(1024 * 1024, 'a')
+      await read((await exchange({ method: 'PUT', body })).body).over
+      const { headers, body: sent } = upstream.received[0]!
+      assert.deepEqual([headers['content-length'], headers['transfer-encoding']], [String(body.length), undefined])
+      assert.ok((await sent).equals(body))
     })
 
     it('stand still while the reader does', async () => {
