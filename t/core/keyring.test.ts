@@ -146,9 +146,12 @@ describe('keyring', () => {
     })
 
     it('notices a single changed character', () => {
-      const { key } = seal([key16], { key: 'k' })
+      const { key } = seal([key16], { key: 'k' }) as { key: string }
+      const bytes = (text: string) => Buffer.from(text.slice(3), 'base64')
       for (let at = 3; at < key.length; at++) {
         const flipped = key.slice(0, at) + (key[at] === 'A' ? 'B' : 'A') + key.slice(at + 1)
+        // Of the last character base64 does not use every bit.
+        if (bytes(flipped).equals(bytes(key))) continue
         assert.notEqual(clear([key16], { key: flipped }).key, 'k', flipped)
       }
     })

@@ -26,7 +26,7 @@ describe('the list of the embedded store', () => {
   it('is of one revision, in order, with all changes of a write or none, though writes go on', async function () {
     this.timeout(60_000)
     store = openEmbedded({ path, log: silent })
-    const first = Array.from({ length: 3_000 }, (_, at) => put(padded(at), 0))
+    const first = Array.from({ length: 12_000 }, (_, at) => put(padded(at), 0))
     const history = [{ revision: await store.write(first), changes: first }]
     let over = false
     let turns = 0
