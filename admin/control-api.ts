@@ -46,6 +46,8 @@ export interface ControlDeps {
   plugins: ReadonlyMap<string, Plugin>
   keyring: Keyring
   onUnknownPlugin: OnUnknown
+  /** What keys begin with: `/apisix`, or what etcd's begin with. */
+  prefix?: string
   workers(): readonly WorkerStatus[]
   /** Of a configuration that comes from elsewhere. */
   currency?: (() => Currency) | undefined
@@ -64,7 +66,8 @@ export interface ControlDeps {
 }
 
 export function controlApi(deps: ControlDeps): Koa {
-  const { catalogue, plugins, keyring, onUnknownPlugin, workers, currency, file, log, serverName } = deps
+  const { catalogue, plugins, keyring, onUnknownPlugin, prefix = '/apisix' } = deps
+  const { workers, currency, file, log, serverName } = deps
   const { pluginCode, reload, collectGarbage } = deps
   const router = new Router()
 
@@ -143,7 +146,7 @@ export function controlApi(deps: ControlDeps): Koa {
     const { id, createRevision, modRevision } = item
     const inUse = withDefaults(kind, keyring.openItem(item, plugins).value)
     return {
-      key: `/apisix/${kind}/${id}`,
+      key: `${prefix}/${kind}/${id}`,
       value: keyring.maskItem({ kind, id, value: inUse }, plugins),
       createdIndex: createRevision,
       modifiedIndex: modRevision,

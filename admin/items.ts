@@ -28,6 +28,8 @@ export interface ItemsDeps {
   applied(revision: Revision): Promise<void>
   /** Milliseconds since the epoch. */
   now(): number
+  /** What keys begin with: `/apisix`, or what etcd's begin with. */
+  prefix?: string
 }
 
 export interface Answer {
@@ -66,7 +68,7 @@ const looks = 3
 
 /** Every refusal is thrown as `Refused` with the codes and messages of facts core 4.3 to 4.8. */
 export function itemsOf(deps: ItemsDeps): Items {
-  const { store, catalogue, plugins, keyring, applied, now } = deps
+  const { store, catalogue, plugins, keyring, applied, now, prefix = '/apisix' } = deps
   const { checkWrite, checkDelete } = references(deps)
   /*
    * From the first look at the store to the write, changes go one at a time: a service cannot be deleted while a route is
@@ -75,7 +77,7 @@ export function itemsOf(deps: ItemsDeps): Items {
   const alone = oneAtATime()
 
   const seconds = () => Math.floor(now() / 1000)
-  const keyOf = ({ directory }: AdminKind, id: string) => `/apisix/${directory}/${id}`
+  const keyOf = ({ directory }: AdminKind, id: string) => `${prefix}/${directory}/${id}`
 
   function shown({ kind }: Target, item: Item, role: Role): object {
     const { key: _, keys: __, ...withoutKeys } = kind.kind === 'ssls' ? item.value : {}

@@ -1,5 +1,5 @@
 // The servers of the main thread, as the configuration asks for them: admin, control, status and metrics.
-import { type Config, ConfigError, type LoadedConfig, listeners } from '../core/config.ts'
+import { type Config, ConfigError, type LoadedConfig, listeners, providerOf } from '../core/config.ts'
 import type { Secrets } from '../core/first-start.ts'
 import { collectGarbage } from '../core/garbage.ts'
 import type { Keyring } from '../core/keyring.ts'
@@ -56,6 +56,7 @@ export async function openServers(
   const addresses = listeners(config)
   const common = { log, serverName: serverName(config) }
   const { currency } = backing
+  const prefixed = providerOf(config) === 'etcd' ? { prefix: config.deployment.etcd.prefix } : {}
   if (currency !== undefined) measureCurrency(reader, { currency, workers: () => pool.status(), now: Date.now })
   const apps = {
     admin: adminApi({
@@ -68,6 +69,7 @@ export async function openServers(
           plugins,
           keyring,
           now: Date.now,
+          ...prefixed,
           applied: revision => pool.serves(revision, APPLIED_WITHIN_MS),
         }),
       configs,
@@ -87,6 +89,7 @@ export async function openServers(
       plugins,
       keyring,
       onUnknownPlugin: config.sluice.onUnknownPlugin,
+      ...prefixed,
       workers: () => pool.status(),
       pluginCode: () => ownPlugins.status,
       currency,

@@ -81,17 +81,18 @@ export async function startProcess(
   const orphaned = () => void child.kill('SIGKILL')
   process.once('exit', orphaned)
   child.once('close', () => process.off('exit', orphaned))
-  const said = () => output.stdout.includes(ready) || child.exitCode !== null
+  const ended = () => child.exitCode !== null || child.signalCode !== null
+  const said = () => output.stdout.includes(ready) || ended()
   await until(said, 'the gateway is ready', 90_000).catch((error: Error) => {
     child.kill('SIGKILL')
     const log = join(folder, 'error.log')
     const lines = existsSync(log) ? readFileSync(log, 'utf8') : ''
     throw new Error(`${error.message}: ${output.stdout}${output.stderr}${lines}`)
   })
-  if (child.exitCode !== null) throw new Error(`the gateway ended: ${output.stderr}`)
+  if (ended()) throw new Error(`the gateway ended by ${child.signalCode ?? child.exitCode}: ${output.stderr}`)
   const url = (name: string) => `http://${new RegExp(`${name} +(\\S+:\\d+)`).exec(output.stdout)?.[1]}`
   const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> => {
-    if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
+    if (ended()) return child.exitCode
     const gone = once(child, 'close')
     child.kill(signal)
     await gone
