@@ -2,7 +2,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Context } from './context.ts'
 import { GatewayError } from './errors.ts'
-import { PluginTimeout, withinTime } from './hook-clock.ts'
+import { type HookClock, PluginTimeout } from './hook-clock.ts'
 import type { Step } from './pipeline.ts'
 import type { Awaitable } from './plugin.ts'
 import type { Filter, Sink, Source } from './reply.ts'
@@ -10,12 +10,12 @@ import type { Filter, Sink, Source } from './reply.ts'
 export interface DeliveryLimits {
   /** Milliseconds a client may refuse to read before its connection is closed; 0 means for ever. */
   sendTimeout: number
-  /** Milliseconds in which a plugin must keep a promise; 0 means for ever. */
-  hookTimeout: number
 }
 
 export interface Surroundings {
   limits: DeliveryLimits
+  /** Of what filters promise. */
+  clock: HookClock
   /** Told before a filter runs. */
   enter(step: Step<unknown>): void
   /** A filter threw, or did not keep its promise. */
@@ -105,7 +105,7 @@ async function filterWhole(
   ctx: Context,
   body: Buffer,
   filters: Step<Filter>[],
-  { limits, enter, failed }: Surroundings,
+  { clock, enter, failed }: Surroundings,
 ): Promise<Buffer> {
   let bytes = body
   for (const step of filters) {
@@ -113,7 +113,7 @@ async function filterWhole(
       enter(step)
       try {
         const out = step.hook(chunk, last)
-        return (out instanceof Promise ? await kept(ctx, out, limits) : out) ?? chunk
+        return (out instanceof Promise ? await kept(ctx, out, clock) : out) ?? chunk
       } catch (error) {
         failed(step, error)
         if (error instanceof PluginTimeout) throw error
@@ -128,8 +128,8 @@ async function filterWhole(
 }
 
 /** A filter that throws changes nothing; one that does not answer would hold the response up again for every chunk. */
-function kept<T>(ctx: Context, promised: Promise<T>, { hookTimeout }: DeliveryLimits): Promise<T> {
-  return withinTime(promised, hookTimeout, () => ctx.body.awaited)
+function kept<T>(ctx: Context, promised: Promise<T>, clock: HookClock): Promise<T> {
+  return clock.within(promised, () => ctx.body.awaited)
 }
 
 /** The client's socket. */
@@ -266,7 +266,7 @@ class FilterSink implements Sink, Flow {
     for (let at = from.at; ; ) {
       try {
         bytes =
-          (pending instanceof Promise ? await kept(this.#ctx, pending, this.#surroundings.limits) : pending) ?? bytes
+          (pending instanceof Promise ? await kept(this.#ctx, pending, this.#surroundings.clock) : pending) ?? bytes
       } catch (error) {
         this.#surroundings.failed(this.#filters[at]!, error)
         if (error instanceof PluginTimeout) {

@@ -6,7 +6,7 @@ import { breakOff, type DeliveryLimits, deliver } from './delivery.ts'
 import { ClientGone, errorReply, GatewayError, UpstreamError } from './errors.ts'
 import type { Forwarding } from './forwarding.ts'
 import type { HoldBook } from './holds.ts'
-import { PluginTimeout, withinTime } from './hook-clock.ts'
+import { HookClock, PluginTimeout } from './hook-clock.ts'
 import type { MinRevision } from './min-revision.ts'
 import type { Logger } from './observe/log.ts'
 import type { PluginFailures } from './observe/plugin-failures.ts'
@@ -30,6 +30,8 @@ export interface GatewayOptions {
   failures: PluginFailures
   limits: DeliveryLimits &
     BodyLimits & {
+      /** Milliseconds in which a plugin must keep a promise; 0 means for ever. */
+      hookTimeout: number
       /** Milliseconds that the log phase waits for a hook which has not returned when the response is long closed. */
       turnGrace: number
     }
@@ -44,6 +46,7 @@ export interface GatewayOptions {
 
 export class Gateway {
   readonly options: GatewayOptions
+  readonly clock: HookClock
   /** Requests that have not logged yet. */
   readonly #turns = new Roster<Turn>()
   #idle: (() => void)[] = []
@@ -51,6 +54,7 @@ export class Gateway {
 
   constructor(options: GatewayOptions) {
     this.options = options
+    this.clock = new HookClock(options.limits.hookTimeout)
   }
 
   /** The request listener of a node:http server. Never throws; every call ends in exactly one log phase. */
@@ -248,12 +252,11 @@ class Turn implements Listed {
 
   /** What a hook promised, within its time. One that comes later finds the request given up. */
   async #kept(exit: Promise<Reply | void>): Promise<Reply | void> {
-    const { hookTimeout } = this.#gateway.options.limits
     const late = (answer: Reply | void) => {
       if (isReply(answer)) discard(answer, new PluginTimeout())
     }
     try {
-      return await withinTime(exit, hookTimeout, () => this.#ctx.body.awaited, late)
+      return await this.#gateway.clock.within(exit, () => this.#ctx.body.awaited, late)
     } catch (error) {
       if (error instanceof PluginTimeout) this.#abort(error)
       throw error
@@ -291,6 +294,7 @@ class Turn implements Listed {
     try {
       await deliver(ctx, this.#response, filters, {
         limits,
+        clock: this.#gateway.clock,
         enter: step => this.#enter(step),
         failed: (step, error) => this.#hookFailed(step, { phase: 'body_filter', error }, 'body filter failed'),
       })
