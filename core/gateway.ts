@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type BodyLimits, dropRest, RequestBody } from './body.ts'
 import { Context } from './context.ts'
 import { breakOff, type DeliveryLimits, deliver } from './delivery.ts'
-import { ClientGone, errorReply, GatewayError, UpstreamError } from './errors.ts'
+import { asError, ClientGone, errorReply, GatewayError, UpstreamError } from './errors.ts'
 import type { Forwarding } from './forwarding.ts'
 import type { HoldBook } from './holds.ts'
 import { HookClock, PluginTimeout } from './hook-clock.ts'
@@ -161,7 +161,10 @@ class Turn implements Listed {
         answer = this.#failed(error)
       }
       if (this.#closed) discard(answer, new ClientGone())
-      else await this.#send(answer)
+      else {
+        const sent = this.#send(answer)
+        if (sent instanceof Promise) await sent
+      }
     } catch (error) {
       // Nothing of ours is left to be told; the client is, by the end of its connection.
       this.#report(error, 'response could not be sent')
@@ -278,7 +281,8 @@ class Turn implements Listed {
     return errorReply(error, ctx.request.headers.get('accept'))
   }
 
-  async #send(answer: Reply): Promise<void> {
+  /** A promise only where filters are asked for a whole body first. */
+  #send(answer: Reply): Awaitable<void> {
     const ctx = this.#ctx
     const { limits } = this.#gateway.options
     ctx.reply = answer
@@ -292,24 +296,28 @@ class Turn implements Listed {
       })
     }
     try {
-      await deliver(ctx, this.#response, filters, {
+      const delivered = deliver(ctx, this.#response, filters, {
         limits,
         clock: this.#gateway.clock,
         enter: step => this.#enter(step),
         failed: (step, error) => this.#hookFailed(step, { phase: 'body_filter', error }, 'body filter failed'),
       })
+      return delivered instanceof Promise ? delivered.catch(error => this.#sendFailed(answer, error)) : undefined
     } catch (error) {
-      // A head that node:http refuses (an invalid field, a status out of range) is a bug of whoever made it.
-      this.#report(error, 'response could not be sent')
-      discard(answer, error as Error)
-      ctx.error ??= error
-      if (this.#response.headersSent) breakOff(this.#response)
-      else {
-        ctx.reply = errorReply(error, undefined)
-        this.#nameOurselves(ctx.reply)
-        this.#response.writeHead(500, ctx.reply.headers.raw).end(ctx.reply.body)
-      }
+      this.#sendFailed(answer, error)
     }
+  }
+
+  /** A head that node:http refuses (an invalid field, a status out of range) is a bug of whoever made it. */
+  #sendFailed(answer: Reply, error: unknown): void {
+    const ctx = this.#ctx
+    this.#report(error, 'response could not be sent')
+    discard(answer, asError(error))
+    ctx.error ??= error
+    if (this.#response.headersSent) return breakOff(this.#response)
+    ctx.reply = errorReply(error, undefined)
+    this.#nameOurselves(ctx.reply)
+    this.#response.writeHead(500, ctx.reply.headers.raw).end(ctx.reply.body)
   }
 
   #nameOurselves({ headers }: Reply): void {

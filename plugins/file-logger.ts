@@ -6,13 +6,13 @@ import {
   type Bodies,
   checkLogFormat,
   compileLogFormat,
-  defaultLine,
   type Entry,
   formatAsksFor,
   identity,
   type LoggedBody,
   llmFields,
   lookup,
+  putDefaultLine,
 } from '../core/observe/log-entry.ts'
 import { type Awaitable, type Hooks, plugin, type Schema } from '../core/plugin.ts'
 import type { Filter, Reply } from '../core/reply.ts'
@@ -116,18 +116,15 @@ export default plugin({
       }
     }
 
-    function lineOf(ctx: Context, bodies: Bodies, llm: Entry): string | undefined {
-      const get = lookup(ctx, bodies)
-      if (matches.length > 0 && !matches.some(expr => expr.test(get))) return undefined
-      if (format !== undefined) return JSON.stringify({ ...format(get), ...identity(ctx), ...llm })
-      return defaultLine(ctx, bodies, extra === undefined ? llm : { ...extra(get), ...llm })
-    }
-
     function write(ctx: Context, response: LoggedBody | undefined, llm: Entry): void {
-      const line = lineOf(ctx, { request: kept.get(ctx)?.request, response }, llm)
-      if (line === undefined) return
+      const bodies: Bodies = { request: kept.get(ctx)?.request, response }
+      const get = lookup(ctx, bodies)
+      if (matches.length > 0 && !matches.some(expr => expr.test(get))) return
       file ??= openLineFile(config.path!, { log, now, lost })
-      file.write(line)
+      file.write(line => {
+        if (format !== undefined) line.raw(JSON.stringify({ ...format(get), ...identity(ctx), ...llm }))
+        else putDefaultLine(line, ctx, { bodies, more: extra === undefined ? llm : { ...extra(get), ...llm } })
+      })
     }
 
     function record(ctx: Context): void | Promise<void> {

@@ -2,6 +2,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open, stat } from 'node:fs/promises'
 import { asError } from '../errors.ts'
+import { JsonBytes } from './json-bytes.ts'
 import type { Logger } from './log.ts'
 
 export interface LineFileOptions {
@@ -16,7 +17,10 @@ export interface LineFileOptions {
 const MAX_QUEUED = 16 << 20
 // Lines wait for each other: a write costs as much CPU as a fifth of a request, however little is written.
 const WAIT_MS = 50
-const ENOUGH = 64 << 10
+const ENOUGH = 256 << 10
+// Room for the lines of a moment: what was larger once is given back.
+const PAGE = ENOUGH + (ENOUGH >> 2)
+const LF = '\n'
 const LOOK_FOR_ROTATION_EVERY = 1_000
 const COMPLAIN_EVERY = 60_000
 
@@ -40,8 +44,11 @@ export class LineFile {
   readonly #path: string
   readonly #options: LineFileOptions
   readonly #gone: () => void
-  #lines: string[] = []
-  #queued = 0
+  /** Lines that wait, each with its end; undefined while none does. */
+  #page: JsonBytes | undefined
+  #lines = 0
+  /** Bytes that are being written. */
+  #leaving = 0
   #writing: Promise<void> | undefined
   /** Ends the wait for more lines, if there is one. */
   #hurry: () => void = () => {}
@@ -57,14 +64,25 @@ export class LineFile {
     this.#gone = gone
   }
 
-  /** Queues a line (without its newline). */
-  write(line: string): void {
-    // A UTF-16 unit is at most three bytes, and mostly one.
-    if (this.#queued + line.length > MAX_QUEUED) return this.#options.lost(1)
-    this.#queued += line.length
-    this.#lines.push(line)
+  /** Queues the line that `put` writes, without its end. A `put` that throws has written nothing. */
+  write(put: (line: JsonBytes) => void): void {
+    this.#page ??= new JsonBytes(PAGE)
+    const page = this.#page
+    const before = page.length
+    try {
+      put(page)
+      page.raw(LF)
+    } catch (error) {
+      page.rewind(before)
+      throw error
+    }
+    if (page.length + this.#leaving > MAX_QUEUED) {
+      page.rewind(before)
+      return this.#options.lost(1)
+    }
+    this.#lines++
     this.#writing ??= this.#drain()
-    if (this.#queued >= ENOUGH) this.#hurry()
+    if (page.length >= ENOUGH) this.#hurry()
   }
 
   /** Resolves when what was queued is in the file, or lost. The last user's close closes the file. */
@@ -79,25 +97,27 @@ export class LineFile {
   }
 
   async #drain(): Promise<void> {
-    while (this.#lines.length > 0) {
+    while (this.#lines > 0) {
       await this.#gathered()
+      const page = this.#page!
       const lines = this.#lines
-      const size = this.#queued
-      this.#lines = []
+      this.#page = undefined
+      this.#lines = 0
+      this.#leaving = page.length
       try {
-        await this.#append(`${lines.join('\n')}\n`)
+        await this.#append(page.written())
       } catch (error) {
-        this.#options.lost(lines.length)
+        this.#options.lost(lines)
         this.#complain(asError(error))
       }
-      this.#queued -= size
+      this.#leaving = 0
     }
     this.#writing = undefined
   }
 
   /** Resolves when there is enough to write, or the first line has waited long enough. */
   async #gathered(): Promise<void> {
-    if (this.#queued >= ENOUGH || this.users === 0) return
+    if (this.#page!.length >= ENOUGH || this.users === 0) return
     let timer: NodeJS.Timeout | undefined
     await new Promise<void>(resolve => {
       this.#hurry = resolve
@@ -106,9 +126,9 @@ export class LineFile {
     clearTimeout(timer)
   }
 
-  async #append(text: string): Promise<void> {
+  async #append(lines: Buffer): Promise<void> {
     const handle = await this.#current()
-    let bytes = Buffer.from(this.#torn ? `\n${text}` : text)
+    let bytes = this.#torn ? Buffer.concat([Buffer.from(LF), lines]) : lines
     while (bytes.length > 0) {
       const { bytesWritten } = await handle.write(bytes)
       bytes = bytes.subarray(bytesWritten)

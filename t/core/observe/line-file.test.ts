@@ -33,9 +33,9 @@ describe('a line file', () => {
 
   it('is one for all who open its path, and holds their lines in order', async () => {
     const [first, second] = [open(), open()]
-    for (let n = 0; n < 1000; n++) (n % 2 === 0 ? first : second).write(`line ${n}`)
+    for (let n = 0; n < 1000; n++) (n % 2 === 0 ? first : second).write(line => line.raw(`line ${n}`))
     await first.close()
-    second.write('last')
+    second.write(line => line.raw('last'))
     await second.close()
     const expected = [...Array.from({ length: 1000 }, (_, n) => `line ${n}`), 'last', '']
     assert.deepEqual(readFileSync(path, 'utf8').split('\n'), expected)
@@ -45,10 +45,25 @@ describe('a line file', () => {
   it('appends to what is there', async () => {
     for (const line of ['a', 'b']) {
       const file = open()
-      file.write(line)
+      file.write(put => put.raw(line))
       await file.close()
     }
     assert.equal(readFileSync(path, 'utf8'), 'a\nb\n')
+  })
+
+  it('has nothing of a line that could not be put together', async () => {
+    const file = open()
+    file.write(line => line.raw('before'))
+    const half = () =>
+      file.write(line => {
+        line.raw('half')
+        throw new Error('a value without a text')
+      })
+    assert.throws(half, /without a text/)
+    file.write(line => line.raw('after'))
+    await file.close()
+    assert.equal(readFileSync(path, 'utf8'), 'before\nafter\n')
+    assert.equal(lost, 0)
   })
 
   it('makes no file when nothing is written', async () => {
@@ -58,11 +73,11 @@ describe('a line file', () => {
 
   it('goes on in a new file after the old one was moved away', async () => {
     const [writer, other] = [open(), open()]
-    writer.write('before')
+    writer.write(line => line.raw('before'))
     await other.close()
     renameSync(path, `${path}.1`)
     clock += 5_000
-    writer.write('after')
+    writer.write(line => line.raw('after'))
     await writer.close()
     assert.equal(readFileSync(`${path}.1`, 'utf8'), 'before\n')
     assert.equal(readFileSync(path, 'utf8'), 'after\n')
@@ -73,7 +88,7 @@ describe('a line file', () => {
     const keeper = open(at)
     const attempt = async (line: string) => {
       const file = open(at)
-      file.write(line)
+      file.write(put => put.raw(line))
       await file.close()
     }
     await attempt('1')
@@ -91,10 +106,11 @@ describe('a line file', () => {
 
   it('drops lines rather than hold more than its queue', async () => {
     const file = open()
-    const mebibyte = 'x'.repeat(1 << 20)
-    for (let n = 0; n < 20; n++) file.write(mebibyte)
+    const mebibyte = 1 << 20
+    const text = 'x'.repeat(mebibyte - 1)
+    for (let n = 0; n < 20; n++) file.write(line => line.raw(text))
     await file.close()
     assert.equal(lost, 4)
-    assert.equal(readFileSync(path).length, 16 * ((1 << 20) + 1))
+    assert.equal(readFileSync(path).length, 16 * mebibyte)
   })
 })

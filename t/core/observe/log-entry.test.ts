@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { REDACTED } from '../../../core/observe/credentials.ts'
-import { type Bodies, defaultLine, type Entry } from '../../../core/observe/log-entry.ts'
+import { JsonBytes } from '../../../core/observe/json-bytes.ts'
+import { type Bodies, type Entry, putDefaultLine } from '../../../core/observe/log-entry.ts'
 import { HeaderList, reply } from '../../../core/reply.ts'
 import { makeContext } from '../../helpers/context.ts'
 
@@ -13,7 +14,9 @@ const text = fc.string({ unit: 'binary', maxLength: 20 })
 async function read(bodies: Bodies, more: Entry, fields: readonly string[] = []): Promise<Record<string, Entry>> {
   const ctx = await makeContext()
   ctx.reply = { ...reply(200), headers: new HeaderList([...fields]) }
-  return JSON.parse(defaultLine(ctx, bodies, more)) as Record<string, Entry>
+  const line = new JsonBytes(16)
+  putDefaultLine(line, ctx, { bodies, more })
+  return JSON.parse(line.written().toString()) as Record<string, Entry>
 }
 
 describe('the default line', () => {
