@@ -51,6 +51,10 @@ export class Editions {
     return this.#snapshots.current
   }
 
+  get empty(): boolean {
+    return this.#newest.size === 0
+  }
+
   /** The item as the next snapshot will have it. */
   item(kind: string, id: string): Item | undefined {
     return isServed(kind) ? this.#next(kind, id)?.item : undefined

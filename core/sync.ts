@@ -140,13 +140,15 @@ export class Sync {
   }
 
   *#replaceAll(items: readonly Item[]): Generator<void> {
-    const present = new Set<string>()
+    // At first there is nothing that could have gone.
+    const present = this.#editions.empty && this.#rejected.size === 0 ? undefined : new Set<string>()
     for (const item of routesLast(items)) {
-      present.add(keyOf(item))
+      present?.add(keyOf(item))
       this.#take({ ...item, item })
       if (this.#closed) return
       yield
     }
+    if (present === undefined) return
     for (const { kind, id } of this.#editions.items()) {
       if (!present.has(keyOf({ kind, id }))) this.#editions.remove(kind, id)
       yield

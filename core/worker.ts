@@ -20,6 +20,7 @@ import { Resolver } from './proxy/dns/resolver.ts'
 import { Watches } from './proxy/health/watches.ts'
 import { Transport } from './proxy/transport.ts'
 import { warnDenied } from './proxy/upstream-env.ts'
+import { compileChecks } from './resource.ts'
 import { type Rejected, Sync } from './sync.ts'
 import { PluginsOrNone } from './unknown-plugins.ts'
 import { Breadcrumb } from './workers/breadcrumb.ts'
@@ -136,6 +137,7 @@ process.on('uncaughtException', error => {
 
 /** The configuration first, so that no connection is accepted before there is something to serve it by. */
 async function start(): Promise<void> {
+  compileChecks()
   await sync.start()
   const refused = metrics.counter('sluice_requests_refused_total', 'Requests that could not be parsed', ['status'])
   const serve = minRevision?.before(gateway.handle)

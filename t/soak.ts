@@ -13,6 +13,7 @@ import { assertUnharmed, fleetRound } from './fleet.rounds.ts'
 import { startAdmin } from './helpers/admin.ts'
 import { stores } from './helpers/stores.ts'
 import { replaceUnderLoad } from './replacement.load.ts'
+import { assertScales, scaleRound } from './scale.rounds.ts'
 import { ADDED_MB, bodiesThrough } from './slow-bodies.ts'
 
 const suites: Record<string, { count: number; run(count: number, seed: number): Promise<unknown> }> = {
@@ -93,6 +94,15 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
       say(JSON.stringify({ ...report, rounds: undefined }))
       assertHeld(report)
       assert.ok(report.medianMs < 4_000 && report.maxMs < 10_000, 'has what etcd has soon after each fault')
+    },
+  },
+  /** Its count is of routes; the seed means nothing. */
+  scale: {
+    count: 10_000,
+    async run(routes) {
+      const report = await scaleRound(routes, { edits: 500 })
+      process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`)
+      assertScales(report)
     },
   },
   /** Counted in seconds. */

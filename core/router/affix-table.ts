@@ -27,7 +27,7 @@ const PRIME = 0x01000193
 export class AffixTable<V> {
   readonly #backwards: boolean
   readonly #separator: number
-  /** Open addressing, at most half full. 0 is a free place. */
+  /** Open addressing, at most three fifths full: it does not grow when everything that doubles does. 0 is a free place. */
   #hashes = new Int32Array(FIRST_SIZE)
   #entries: (Entry<V> | undefined)[] = new Array(FIRST_SIZE).fill(undefined)
   #size = 0
@@ -57,7 +57,7 @@ export class AffixTable<V> {
     }
     this.#count(key, 1)
     this.#size++
-    if (this.#size * 2 > this.#hashes.length) this.#resize(this.#hashes.length * 2)
+    if (this.#size * 5 > this.#hashes.length * 3) this.#resize(this.#hashes.length * 2)
     const place = this.#placeOf(key)
     this.#hashes[place] = this.#hashOf(key)
     this.#entries[place] = { text: key.text, space: spaceOf(key), value }

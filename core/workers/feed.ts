@@ -36,8 +36,7 @@ export class Feed implements ConfigSource {
     switch (message.type) {
       case 'listed':
         this.#send({ type: 'arrived' })
-        for (const item of message.items) this.#listing?.items.push(item)
-        if (!message.more) this.#listing?.resolve({ items: this.#listing.items, revision: message.revision })
+        this.#gather(message)
         return
       case 'list_failed':
         return this.#listing?.reject(new Error(message.message))
@@ -49,5 +48,13 @@ export class Feed implements ConfigSource {
       case 'lost':
         return this.#watching?.lost(new Error(message.message))
     }
+  }
+
+  #gather({ items, revision, more }: Extract<ToWorker, { type: 'listed' }>): void {
+    if (this.#listing === undefined) return
+    for (const item of items) this.#listing.items.push(item)
+    if (more) return
+    this.#listing.resolve({ items: this.#listing.items, revision })
+    this.#listing = undefined
   }
 }

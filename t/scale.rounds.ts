@@ -1,0 +1,216 @@
+// A gateway process with many routes: how long it takes to load them, how late its loops come, when an edit is in effect.
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { silent } from '../core/observe/log.ts'
+import { openEmbedded } from '../core/store/embedded.ts'
+import { itemOf, pathOf, uriOf } from './bench/routes/population.ts'
+import { percentile } from './bench/statistics.ts'
+import type { LoopReport } from './helpers/loop-samples.ts'
+import { configFolder, type GatewayProcess, startProcess } from './helpers/process.ts'
+import { until } from './helpers/until.ts'
+
+interface Spread {
+  p50: number
+  p99: number
+  max: number
+}
+
+/** With whatever else the machine did, and without. */
+interface Late {
+  all: Spread
+  own: Spread
+}
+
+export interface ScaleReport {
+  routes: number
+  workers: number
+  /** Milliseconds from the start of the process until it serves. */
+  readyMs: number
+  /** How late the loops came while it loaded, and while it was edited; milliseconds. */
+  loading: { main: Late; workers: Late }
+  editing: { main: Late; workers: Late }
+  /** Bytes of JavaScript heap per route, with whatever else there is. */
+  heapPerRoute: { main: number; worker: number }
+  edits: number
+  /** Milliseconds from an edit's request until it is acknowledged, and until every connection has been served by it. */
+  acknowledgedMs: Spread
+  effectiveMs: Spread
+  /** Requests that began after the acknowledgement and were served by what was before. */
+  stale: number
+}
+
+const WORKERS = 2
+const EDITED = 40
+/** The first edits compile what checks them. */
+const WARM_UP = 20
+/** Among so many connections every worker has some: the kernel spreads them. */
+const CONNECTIONS = 24
+
+export async function scaleRound(routes: number, { edits }: { edits: number }): Promise<ScaleReport> {
+  const upstream = createServer((message, response) => {
+    const text = String(message.headers['x-version'] ?? '')
+    response.writeHead(200, { 'content-length': text.length }).end(text)
+  })
+  upstream.listen(0, '127.0.0.1')
+  await once(upstream, 'listening')
+  const { port } = upstream.address() as AddressInfo
+  const bare = await measured(10, async () => undefined)
+  const full = await measured(routes, gateway => edit(gateway, { routes, edits, port }))
+  upstream.close()
+  const perRoute = (main: boolean) => (full.heap(main) - bare.heap(main)) / routes
+  return {
+    routes,
+    workers: WORKERS,
+    readyMs: full.ready - full.began,
+    loading: { main: full.late(true, 0, full.ready), workers: full.late(false, 0, full.ready) },
+    editing: { main: full.late(true, full.result.from), workers: full.late(false, full.result.from) },
+    heapPerRoute: { main: Math.round(perRoute(true)), worker: Math.round(perRoute(false)) },
+    ...full.result.edited,
+  }
+}
+
+/** A gateway from start to end, with `use` in between, and what its threads wrote down. */
+async function measured<T>(routes: number, use: (gateway: GatewayProcess) => Promise<T>) {
+  const place = configFolder('', { nginx_config: `worker_processes: ${WORKERS}` })
+  await fill(join(place.folder, 'data'), routes)
+  const samples = join(place.folder, 'loop-samples')
+  const preload = fileURLToPath(new URL('./helpers/loop-samples.ts', import.meta.url))
+  const began = Date.now()
+  const env = { NODE_OPTIONS: `--import ${preload}`, LOOP_SAMPLES: samples }
+  const gateway = await startProcess(place, undefined, env)
+  const ready = Date.now()
+  const result = await use(gateway)
+  await until(() => reportsIn(samples).some(({ at }) => at > ready + 1_000), 'they have written since')
+  await gateway.stop()
+  const reports = reportsIn(samples)
+  await gateway.dispose()
+  return {
+    began,
+    ready,
+    result,
+    late(main: boolean, from: number, to = Number.POSITIVE_INFINITY): Late {
+      const during = reports
+        .filter(report => report.main === main && report.talking !== undefined)
+        .flatMap(({ samples, talking }) => samples.filter(({ at }) => at >= Math.max(talking!, from) && at < to))
+      return { all: spread(during.map(({ late }) => late)), own: spread(during.map(({ own }) => own)) }
+    },
+    /** When garbage was collected last, of the largest thread. */
+    heap(main: boolean): number {
+      const later = reports.filter(report => report.main === main && report.at > ready)
+      const least = [...Map.groupBy(later, report => report.thread).values()].map(all =>
+        Math.min(...all.map(({ heap }) => heap)),
+      )
+      return Math.max(...least)
+    },
+  }
+}
+
+function reportsIn(file: string): (LoopReport & { at: number })[] {
+  const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : []
+  return lines.slice(0, -1).map(line => {
+    const report = JSON.parse(line) as LoopReport
+    return { ...report, at: report.samples.at(-1)?.at ?? 0 }
+  })
+}
+
+/** Throws when it is not as it is promised. Times are those of a machine that has nothing else to do. */
+export function assertScales(report: ScaleReport): void {
+  assert.equal(report.stale, 0, 'an acknowledged edit is in effect')
+  const within = report.routes <= 10_000 ? 20 : 50
+  assert.ok(report.effectiveMs.p99 < within, `an edit is in effect within ${within} ms`)
+  for (const loops of [report.loading.main, report.loading.workers, report.editing.main, report.editing.workers])
+    assert.ok(loops.own.p99 < 50, 'no loop is late by 50 ms')
+}
+
+async function fill(path: string, routes: number): Promise<void> {
+  const store = openEmbedded({ path, log: silent })
+  for (let from = 0; from < routes; from += 1_000) {
+    const items = Array.from({ length: Math.min(1_000, routes - from) }, (_, at) => itemOf(from + at))
+    await store.write(items)
+  }
+  await store.close()
+}
+
+async function edit(gateway: GatewayProcess, { routes, edits, port }: { routes: number; edits: number; port: number }) {
+  const clients = await Promise.all(Array.from({ length: CONNECTIONS }, () => Client.open(gateway.urls.requests)))
+  const acknowledged: number[] = []
+  const effective: number[] = []
+  let stale = 0
+  let from = 0
+  for (let version = -WARM_UP; version < edits; version++) {
+    if (version === 0) from = Date.now()
+    const at = (((version + WARM_UP) % EDITED) * 7_919) % routes
+    const began = performance.now()
+    const { status, body } = await gateway.admin('PUT', `/routes/route-${at}`, {
+      uri: uriOf(at),
+      plugins: { 'proxy-rewrite': { headers: { set: { 'x-version': String(version) } } } },
+      upstream: { type: 'roundrobin', nodes: { [`127.0.0.1:${port}`]: 1 } },
+    })
+    assert.ok(status === 200 || status === 201, JSON.stringify(body))
+    const acknowledgedMs = performance.now() - began
+    for (;;) {
+      const served = await Promise.all(clients.map(client => client.ask(pathOf(at))))
+      const old = served.filter(text => text !== String(version))
+      stale += old.length
+      if (old.length === 0) break
+    }
+    if (version < 0) continue
+    acknowledged.push(acknowledgedMs)
+    effective.push(performance.now() - began)
+  }
+  for (const client of clients) client.close()
+  return { from, edited: { edits, acknowledgedMs: spread(acknowledged), effectiveMs: spread(effective), stale } }
+}
+
+function spread(values: readonly number[]): Spread {
+  const sorted = Float64Array.from(values).sort()
+  const round = (value: number | undefined) => Math.round((value ?? Number.NaN) * 100) / 100
+  return { p50: round(percentile(sorted, 0.5)), p99: round(percentile(sorted, 0.99)), max: round(sorted.at(-1)) }
+}
+
+/** One connection that is kept, and so one worker. */
+class Client {
+  readonly #socket: Socket
+  #waiting: PromiseWithResolvers<string> | undefined
+  #received = ''
+
+  private constructor(socket: Socket) {
+    this.#socket = socket
+    socket.setNoDelay(true).setEncoding('latin1')
+    socket.on('data', (text: string) => this.#receive(text))
+    socket.on('close', () => this.#waiting?.reject(new Error('the gateway closed a connection')))
+  }
+
+  static async open(url: string): Promise<Client> {
+    const { hostname, port } = new URL(url)
+    const socket = connect(Number(port), hostname)
+    await once(socket, 'connect')
+    return new Client(socket)
+  }
+
+  /** The body of the answer, which has a length. */
+  ask(path: string): Promise<string> {
+    this.#waiting = Promise.withResolvers()
+    this.#socket.write(`GET ${path} HTTP/1.1\r\nHost: gateway.test\r\n\r\n`)
+    return this.#waiting.promise
+  }
+
+  close(): void {
+    this.#waiting = undefined
+    this.#socket.destroy()
+  }
+
+  #receive(text: string): void {
+    this.#received += text
+    const [head = '', body] = this.#received.split('\r\n\r\n')
+    const length = Number(/^content-length: (\d+)/im.exec(head)?.[1])
+    if (body === undefined || body.length < length) return
+    this.#received = ''
+    this.#waiting?.resolve(body)
+  }
+}
