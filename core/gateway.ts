@@ -192,7 +192,8 @@ class Turn implements Listed {
   async #answer(): Promise<Reply> {
     const ctx = this.#ctx
     if (this.#refused !== undefined) throw this.#refused
-    const match = this.#snapshot.match(ctx)
+    const matching = this.#snapshot.matchWithBody(ctx)
+    const match = matching instanceof Promise ? await matching : matching
     if (match === undefined) {
       return (
         (await this.#walk(this.#plan.globalRewrite)) ??

@@ -11,6 +11,7 @@ import { MetricsWriter } from './observe/metrics-writer.ts'
 import { PluginFailures } from './observe/plugin-failures.ts'
 import { Overload, type OverloadLimits } from './overload.ts'
 import type { Plugin } from './plugin.ts'
+import type { RouterName } from './router/routers.ts'
 import type { Change, ConfigSource, Item, Kind, Revision } from './store/store.ts'
 import { type Rejected, Sync } from './sync.ts'
 
@@ -30,6 +31,10 @@ export interface InProcessOptions {
   log?: Logger
   /** Milliseconds since the epoch, for plugins. */
   now?: () => number
+  /** How routes are found; `radixtree_host_uri` by default. */
+  router?: RouterName
+  /** Bytes of a body that routes may look into; 8 MiB by default. */
+  maxPostArgs?: number
   limits?: Partial<GatewayOptions['limits']>
   overload?: Partial<OverloadLimits>
   forwarding?: Partial<ForwardingOptions>
@@ -103,6 +108,8 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
       log,
       metrics,
       transport: upstreams.transport,
+      ...(options.router && { router: options.router }),
+      ...(options.maxPostArgs !== undefined && { maxPostArgs: options.maxPostArgs }),
       plugins: options.allPlugins ?? new Map(all.map(plugin => [plugin.name, plugin])),
     },
     applied: (applied, bad) => {

@@ -6,17 +6,27 @@ import type { Plan } from './pipeline.ts'
 import type { Route } from './resource.ts'
 import { addressSet } from './router/addresses.ts'
 import { compileExpr } from './router/expr.ts'
+import { bodyValue, fieldsAreKnown } from './router/post-arg.ts'
 import type { Pattern } from './router/router.ts'
 import { variable } from './router/vars.ts'
 import type { Snapshot, SnapshotEnv } from './snapshot.ts'
 import type { Item } from './store/store.ts'
 
-type Accepts = (ctx: Context) => boolean
+type Check = (ctx: Context) => boolean
+
+/** What a route asks of a request beside host and path. */
+interface Conditions {
+  /** Methods and client addresses. */
+  readonly plain: Check
+  readonly vars: Check
+  /** Whether `vars` are of the body. */
+  readonly readsBody: boolean
+}
 
 export class RouteEdition extends Edition<'routes'> {
   /** Hosts of the service, which a route without its own has. */
   readonly serviceHosts: readonly string[]
-  #accepts: Accepts | undefined = undefined
+  #conditions: Conditions | undefined = undefined
   #assembly: Assembly | undefined = undefined
   /** The snapshot since which nothing that a route could name has changed, when the assembly was last looked at. */
   #assembledAt = -1
@@ -54,8 +64,14 @@ export class RouteEdition extends Edition<'routes'> {
 
   /** Whether a request that matches host and path also fulfils the other conditions (facts core 2.5). */
   accepts(ctx: Context): boolean {
-    this.#accepts ??= conditions(this.#route)
-    return this.#accepts(ctx)
+    this.#conditions ??= conditions(this.#route)
+    return this.#conditions.plain(ctx) && this.#conditions.vars(ctx)
+  }
+
+  /** Whether that cannot be said before the body is here. */
+  waitsForBody(ctx: Context): boolean {
+    this.#conditions ??= conditions(this.#route)
+    return this.#conditions.readsBody && this.#conditions.plain(ctx) && !fieldsAreKnown(ctx)
   }
 
   /** With what it names as `snapshot` has it. */
@@ -115,9 +131,8 @@ export interface Match {
   facts: RouteFacts
 }
 
-/** Methods, client addresses and `vars`, in that order. Host and path are the router's. */
-function conditions(route: Route): Accepts {
-  const checks: Accepts[] = []
+function conditions(route: Route): Conditions {
+  const checks: Check[] = []
   if (route.methods !== undefined && route.methods.length > 0) {
     const methods = new Set<string>(route.methods)
     checks.push(ctx => methods.has(ctx.request.method))
@@ -127,13 +142,16 @@ function conditions(route: Route): Accepts {
     const addresses = addressSet(remote)
     checks.push(ctx => addresses.has(ctx.request.remoteAddress))
   }
-  if (route.vars !== undefined) {
-    const expr = compileExpr(route.vars)
-    checks.push(ctx => expr.test(name => variable(ctx, name)))
-  }
-  const [only] = checks
-  if (only === undefined) return always
-  return checks.length === 1 ? only : ctx => checks.every(check => check(ctx))
+  const [first = always, second] = checks
+  const plain = second === undefined ? first : (ctx: Context) => first(ctx) && second(ctx)
+  if (route.vars === undefined) return { plain, vars: always, readsBody: false }
+  const expr = compileExpr(route.vars)
+  const readsBody = [...expr.names].some(name => /^post_arg[_.]/.test(name))
+  return { plain, vars: ctx => expr.test(name => lookUp(ctx, name)), readsBody }
 }
 
-const always: Accepts = () => true
+function lookUp(ctx: Context, name: string): unknown {
+  return name.startsWith('post_arg.') ? bodyValue(ctx, name.slice('post_arg.'.length)) : variable(ctx, name)
+}
+
+const always: Check = () => true

@@ -5,11 +5,13 @@ import type { Consumer, ConsumerIndex, Context } from './context.ts'
 import type { Edition } from './edition.ts'
 import type { Editions } from './editions.ts'
 import { type Attached, type Instance, type Plan, plan } from './pipeline.ts'
-import type { Env, Plugin } from './plugin.ts'
+import type { Awaitable, Env, Plugin } from './plugin.ts'
 import type { UpstreamEnv } from './proxy/upstream-env.ts'
 import type { ServedKind } from './resource.ts'
+import { readFields } from './router/post-arg.ts'
+import type { Found } from './router/router.ts'
 import type { RouterName } from './router/routers.ts'
-import { type Match, ServedRoute } from './served-route.ts'
+import { type Match, type RouteEdition, ServedRoute } from './served-route.ts'
 import type { Revision } from './store/store.ts'
 
 /** What the configuration of a worker is made with. */
@@ -18,7 +20,11 @@ export interface SnapshotEnv extends Omit<Env, 'owner'> {
   upstreams: UpstreamEnv
   /** `radixtree_host_uri` without it. */
   router?: RouterName
+  /** Bytes of a body that routes may look into; 8 MiB without it. */
+  maxPostArgs?: number
 }
+
+const DEFAULT_MAX_POST_ARGS = 8 * 2 ** 20
 
 const noPlugins: Attached = new Map()
 
@@ -47,12 +53,28 @@ export class Snapshot implements ConsumerIndex {
     this.namedSince = made.namedSince
   }
 
-  match(ctx: Context): Match | undefined {
+  /** As `match`; a promise when a route that may match asks for the body, and it has still to come. */
+  matchWithBody(ctx: Context): Awaitable<Match | undefined> {
     const { router, env } = this.#editions
+    let waits = false
+    const found = router.find(ctx.request, route => {
+      if (!route.seenBy(this.number)) return false
+      waits = route.waitsForBody(ctx)
+      return waits || route.accepts(ctx)
+    })
+    if (!waits) return found && this.#matched(found)
+    const max = env.maxPostArgs ?? DEFAULT_MAX_POST_ARGS
+    return readFields(ctx, max).then(read => {
+      if (!read) env.log.warn({ request_id: ctx.id, max }, 'a body is too large for routes to look into')
+      return this.match(ctx)
+    })
+  }
+
+  /** The route that serves a request; a body that has not come yet has no fields. */
+  match(ctx: Context): Match | undefined {
+    const { router } = this.#editions
     const found = router.find(ctx.request, route => route.seenBy(this.number) && route.accepts(ctx))
-    if (found === undefined) return undefined
-    const assembly = found.value.assembled(this, env)
-    return { route: new ServedRoute(assembly, this), facts: assembly.factsOf(found.uri, found.host) }
+    return found && this.#matched(found)
   }
 
   find(plugin: string, credential: string): Consumer | undefined {
@@ -74,6 +96,11 @@ export class Snapshot implements ConsumerIndex {
 
   get<K extends ServedKind>(kind: K, id: string): Edition<K> | undefined {
     return this.#editions.find(kind, id, this.number)
+  }
+
+  #matched({ value, uri, host }: Found<RouteEdition>): Match {
+    const assembly = value.assembled(this, this.#editions.env)
+    return { route: new ServedRoute(assembly, this), facts: assembly.factsOf(uri, host) }
   }
 
   /** A request begins on this snapshot. */

@@ -65,6 +65,7 @@ export function workerSettings(
     showUpstreamStatus: apisix.showUpstreamStatusInResponseHeader,
     heapMb: config.sluice.workerHeapMb,
     router: apisix.router.http,
+    maxPostArgs: apisix.maxPostArgsReadableSize * 2 ** 20 || Number.POSITIVE_INFINITY,
     plugins: [...plugins.enabled.keys()],
     code: plugins.code,
     onUnknownPlugin: config.sluice.onUnknownPlugin,

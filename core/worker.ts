@@ -89,6 +89,7 @@ const sync = new Sync({
       }),
     },
     router: settings.router,
+    maxPostArgs: settings.maxPostArgs,
     plugins: new PluginsOrNone(
       plugins.filter(({ name }) => enabled.has(name)).map(plugin => [plugin.name, plugin]),
       settings.onUnknownPlugin,

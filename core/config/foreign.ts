@@ -13,7 +13,6 @@ const ineffective: Readonly<Record<string, Foreign>> = {
   'apisix.extra_lua_cpath': ['Lua does not run here', ''],
   'apisix.enable_http2': ['only HTTP/1.1 is spoken in this version', false],
   'apisix.proxy_cache': 'the plugin proxy-cache is not in this version',
-  'apisix.max_post_args_readable_size': 'post arguments are not matched on in this version',
   'apisix.router.ssl': 'there are no TLS listeners in this version',
   'apisix.ssl.ssl_protocols': 'there are no TLS listeners in this version',
   'apisix.ssl.ssl_ciphers': 'there are no TLS listeners in this version',

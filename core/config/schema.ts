@@ -184,6 +184,8 @@ export const schema = group({
     resolver_timeout: duration('5s', 1),
     enable_resolv_search_opt: flag(true),
     disable_upstream_healthcheck: flag(false),
+    /** MiB; 0 is any number. APISIX reads 64: as JSON that holds up a worker for a second. */
+    max_post_args_readable_size: integer(8, 0, 1_048_576),
     router: group({
       http: oneOf(routerNames, 'radixtree_host_uri'),
     }),

@@ -112,7 +112,6 @@ function routeUnserved(route: Readonly<Record<string, unknown>>): string | undef
   if (refused !== undefined) return refused
   if (route.enable_websocket === true) return notServed('enable_websocket')
   if (route.vars === undefined) return undefined
-  // No body is read before a route is chosen.
-  const ofBody = [...compileExpr(route.vars).names].find(name => /^(post_arg|graphql_)/.test(name))
-  return ofBody && notServed(`${ofBody} in vars`)
+  const graphql = [...compileExpr(route.vars).names].find(name => name.startsWith('graphql_'))
+  return graphql && notServed(`${graphql} in vars`)
 }

@@ -35,6 +35,8 @@ export interface WorkerSettings {
   heapMb: number
   /** How routes are found. */
   router: RouterName
+  /** Bytes of a body that routes may look into. */
+  maxPostArgs: number
   /** Names of the plugins that are enabled. */
   plugins: readonly string[]
   /** The user's own plugins. */

@@ -122,8 +122,8 @@ describe('a route', () => {
   it('is refused for an expression that is none', () => {
     assert.equal(check('routes', route({ vars: [['arg_a', '==', 'b']] })), undefined)
     assert.equal(
-      check('routes', route({ vars: [['post_arg.model', '==', 'b']] })),
-      'post_arg.model in vars is not served by this version of Sluice',
+      check('routes', route({ vars: [['graphql_name', '==', 'b']] })),
+      'graphql_name in vars is not served by this version of Sluice',
     )
     assert.match(
       check('routes', route({ vars: [['arg_a', 'like', 'b']] })) ?? '',

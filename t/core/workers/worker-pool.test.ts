@@ -90,6 +90,7 @@ describe('a pool of workers', function () {
       serverName: 'APISIX',
       showUpstreamStatus: false,
       router: 'radixtree_host_uri',
+      maxPostArgs: 1_048_576,
       plugins: ['fault', 'prometheus'],
       onUnknownPlugin: 'refuse',
       code: noCode,
