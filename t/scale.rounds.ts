@@ -37,7 +37,7 @@ export interface ScaleReport {
   /** Bytes of JavaScript heap per route, with whatever else there is. */
   heapPerRoute: { main: number; worker: number }
   edits: number
-  /** Milliseconds from an edit's request until it is acknowledged, and until every connection has been served by it. */
+  /** Milliseconds from an edit's request until it is acknowledged, and from there until every connection was served by it. */
   acknowledgedMs: Spread
   effectiveMs: Spread
   /** Requests that began after the acknowledgement and were served by what was before. */
@@ -152,7 +152,7 @@ async function edit(gateway: GatewayProcess, { routes, edits, port }: { routes: 
       upstream: { type: 'roundrobin', nodes: { [`127.0.0.1:${port}`]: 1 } },
     })
     assert.ok(status === 200 || status === 201, JSON.stringify(body))
-    const acknowledgedMs = performance.now() - began
+    const acknowledgedAt = performance.now()
     for (;;) {
       const served = await Promise.all(clients.map(client => client.ask(pathOf(at))))
       const old = served.filter(text => text !== String(version))
@@ -160,8 +160,8 @@ async function edit(gateway: GatewayProcess, { routes, edits, port }: { routes: 
       if (old.length === 0) break
     }
     if (version < 0) continue
-    acknowledged.push(acknowledgedMs)
-    effective.push(performance.now() - began)
+    acknowledged.push(acknowledgedAt - began)
+    effective.push(performance.now() - acknowledgedAt)
   }
   for (const client of clients) client.close()
   return { from, edited: { edits, acknowledgedMs: spread(acknowledged), effectiveMs: spread(effective), stale } }
