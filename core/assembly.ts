@@ -1,4 +1,4 @@
-// A route together with the service and the upstream it names: its plugins, its upstream, its plan.
+// A route together with what it names, service, plugin config and upstream: its plugins, its upstream, its plan.
 import type { RouteFacts, Upstream } from './context.ts'
 import type { Edition } from './edition.ts'
 import { UpstreamError } from './errors.ts'
@@ -12,6 +12,7 @@ import { markOf } from './workers/breadcrumb.ts'
 /** What a route refers to, as some snapshots have it; undefined for what does not exist. */
 export interface Named {
   service: Edition<'services'> | undefined
+  pluginConfig: Edition<'plugin_configs'> | undefined
   upstream: Edition<'upstreams'> | undefined
   /** That the upstream shows, if it names one. */
   clientCert: Edition<'ssls'> | undefined
@@ -25,7 +26,7 @@ export class Assembly {
   readonly mark: number
   readonly named: Named
   readonly upstream: Upstream
-  /** The service's and the route's, which win by name. */
+  /** The service's, above them the plugin config's, and above all the route's own: by name (facts core 1.5). */
   readonly plugins: Attached
   readonly #name: string | undefined
   readonly #service: RouteFacts['service']
@@ -33,20 +34,24 @@ export class Assembly {
   #facts: RouteFacts | undefined
 
   constructor(route: Edition<'routes'>, named: Named, env: SnapshotEnv) {
-    const { name, service_id: serviceId, timeout } = route.resource
-    const { service } = named
+    const { name, service_id: serviceId, plugin_config_id: pluginConfigId, timeout } = route.resource
+    const { service, pluginConfig } = named
     this.id = route.id
     this.mark = markOf(route.id)
     this.named = named
     this.#name = name
     this.#service = service && { id: service.id, name: service.resource.name }
+    // A route that lacks what it names runs none of its plugins: those that are missing may have guarded it.
+    this.plugins = nothing
+    if (pluginConfigId !== undefined && pluginConfig === undefined) {
+      this.upstream = refuse(503, `plugin config ${pluginConfigId} of the route does not exist`)
+      return
+    }
     if (serviceId !== undefined && service === undefined) {
-      // A route whose service is missing answers 404 and runs none of its plugins: the service's may have guarded it.
-      this.plugins = nothing
       this.upstream = refuse(404, `service ${serviceId} of the route does not exist`)
       return
     }
-    this.plugins = service === undefined ? route.plugins(env) : merged(service.plugins(env), route.plugins(env))
+    for (const part of [service, pluginConfig, route]) if (part) this.plugins = merged(this.plugins, part.plugins(env))
     this.upstream = upstreamOf(route, named, upstream => upstream.upstream(env, timeout))
   }
 
@@ -102,7 +107,8 @@ export function clientCertId(
   return id === undefined ? undefined : String(id)
 }
 
-function merged(below: Attached, above: Attached): Attached {
+/** Plugins by name, those of `above` in the place of others. */
+export function merged(below: Attached, above: Attached): Attached {
   if (below.size === 0) return above
   return above.size === 0 ? below : new Map([...below, ...above])
 }

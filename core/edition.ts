@@ -13,6 +13,7 @@ import { upstreamConfig } from './upstream-config.ts'
 const OWNERS: Partial<Record<ServedKind, Owner['kind']>> = {
   routes: 'route',
   services: 'service',
+  plugin_configs: 'plugin_config',
   consumers: 'consumer',
   global_rules: 'global_rule',
 }

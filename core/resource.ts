@@ -7,7 +7,7 @@ import type { Definition } from './resource/definition.ts'
 import { graphqlCostDecoration } from './resource/graphql-cost-decoration.ts'
 import { fillPlugin, pluginsProblem, pluginsWarnings } from './resource/plugin-configs.ts'
 import { pluginMetadata } from './resource/plugin-metadata.ts'
-import { consumerGroup, type GlobalRule, globalRule, pluginConfig } from './resource/plugin-sets.ts'
+import { consumerGroup, globalRule, type PluginSet, pluginConfig } from './resource/plugin-sets.ts'
 import { proto } from './resource/proto.ts'
 import { type Route, route } from './resource/route.ts'
 import { managerOf, secret, secretManagers } from './resource/secret.ts'
@@ -26,7 +26,7 @@ import {
 import { allStrangers, isObject, shapeProblem, type Validator, validator } from './schema.ts'
 import type { Item, Kind } from './store/store.ts'
 
-export type { Consumer, GlobalRule, Plugins, Route, Service, Ssl, Upstream }
+export type { Consumer, PluginSet, Plugins, Route, Service, Ssl, Upstream }
 export { fillPlugin }
 
 /** Every kind of resource: those that have a directory of the store, and those kept below an item of another kind. */
@@ -40,7 +40,8 @@ export interface Resources {
   consumers: Consumer
   /** Only those of type `client`. */
   ssls: Ssl
-  global_rules: GlobalRule
+  global_rules: PluginSet
+  plugin_configs: PluginSet
 }
 export type ServedKind = keyof Resources
 
@@ -68,6 +69,7 @@ const served: Readonly<Record<ServedKind, true>> = {
   consumers: true,
   ssls: true,
   global_rules: true,
+  plugin_configs: true,
 }
 
 export function isResourceKind(kind: string): kind is ResourceKind {
@@ -211,7 +213,7 @@ export function prepareResource<K extends ServedKind>(kind: K, value: unknown): 
   const resource = validatorOf(kind, definitions[kind].schema).fill(value) as Resources[K]
   const open = resource as unknown as Record<string, unknown>
   // A client may write the number 1 where it means the key "1".
-  for (const key of ['id', 'upstream_id', 'service_id'])
+  for (const key of ['id', 'upstream_id', 'service_id', 'plugin_config_id'])
     if (typeof open[key] === 'number') open[key] = String(open[key])
   if (kind === 'upstreams') normaliseNodes(open)
   else if (isObject(open.upstream)) normaliseNodes(open.upstream)

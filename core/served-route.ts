@@ -1,5 +1,5 @@
 // An edition of a route, ready to be matched and assembled; and a route as the gateway meets it, on one snapshot.
-import { Assembly, clientCertId, upstreamId } from './assembly.ts'
+import { Assembly, clientCertId, type Named, upstreamId } from './assembly.ts'
 import type { Consumer, Context, RouteFacts, Upstream } from './context.ts'
 import { Edition } from './edition.ts'
 import type { Plan } from './pipeline.ts'
@@ -77,18 +77,19 @@ export class RouteEdition extends Edition<'routes'> {
   /** With what it names as `snapshot` has it. */
   assembled(snapshot: Snapshot, env: SnapshotEnv): Assembly {
     if (this.#assembly !== undefined && this.#assembledAt === snapshot.namedSince) return this.#assembly
-    const serviceId = this.resource.service_id
+    const { service_id: serviceId, plugin_config_id: pluginConfigId } = this.resource
     const service = serviceId === undefined ? undefined : snapshot.get('services', serviceId)
+    const pluginConfig = pluginConfigId === undefined ? undefined : snapshot.get('plugin_configs', pluginConfigId)
     const id = upstreamId(this.resource, service?.resource)
     const upstream = id === undefined ? undefined : snapshot.get('upstreams', id)
     const certId = clientCertId(this.resource, service?.resource, upstream?.resource)
     const clientCert = certId === undefined ? undefined : snapshot.get('ssls', certId)
+    const named: Named = { service, pluginConfig, upstream, clientCert }
     const known = this.#assembly?.named
-    const same = known?.service === service && known?.upstream === upstream && known?.clientCert === clientCert
-    if (this.#assembly === undefined || !same)
-      this.#assembly = new Assembly(this, { service, upstream, clientCert }, env)
+    const same = known !== undefined && (Object.keys(named) as (keyof Named)[]).every(key => known[key] === named[key])
+    if (!same) this.#assembly = new Assembly(this, named, env)
     this.#assembledAt = snapshot.namedSince
-    return this.#assembly
+    return this.#assembly!
   }
 }
 

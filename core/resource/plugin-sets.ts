@@ -3,8 +3,8 @@ import type { Schema } from '../plugin.ts'
 import { desc, id, labels, name, type Plugins, plugins, times } from './attributes.ts'
 import type { Definition } from './definition.ts'
 
-/** A global rule as the data plane uses it. */
-export interface GlobalRule {
+/** One of them as the data plane uses it. */
+export interface PluginSet {
   id: string
   plugins: Plugins
   create_time?: number

@@ -38,6 +38,7 @@ export interface Route extends Described {
   upstream?: Upstream
   upstream_id?: string
   service_id?: string
+  plugin_config_id?: string
   status: 0 | 1
 }
 
@@ -108,7 +109,7 @@ function problem({ remote_addr, remote_addrs = [], vars }: Partial<Route>): stri
 }
 
 function routeUnserved(route: Readonly<Record<string, unknown>>): string | undefined {
-  const refused = unserved(route, ['script', 'script_id', 'filter_func', 'plugin_config_id'], '')
+  const refused = unserved(route, ['script', 'script_id', 'filter_func'], '')
   if (refused !== undefined) return refused
   if (route.enable_websocket === true) return notServed('enable_websocket')
   if (route.vars === undefined) return undefined

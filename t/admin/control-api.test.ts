@@ -136,13 +136,13 @@ describe('the control API', () => {
   it('lists what is kept without effect, item by item', async () => {
     await put('routes', '1', { uri: '/a', plugins: { late: {} } })
     await put('routes', '2', { uri: '/a', upstream: { nodes: [{ host: 'a', weight: 1, colour: 'red' }] } })
-    await put('plugin_configs', '3', { plugins: {} })
+    await put('protos', '3', { content: 'syntax = "proto3";' })
     await put('consumers', 'jack/credentials/4', { plugins: {} })
     const said = 'is not served by this version of Sluice'
     assert.deepEqual((await api.call('GET', '/v1/config/status')).json.warnings, [
       { kind: 'routes', id: '2', warnings: ['upstream.nodes.colour has no effect'] },
       { kind: 'credentials', id: 'jack/credentials/4', warnings: [`credentials ${said}`] },
-      { kind: 'plugin_configs', id: '3', warnings: [`plugin_configs ${said}`] },
+      { kind: 'protos', id: '3', warnings: [`protos ${said}`] },
     ])
     await store.write([{ kind: 'routes', id: '2', value: null }])
     assert.equal((await api.call('GET', '/v1/config/status')).json.warnings.length, 2)

@@ -108,7 +108,6 @@ describe('a route', () => {
     table('routes', [
       [{ uri: '/a', script: lua }, notServed('script')],
       [route({ filter_func: lua }), notServed('filter_func')],
-      [route({ plugin_config_id: 1 }), notServed('plugin_config_id')],
       [route({ enable_websocket: true }), notServed('enable_websocket')],
       [route({ enable_websocket: false }), undefined],
       [route({ upstream: upstream({ type: 'p2c' }) }), notServed('upstream.type "p2c"')],
