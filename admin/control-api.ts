@@ -142,7 +142,7 @@ export function controlApi(deps: ControlDeps): Koa {
     ]
   }
 
-  function shown(kind: ServedKind, item: Item): object {
+  function shown(kind: 'routes' | 'services' | 'upstreams', item: Item): object {
     const { id, createRevision, modRevision } = item
     const inUse = withDefaults(kind, keyring.openItem(item, plugins).value)
     return {

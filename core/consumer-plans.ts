@@ -1,12 +1,17 @@
 // Plans of routes with a consumer's plugins in them: a bounded number, made again when anything they are made of has changed.
 import { LRUCache } from 'lru-cache'
-import type { Assembly } from './assembly.ts'
+import { type Assembly, merged } from './assembly.ts'
 import { type Attached, type Instance, type Plan, plan } from './pipeline.ts'
+
+/** What a consumer brings along: its group's plugins, and its own above them. */
+export interface Joining {
+  group: Attached
+  own: Attached
+}
 
 interface MadeOf {
   assembly: Assembly
-  /** What the consumer brings along. */
-  joining: Attached
+  joining: Joining
   rules: readonly Instance[]
 }
 
@@ -19,9 +24,13 @@ export class ConsumerPlans {
   of(username: string, { assembly, joining, rules }: MadeOf): Plan {
     const key = `${assembly.id}\0${username}`
     const known = this.#plans.get(key)
-    if (known?.assembly === assembly && known.joining === joining && known.rules === rules) return known.plan
-    const made = plan(rules, assembly.plugins, joining)
+    if (known?.assembly === assembly && known.rules === rules && areEqual(known.joining, joining)) return known.plan
+    const made = plan(rules, assembly.plugins, merged(joining.group, joining.own))
     this.#plans.set(key, { assembly, joining, rules, plan: made })
     return made
   }
+}
+
+function areEqual(one: Joining, other: Joining): boolean {
+  return one.group === other.group && one.own === other.own
 }

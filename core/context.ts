@@ -25,13 +25,17 @@ export interface RouteFacts {
 export interface Consumer {
   readonly username: string
   readonly labels: Readonly<Record<string, string>>
-  /** The consumer's config of the plugin that identified it. */
+  /** Of the group whose plugins join below the consumer's. */
+  readonly groupId?: string | undefined
+  /** Of the credential by which it was recognised, if it was by one. */
+  readonly credentialId?: string | undefined
+  /** The consumer's or the credential's config of the plugin that identified it. */
   readonly auth: unknown
 }
 
 /** Finds consumers of the request's own snapshot. */
 export interface ConsumerIndex {
-  /** The consumer whose config of auth plugin `plugin` has this credential. */
+  /** The consumer with this credential: in its own config of auth plugin `plugin`, or in one of its credentials. */
   find(plugin: string, credential: string): Consumer | undefined
   named(username: string): Consumer | undefined
 }
@@ -218,11 +222,11 @@ export class Context {
    * Makes a consumer the one who asks: its plugins join after rewrite, and the upstream learns who it is. Fields of these
    * names that the client sent are dropped (facts core 1.5).
    */
-  identify(consumer: Consumer, credentialId?: string): void {
+  identify(consumer: Consumer): void {
     this.consumer = consumer
     const [username, credential, customId] = IDENTITY_FIELDS
     this.#tell(username, consumer.username)
-    this.#tell(credential, credentialId)
+    this.#tell(credential, consumer.credentialId)
     this.#tell(customId, consumer.labels.custom_id)
   }
 

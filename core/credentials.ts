@@ -5,15 +5,17 @@ import type { Edition } from './edition.ts'
 import type { Meta } from './pipeline.ts'
 import type { Plugin } from './plugin.ts'
 import { fillPlugin } from './resource.ts'
+import type { Snapshot } from './snapshot.ts'
 
-interface Claim {
-  readonly edition: Edition<'consumers'>
-  readonly consumer: Consumer
-}
+/** What consumers are recognised by: their own plugin configs, and those of their credentials. */
+export type Recognising = Edition<'consumers'> | Edition<'credentials'>
+
+/** The part of a snapshot that is looked at. */
+type View = Pick<Snapshot, 'number' | 'get'>
 
 export class Credentials {
   readonly #plugins: ReadonlyMap<string, Plugin>
-  /** Of one credential by the id of the consumer, so that two who share it are told apart alike everywhere. */
+  /** Of one credential by the id of the edition, so that two who share it are told apart alike everywhere. */
   readonly #claims = new Map<string, Claim[]>()
 
   constructor(plugins: ReadonlyMap<string, Plugin>) {
@@ -21,9 +23,9 @@ export class Credentials {
   }
 
   /** Throws, before it changes anything, what a plugin throws over its config. */
-  add(edition: Edition<'consumers'>): void {
-    for (const [key, consumer] of [...this.#of(edition)]) {
-      const claims = [...(this.#claims.get(key) ?? []), { edition, consumer }]
+  add(edition: Recognising): void {
+    for (const [key, auth] of [...this.#of(edition)]) {
+      const claims = [...(this.#claims.get(key) ?? []), new Claim(edition, auth)]
       this.#claims.set(
         key,
         claims.sort((a, b) => (a.edition.id < b.edition.id ? -1 : Number(a.edition.id > b.edition.id))),
@@ -32,7 +34,7 @@ export class Credentials {
   }
 
   /** Takes back what `add` was given. */
-  remove(edition: Edition<'consumers'>): void {
+  remove(edition: Recognising): void {
     for (const [key] of this.#of(edition)) {
       const others = (this.#claims.get(key) ?? []).filter(claim => claim.edition !== edition)
       if (others.length === 0) this.#claims.delete(key)
@@ -40,20 +42,50 @@ export class Credentials {
     }
   }
 
-  /** The consumer whose config of auth plugin `plugin` has this credential in that snapshot; of several, the last by id. */
-  find(plugin: string, credential: string, snapshot: number): Consumer | undefined {
-    return this.#claims.get(keyOf(plugin, credential))?.findLast(({ edition }) => edition.seenBy(snapshot))?.consumer
+  /** The consumer that has this credential of auth plugin `plugin` in a snapshot; of several, the last by id. */
+  find(plugin: string, credential: string, snapshot: View): Consumer | undefined {
+    const claims = this.#claims.get(keyOf(plugin, credential)) ?? []
+    for (let at = claims.length - 1; at >= 0; at--) {
+      const consumer = claims[at]!.in(snapshot)
+      if (consumer !== undefined) return consumer
+    }
+    return undefined
   }
 
-  *#of({ resource }: Edition<'consumers'>): Iterable<[key: string, consumer: Consumer]> {
-    const { username, labels = {}, plugins = {} } = resource
-    for (const [name, config] of Object.entries(plugins)) {
+  *#of({ resource }: Recognising): Iterable<[key: string, auth: unknown]> {
+    for (const [name, config] of Object.entries(resource.plugins ?? {})) {
       const known = this.#plugins.get(name)
       if (known?.type !== 'auth' || known.credential === undefined) continue
       if ((config as { _meta?: Meta })._meta?.disable === true) continue
       const auth = fillPlugin(known, config, 'consumer')
-      yield [keyOf(name, known.credential(auth)), { username, labels, auth }]
+      yield [keyOf(name, known.credential(auth)), auth]
     }
+  }
+}
+
+/** That whoever has a credential is the consumer of an edition: its own, or the one that it is kept below. */
+class Claim {
+  readonly edition: Recognising
+  readonly #auth: unknown
+  /** The consumer, and the edition of it in the snapshot that was looked at last. */
+  #made: { of: Edition<'consumers'>; consumer: Consumer } | undefined
+
+  constructor(edition: Recognising, auth: unknown) {
+    this.edition = edition
+    this.#auth = auth
+  }
+
+  /** Undefined where the snapshot has not the edition or not its consumer: a credential of nobody recognises nobody. */
+  in(snapshot: View): Consumer | undefined {
+    if (!this.edition.seenBy(snapshot.number)) return undefined
+    const [username = '', , credentialId] = this.edition.id.split('/')
+    const of = snapshot.get('consumers', username)
+    if (of === undefined) return undefined
+    if (this.#made?.of !== of) {
+      const { labels = {}, group_id: groupId } = of.resource
+      this.#made = { of, consumer: { username, labels, groupId, credentialId, auth: this.#auth } }
+    }
+    return this.#made.consumer
   }
 }
 

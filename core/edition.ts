@@ -15,6 +15,7 @@ const OWNERS: Partial<Record<ServedKind, Owner['kind']>> = {
   services: 'service',
   plugin_configs: 'plugin_config',
   consumers: 'consumer',
+  consumer_groups: 'consumer_group',
   global_rules: 'global_rule',
 }
 

@@ -1,15 +1,15 @@
 // Every resource that some snapshot may see, in one index that is edited in place; decides what is seen no more.
 import { isDeepStrictEqual } from 'node:util'
 import { ConsumerPlans } from './consumer-plans.ts'
-import { Credentials } from './credentials.ts'
+import { Credentials, type Recognising } from './credentials.ts'
 import { Edition } from './edition.ts'
 import type { Instance } from './pipeline.ts'
-import { isServed, type ServedKind } from './resource.ts'
+import { isServed, resourceKind, type ServedKind } from './resource.ts'
 import type { Router } from './router/router.ts'
 import { makeRouter } from './router/routers.ts'
 import { RouteEdition } from './served-route.ts'
 import { Snapshot, type SnapshotEnv } from './snapshot.ts'
-import type { Item, Revision } from './store/store.ts'
+import type { Item, Kind, Revision } from './store/store.ts'
 import { Succession } from './succession.ts'
 
 /**
@@ -56,8 +56,9 @@ export class Editions {
   }
 
   /** The item as the next snapshot will have it. */
-  item(kind: string, id: string): Item | undefined {
-    return isServed(kind) ? this.#next(kind, id)?.item : undefined
+  item(kind: Kind, id: string): Item | undefined {
+    const served = servedKind({ kind, id })
+    return served && this.#next(served, id)?.item
   }
 
   /** All items of the next snapshot. What is added or removed while it is read may be missing. */
@@ -84,10 +85,11 @@ export class Editions {
    * nevertheless is thrown, and nothing changes.
    */
   put(item: Item): void {
-    if (!isServed(item.kind)) return
-    const editions = this.#kind(item.kind)
+    const kind = servedKind(item)
+    if (kind === undefined) return
+    const editions = this.#kind(kind)
     const known = editions.get(item.id)
-    const edition = this.#edition(item.kind, item)
+    const edition = this.#edition(kind, item)
     try {
       if (known !== undefined) edition.succeed(known, this.env)
       this.#index(edition)
@@ -95,15 +97,16 @@ export class Editions {
       void edition.release()
       throw error
     }
-    const before = this.#next(item.kind, item.id)
+    const before = this.#next(kind, item.id)
     if (before !== undefined) this.#drop(before)
-    this.#relate(item.kind, item.id, before?.item, item)
+    this.#relate(kind, item.id, before?.item, item)
     edition.older = known
     editions.set(item.id, edition)
   }
 
-  remove(kind: string, id: string): void {
-    const known = isServed(kind) ? this.#next(kind, id) : undefined
+  remove(kind: Kind, id: string): void {
+    const served = servedKind({ kind, id })
+    const known = served && this.#next(served, id)
     if (known === undefined) return
     this.#drop(known)
     this.#relate(known.kind, id, known.item, undefined)
@@ -149,7 +152,7 @@ export class Editions {
   /** Takes out an edition that no snapshot sees. */
   forget(edition: Edition): void {
     if (edition instanceof RouteEdition) this.router.remove(edition.pattern, edition)
-    else if (isOf('consumers', edition)) this.credentials.remove(edition)
+    else if (recognises(edition)) this.credentials.remove(edition)
     const editions = this.#kind(edition.kind)
     let newer = editions.get(edition.id)
     if (newer === edition) {
@@ -188,7 +191,7 @@ export class Editions {
   #index(edition: Edition): void {
     if (edition instanceof RouteEdition) {
       if (edition.enabled) this.router.add(edition.pattern, edition)
-    } else if (isOf('consumers', edition)) this.credentials.add(edition)
+    } else if (recognises(edition)) this.credentials.add(edition)
     this.#changed(edition.kind)
   }
 
@@ -198,10 +201,9 @@ export class Editions {
     this.#changed(edition.kind)
   }
 
-  /** What routes name has no index of its own. */
   #changed(kind: ServedKind): void {
     if (kind === 'global_rules') this.#rulesChanged = true
-    else if (kind !== 'routes' && kind !== 'consumers') this.#namedChanged = true
+    else if (namedByRoutes.has(kind)) this.#namedChanged = true
   }
 
   /** Keeps account of what concerns more than the resource itself: hosts of services, names of routes. */
@@ -253,6 +255,15 @@ function hostOf({ value }: Item): string | undefined {
   return service === undefined || host !== undefined || hosts !== undefined ? undefined : String(service)
 }
 
-function isOf<K extends ServedKind>(kind: K, edition: Edition): edition is Edition<K> {
-  return edition.kind === kind
+/** What an item of the store is served as; undefined when it is not. */
+function servedKind(item: Pick<Item, 'kind' | 'id'>): ServedKind | undefined {
+  const kind = resourceKind(item)
+  return isServed(kind) ? kind : undefined
+}
+
+/** Of these a route remembers what it has found. */
+const namedByRoutes: ReadonlySet<ServedKind> = new Set<ServedKind>(['services', 'plugin_configs', 'upstreams', 'ssls'])
+
+function recognises(edition: Edition): edition is Recognising {
+  return edition.kind === 'consumers' || edition.kind === 'credentials'
 }

@@ -37,7 +37,7 @@ export interface Hooks {
 
 /** Who a plugin instance belongs to: the resource its config is written on. */
 export interface Owner {
-  kind: 'route' | 'service' | 'plugin_config' | 'consumer' | 'global_rule'
+  kind: 'route' | 'service' | 'plugin_config' | 'consumer' | 'consumer_group' | 'global_rule'
   id: string
 }
 

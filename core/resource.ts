@@ -2,7 +2,7 @@
 import type { Plugin, Schema } from './plugin.ts'
 import type { Plugins } from './resource/attributes.ts'
 import { type Consumer, consumer } from './resource/consumer.ts'
-import { credential } from './resource/credential.ts'
+import { type Credential, credential } from './resource/credential.ts'
 import type { Definition } from './resource/definition.ts'
 import { graphqlCostDecoration } from './resource/graphql-cost-decoration.ts'
 import { fillPlugin, pluginsProblem, pluginsWarnings } from './resource/plugin-configs.ts'
@@ -26,7 +26,7 @@ import {
 import { allStrangers, isObject, shapeProblem, type Validator, validator } from './schema.ts'
 import type { Item, Kind } from './store/store.ts'
 
-export type { Consumer, PluginSet, Plugins, Route, Service, Ssl, Upstream }
+export type { Consumer, Credential, PluginSet, Plugins, Route, Service, Ssl, Upstream }
 export { fillPlugin }
 
 /** Every kind of resource: those that have a directory of the store, and those kept below an item of another kind. */
@@ -38,6 +38,8 @@ export interface Resources {
   services: Service
   upstreams: Upstream
   consumers: Consumer
+  consumer_groups: PluginSet
+  credentials: Credential
   /** Only those of type `client`. */
   ssls: Ssl
   global_rules: PluginSet
@@ -67,6 +69,8 @@ const served: Readonly<Record<ServedKind, true>> = {
   services: true,
   upstreams: true,
   consumers: true,
+  consumer_groups: true,
+  credentials: true,
   ssls: true,
   global_rules: true,
   plugin_configs: true,
@@ -213,7 +217,7 @@ export function prepareResource<K extends ServedKind>(kind: K, value: unknown): 
   const resource = validatorOf(kind, definitions[kind].schema).fill(value) as Resources[K]
   const open = resource as unknown as Record<string, unknown>
   // A client may write the number 1 where it means the key "1".
-  for (const key of ['id', 'upstream_id', 'service_id', 'plugin_config_id'])
+  for (const key of ['id', 'upstream_id', 'service_id', 'plugin_config_id', 'group_id'])
     if (typeof open[key] === 'number') open[key] = String(open[key])
   if (kind === 'upstreams') normaliseNodes(open)
   else if (isObject(open.upstream)) normaliseNodes(open.upstream)

@@ -117,10 +117,10 @@ export class ServedRoute {
     return this.#assembly.planUnder(this.#snapshot.globalRules)
   }
 
-  /** The same with a consumer's plugins, which win by name (facts core 1.5); the route's own when there are none. */
+  /** The same with what a consumer brings along, which wins by name (facts core 1.5); the route's own when that is nothing. */
   planFor(consumer: Consumer): Plan {
     const joining = this.#snapshot.pluginsOf(consumer)
-    if (joining.size === 0) return this.plan
+    if (joining.own.size === 0 && joining.group.size === 0) return this.plan
     const { globalRules, consumerPlans } = this.#snapshot
     return consumerPlans.of(consumer.username, { assembly: this.#assembly, joining, rules: globalRules })
   }

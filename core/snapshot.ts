@@ -1,9 +1,10 @@
 // The configuration at one moment, as a request sees it from its beginning to its end. Knows not how it came about.
 
-import type { ConsumerPlans } from './consumer-plans.ts'
+import type { ConsumerPlans, Joining } from './consumer-plans.ts'
 import type { Consumer, ConsumerIndex, Context } from './context.ts'
 import type { Edition } from './edition.ts'
 import type { Editions } from './editions.ts'
+import { GatewayError } from './errors.ts'
 import { type Attached, type Instance, type Plan, plan } from './pipeline.ts'
 import type { Awaitable, Env, Plugin } from './plugin.ts'
 import type { UpstreamEnv } from './proxy/upstream-env.ts'
@@ -78,16 +79,25 @@ export class Snapshot implements ConsumerIndex {
   }
 
   find(plugin: string, credential: string): Consumer | undefined {
-    return this.#editions.credentials.find(plugin, credential, this.number)
+    return this.#editions.credentials.find(plugin, credential, this)
   }
 
   named(username: string): Consumer | undefined {
     const consumer = this.get('consumers', username)?.resource
-    return consumer && { username, labels: consumer.labels ?? {}, auth: undefined }
+    return consumer && { username, labels: consumer.labels ?? {}, groupId: consumer.group_id, auth: undefined }
   }
 
-  pluginsOf(consumer: Consumer): Attached {
-    return this.get('consumers', consumer.username)?.plugins(this.#editions.env) ?? noPlugins
+  /**
+   * What a consumer brings along: its group's plugins, and its own, which win by name (facts core 1.5). Throws GatewayError
+   * 503 when the group is missing: its plugins may have guarded something.
+   */
+  pluginsOf({ username, groupId }: Consumer): Joining {
+    const { env } = this.#editions
+    const own = this.get('consumers', username)?.plugins(env) ?? noPlugins
+    if (groupId === undefined) return { group: noPlugins, own }
+    const group = this.get('consumer_groups', groupId)?.plugins(env)
+    if (group !== undefined) return { group, own }
+    throw new GatewayError(503, 'consumer_group_missing', `consumer group ${groupId} of the consumer does not exist`)
   }
 
   get consumerPlans(): ConsumerPlans {

@@ -2,11 +2,12 @@
 import type { Schema } from '../plugin.ts'
 import { desc, id, labels, type Plugins, plugins, times } from './attributes.ts'
 import type { Definition } from './definition.ts'
-import { unserved } from './unserved.ts'
 
 /** A consumer as the data plane uses it. Its key in the store is its username. */
 export interface Consumer {
   username: string
+  /** Of the group whose plugins stand below its own. */
+  group_id?: string
   plugins?: Plugins
   desc?: string
   labels?: Record<string, string>
@@ -29,4 +30,4 @@ const schema: Schema = {
   additionalProperties: false,
 }
 
-export const consumer: Definition = { schema, unserved: value => unserved(value, ['group_id'], '') }
+export const consumer: Definition = { schema }

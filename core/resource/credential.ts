@@ -1,7 +1,12 @@
 // Credentials of a consumer (facts core 3.6): one way each in which it is recognised.
 import type { Schema } from '../plugin.ts'
-import { desc, id, labels, name, plugins, times } from './attributes.ts'
+import { desc, id, labels, name, type Plugins, plugins, times } from './attributes.ts'
 import type { Definition } from './definition.ts'
+
+/** A credential as the data plane uses it. Its key in the store says whose it is. */
+export interface Credential {
+  plugins?: Plugins
+}
 
 const schema: Schema = {
   type: 'object',

@@ -22,6 +22,7 @@ const getters = new Map<string, Getter>(
     bytes_sent: ctx => String(responseSize(ctx)),
     apisix_request_id: ctx => ctx.id,
     apisix_upstream_response_time: ctx => exchange.get(ctx)?.upstreamMs ?? times(ctx, 'responseMs'),
+    consumer_group_id: ctx => ctx.consumer?.groupId,
     consumer_name: ctx => ctx.consumer?.username,
     content_length: ctx => ctx.request.headers.get('content-length'),
     content_type: ctx => ctx.request.headers.get('content-type'),

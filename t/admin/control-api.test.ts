@@ -137,12 +137,16 @@ describe('the control API', () => {
     await put('routes', '1', { uri: '/a', plugins: { late: {} } })
     await put('routes', '2', { uri: '/a', upstream: { nodes: [{ host: 'a', weight: 1, colour: 'red' }] } })
     await put('protos', '3', { content: 'syntax = "proto3";' })
-    await put('consumers', 'jack/credentials/4', { plugins: {} })
+    await put('services', 's/graphql_cost_decorations/4', { field_path: 'Query.users' })
     const said = 'is not served by this version of Sluice'
     assert.deepEqual((await api.call('GET', '/v1/config/status')).json.warnings, [
       { kind: 'routes', id: '2', warnings: ['upstream.nodes.colour has no effect'] },
-      { kind: 'credentials', id: 'jack/credentials/4', warnings: [`credentials ${said}`] },
       { kind: 'protos', id: '3', warnings: [`protos ${said}`] },
+      {
+        kind: 'graphql_cost_decorations',
+        id: 's/graphql_cost_decorations/4',
+        warnings: [`graphql_cost_decorations ${said}`],
+      },
     ])
     await store.write([{ kind: 'routes', id: '2', value: null }])
     assert.equal((await api.call('GET', '/v1/config/status')).json.warnings.length, 2)

@@ -109,7 +109,7 @@ describe('who asks', () => {
       ['X-Consumer-Username', 'X-Credential-Identifier', 'X-Consumer-Custom-ID'].map(name => headers.all(name)),
       [['jack'], [], []],
     )
-    ctx.identify({ username: 'jill', labels: { custom_id: '7' }, auth: undefined }, 'cred')
+    ctx.identify({ username: 'jill', labels: { custom_id: '7' }, credentialId: 'cred', auth: undefined })
     assert.deepEqual(
       ['X-Consumer-Username', 'X-Credential-Identifier', 'X-Consumer-Custom-ID'].map(name => headers.all(name)),
       [['jill'], ['cred'], ['7']],

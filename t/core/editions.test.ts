@@ -3,13 +3,14 @@ import assert from 'node:assert/strict'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
-import type { Upstream } from '../../core/context.ts'
+import type { Consumer, Upstream } from '../../core/context.ts'
 import type { GatewayError } from '../../core/errors.ts'
 import { silent } from '../../core/observe/log.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
 import { plugin } from '../../core/plugin.ts'
 import { HttpUpstream } from '../../core/proxy/http-upstream.ts'
 import type { RouterName } from '../../core/router/routers.ts'
+import type { ServedRoute } from '../../core/served-route.ts'
 import type { Snapshot, SnapshotEnv } from '../../core/snapshot.ts'
 import type { Change, Item, Kind } from '../../core/store/store.ts'
 import { Sync } from '../../core/sync.ts'
@@ -146,8 +147,8 @@ describe('snapshots', () => {
     assert.equal(first.find('key-auth', 'two'), undefined)
     assert.equal(second.find('key-auth', 'one'), undefined)
     const [jack, newJack] = [first.find('key-auth', 'one')!, second.find('key-auth', 'two')!]
-    assert.deepEqual([...first.pluginsOf(jack).keys()], ['c'])
-    assert.deepEqual([...second.pluginsOf(newJack).keys()], [])
+    assert.deepEqual([...first.pluginsOf(jack).own.keys()], ['c'])
+    assert.deepEqual([...second.pluginsOf(newJack).own.keys()], [])
     first.leave()
     await until(async () => (await serving(first, '/gone')) === undefined, 'what nobody sees any more is taken out')
     assert.equal(await serving(second, '/other'), 'r')
@@ -345,14 +346,22 @@ describe('snapshots', () => {
       for (const path of ['/1', '/2', '/1/x', '/']) {
         const match = snapshot.match(await ask(path, host))
         const consumer = snapshot.find('key-auth', 'k1')
-        const plan = match && (consumer ? match.route.planFor(consumer) : match.route.plan)
         const refusal = match && (await refusalOf(match.route.upstream))
-        seen.push([match?.facts, plan?.access.map(step => step.plugin), refusal, consumer?.username])
+        seen.push([match?.facts, match && accessOf(match.route, consumer), refusal, consumer])
       }
     }
     return seen
   }
 })
+
+/** The plugins that a request meets in access; the status where it is refused before. */
+function accessOf(route: ServedRoute, consumer: Consumer | undefined): string[] | number {
+  try {
+    return (consumer ? route.planFor(consumer) : route.plan).access.map(step => step.plugin)
+  } catch (error) {
+    return (error as GatewayError).status
+  }
+}
 
 /** With which status an upstream that is none refuses; undefined for one that would send. */
 async function refusalOf(upstream: Upstream): Promise<number | undefined> {
@@ -379,13 +388,18 @@ const route = fc
     plugins: markers,
     service_id: fc.constantFrom(undefined, 's1', 's2'),
     upstream_id: fc.constantFrom(undefined, 'u1'),
+    plugin_config_id: fc.constantFrom(undefined, undefined, 'p1'),
     name: some('named'),
   })
   .map(maybe)
 const service = fc
   .record({ hosts, plugins: markers, upstream: some(upstream), upstream_id: some('u1'), name: some('n') })
   .map(({ upstream_id, ...rest }) => maybe({ ...rest, ...(rest.upstream === undefined && { upstream_id }) }))
-const consumer = fc.record({ key: fc.constantFrom('k1', 'k2'), plugins: markers })
+const key = fc.constantFrom('k1', 'k2').map(key => ({ 'key-auth': { key } }))
+const consumer = fc
+  .record({ known: fc.oneof(key, fc.constant({})), plugins: markers, group_id: fc.constantFrom(undefined, 'cg1') })
+  .map(({ known, plugins, group_id }) => maybe({ plugins: { ...plugins, ...known }, group_id }))
+const set = markers.map(plugins => ({ plugins }))
 const gone = fc.constant(undefined)
 
 /** An edit of one resource. */
@@ -397,16 +411,13 @@ const edits: fc.Arbitrary<Edit> = fc.oneof(
     .tuple(fc.constantFrom('s1', 's2'), fc.oneof(gone, service, service))
     .map(([id, value]) => ({ services: { [id]: value } })),
   fc.oneof(gone, fc.constant(upstream)).map(value => ({ upstreams: { u1: value } })),
-  fc
-    .tuple(
-      fc.constantFrom('g1', 'g2'),
-      fc.oneof(
-        gone,
-        markers.map(plugins => ({ plugins })),
-      ),
-    )
-    .map(([id, value]) => ({ global_rules: { [id]: value } })),
-  fc.tuple(fc.constantFrom('c1', 'c2'), fc.option(consumer, { nil: undefined })).map(([id, made]) => ({
-    consumers: { [id]: made && { username: id, plugins: { ...made.plugins, 'key-auth': { key: made.key } } } },
+  fc.tuple(fc.constantFrom('g1', 'g2'), fc.oneof(gone, set)).map(([id, value]) => ({ global_rules: { [id]: value } })),
+  fc.oneof(gone, set).map(value => ({ plugin_configs: { p1: value } })),
+  fc.oneof(gone, set).map(value => ({ consumer_groups: { cg1: value } })),
+  fc.tuple(fc.constantFrom('c1', 'c2'), fc.oneof(gone, consumer, consumer)).map(([username, value]) => ({
+    consumers: { [username]: value && { username, ...value } },
+  })),
+  fc.tuple(fc.constantFrom('c1', 'c2'), fc.constantFrom('x', 'y'), fc.oneof(gone, key)).map(([owner, id, plugins]) => ({
+    consumers: { [`${owner}/credentials/${id}`]: plugins && { plugins } },
   })),
 )

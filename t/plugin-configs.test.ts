@@ -1,9 +1,9 @@
 // Plugin configs through the front door: below the route, above the service, changed while requests come.
 import assert from 'node:assert/strict'
-import { type Resources, startGateway, type TestGateway } from '../helpers/gateway.ts'
-import { tracer } from '../helpers/tracer.ts'
-import { until } from '../helpers/until.ts'
-import { type ScriptedUpstream, startUpstream } from '../helpers/upstream.ts'
+import { type Resources, startGateway, type TestGateway } from './helpers/gateway.ts'
+import { tracer } from './helpers/tracer.ts'
+import { until } from './helpers/until.ts'
+import { type ScriptedUpstream, startUpstream } from './helpers/upstream.ts'
 
 describe('a plugin config', () => {
   let upstream: ScriptedUpstream
