@@ -2,7 +2,7 @@
 import { hash } from 'node:crypto'
 import type { Keyring } from '../core/keyring.ts'
 import type { Plugin } from '../core/plugin.ts'
-import { configProblem, isDisabled } from '../core/resource/plugin-configs.ts'
+import { configProblem, isDisabled, unfit } from '../core/resource/plugin-configs.ts'
 import { fillPlugin, type ResourceKind, resourceKind } from '../core/resource.ts'
 import { isObject, isReference } from '../core/schema.ts'
 import type { Guards, Item, Kind, Store } from '../core/store/store.ts'
@@ -99,11 +99,12 @@ function credentialTags({ plugins: configs }: Value, plugins: Plugins): Readonly
 
 export function references(deps: {
   store: Pick<Store, 'get'>
+  keyring: Keyring
   /** Has the tags of `tagsOf`. */
   catalogue: Pick<Catalogue, 'of' | 'tagged'>
   plugins: Plugins
 }): References {
-  const { store, catalogue, plugins } = deps
+  const { store, keyring, catalogue, plugins } = deps
 
   async function mustExist({ to, name }: Link, id: string): Promise<Guards> {
     const item = await store.get(to, id)
@@ -126,6 +127,24 @@ export function references(deps: {
     const item = await store.get('consumers', above(id))
     if (item === undefined) throw new Refused(404, { error_msg: 'consumer not found' })
     return [{ kind: 'consumers', id: item.id, modRevision: item.modRevision }]
+  }
+
+  /** What a config leaves to the metadata of its plugin must be there. */
+  async function metadataFor(value: Value): Promise<Guards> {
+    const guards: Guards[number][] = []
+    for (const [name, config] of Object.entries(isObject(value.plugins) ? value.plugins : {})) {
+      const plugin = plugins.get(name)
+      if (plugin?.orMetadata === undefined || !isObject(config) || isDisabled(config)) continue
+      const left = plugin.orMetadata.filter(attribute => config[attribute] === undefined)
+      if (left.length === 0) continue
+      const item = await store.get('plugin_metadata', name)
+      const metadata = item && keyring.openItem(item, plugins).value
+      const lacking = left.find(attribute => metadata?.[attribute] === undefined)
+      const lacks = `property "${lacking}" is not set in either the plugin conf or the metadata`
+      if (lacking !== undefined) throw refuse(400, unfit(plugin, lacks))
+      guards.push({ kind: 'plugin_metadata', id: name, modRevision: item!.modRevision })
+    }
+    return guards
   }
 
   function checkCredentials(kind: ResourceKind, id: string, value: Value): void {
@@ -156,6 +175,7 @@ export function references(deps: {
       }
       const upstream = kind === 'upstreams' ? value : value.upstream
       if (isObject(upstream)) guards.push(...(await clientCertificate(upstream)))
+      guards.push(...(await metadataFor(value)))
       if (kind === 'credentials') guards.push(...(await consumerOf(id)))
       if (kind === 'graphql_cost_decorations') guards.push(...(await mustExist(decorated, above(id))))
       if (recognises(kind)) checkCredentials(kind, id, value)

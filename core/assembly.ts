@@ -1,11 +1,10 @@
 // A route together with what it names, service, plugin config and upstream: its plugins, its upstream, its plan.
 import type { RouteFacts, Upstream } from './context.ts'
-import type { Edition } from './edition.ts'
+import type { Edition, EditionEnv } from './edition.ts'
 import { UpstreamError } from './errors.ts'
 import { type Attached, type Instance, type Plan, plan } from './pipeline.ts'
 import type { HttpUpstream } from './proxy/http-upstream.ts'
 import type { Upstream as UpstreamResource } from './resource.ts'
-import type { SnapshotEnv } from './snapshot.ts'
 import { clientCertOf } from './upstream-config.ts'
 import { markOf } from './workers/breadcrumb.ts'
 
@@ -33,7 +32,7 @@ export class Assembly {
   #planned: { rules: readonly Instance[]; plan: Plan } | undefined
   #facts: RouteFacts | undefined
 
-  constructor(route: Edition<'routes'>, named: Named, env: SnapshotEnv) {
+  constructor(route: Edition<'routes'>, named: Named, env: EditionEnv) {
     const { name, service_id: serviceId, plugin_config_id: pluginConfigId, timeout } = route.resource
     const { service, pluginConfig } = named
     this.id = route.id

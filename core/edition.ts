@@ -21,6 +21,12 @@ const OWNERS: Partial<Record<ServedKind, Owner['kind']>> = {
 
 const noPlugins: Attached = new Map()
 
+/** What is made of an edition is made with this. */
+export interface EditionEnv extends SnapshotEnv {
+  /** The metadata of a plugin as a snapshot has it, with defaults; undefined where there is none. */
+  metadata(plugin: string, snapshot: number): unknown
+}
+
 /** Everything but the item is made on first use: most resources of a large configuration are idle. */
 export class Edition<K extends ServedKind = ServedKind> implements Target {
   readonly kind: K
@@ -64,7 +70,7 @@ export class Edition<K extends ServedKind = ServedKind> implements Target {
   }
 
   /** Its own plugins by name; undefined for one that is there and disabled. A consumer's are those without credentials. */
-  plugins(env: SnapshotEnv): Attached {
+  plugins(env: EditionEnv): Attached {
     this.#plugins ??= this.#attach(env)
     return this.#plugins
   }
@@ -88,7 +94,7 @@ export class Edition<K extends ServedKind = ServedKind> implements Target {
   }
 
   /** Takes over what was made of the older edition and is still what this one asks for. */
-  succeed(older: Edition, env: SnapshotEnv): void {
+  succeed(older: Edition, env: EditionEnv): void {
     if (older.#parts === undefined || older.kind !== this.kind) return
     this.#parts = new Parts(older.#parts)
     if (older.#plugins !== undefined) this.plugins(env)
@@ -106,7 +112,7 @@ export class Edition<K extends ServedKind = ServedKind> implements Target {
     return this.#parts
   }
 
-  #attach(env: SnapshotEnv): Attached {
+  #attach(env: EditionEnv): Attached {
     const { plugins: configs = {} } = this.resource as { plugins?: Plugins }
     const attached = new Map<string, Instance | undefined>()
     for (const [name, config] of Object.entries(configs)) {
@@ -117,13 +123,15 @@ export class Edition<K extends ServedKind = ServedKind> implements Target {
         attached.set(name, undefined)
         continue
       }
+      // Whoever has other metadata later has another edition: the first snapshot of this one speaks for all.
+      const metadata = env.metadata(name, this.since)
       const make = () => {
         const { _meta: _, ...own } = fillPlugin(plugin, config)
-        return new Instance(plugin, own, meta, { ...env, owner: { kind: OWNERS[this.kind]!, id: this.id } })
+        return new Instance(plugin, own, meta, { ...env, metadata, owner: { kind: OWNERS[this.kind]!, id: this.id } })
       }
       attached.set(
         name,
-        this.#carried.carry(`plugin ${name}`, config, make, instance => instance.close()),
+        this.#carried.carry(`plugin ${name}`, { config, metadata }, make, instance => instance.close()),
       )
     }
     return attached.size === 0 ? noPlugins : attached

@@ -2,11 +2,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import { ConsumerPlans } from './consumer-plans.ts'
 import { Credentials, type Recognising } from './credentials.ts'
-import { Edition } from './edition.ts'
+import { Edition, type EditionEnv } from './edition.ts'
 import type { Instance } from './pipeline.ts'
-import { isServed, resourceKind, type ServedKind } from './resource.ts'
+import { fillMetadata, isServed, resourceKind, type ServedKind } from './resource.ts'
 import type { Router } from './router/router.ts'
 import { makeRouter } from './router/routers.ts'
+import { isObject } from './schema.ts'
 import { RouteEdition } from './served-route.ts'
 import { Snapshot, type SnapshotEnv } from './snapshot.ts'
 import type { Item, Kind, Revision } from './store/store.ts'
@@ -20,7 +21,7 @@ import { Succession } from './succession.ts'
  * snapshot that has requests sees any more is taken out.
  */
 export class Editions {
-  readonly env: SnapshotEnv
+  readonly env: EditionEnv
   readonly router: Router<RouteEdition>
   readonly credentials: Credentials
   readonly consumerPlans = new ConsumerPlans()
@@ -32,6 +33,10 @@ export class Editions {
   readonly #names = new Map<unknown, number>()
   /** Services that got other hosts. */
   readonly #moved = new Set<string>()
+  /** Plugins that got other metadata. */
+  readonly #resettled = new Set<string>()
+  /** Metadata with defaults, by what was written. */
+  readonly #metadataOf = new WeakMap<Item, unknown>()
   /** Editions that the next snapshot does not have. */
   #dropped: Edition[] = []
   readonly #snapshots: Succession<Edition>
@@ -40,7 +45,7 @@ export class Editions {
 
   /** `unseen` is told of editions that no snapshot sees any more: each is to be released and forgotten. */
   constructor(env: SnapshotEnv, unseen: (editions: readonly Edition[]) => void) {
-    this.env = env
+    this.env = { ...env, metadata: (plugin, snapshot) => this.#metadata(plugin, snapshot) }
     this.router = makeRouter(env.router ?? 'radixtree_host_uri')
     this.credentials = new Credentials(env.plugins)
     const empty = new Snapshot(this, { number: 0, revision: 0, globalRules: [], namedSince: 0 })
@@ -112,7 +117,7 @@ export class Editions {
     this.#relate(known.kind, id, known.item, undefined)
   }
 
-  /** What other hosts of services mean for routes; to be run to its end before `commit`. */
+  /** What other hosts of services mean for routes, and other metadata for plugins; to be run to its end before `commit`. */
   *settle(): Generator<void> {
     for (const service of this.#moved) {
       for (const id of [...(this.#guests.get(service) ?? [])]) {
@@ -121,6 +126,16 @@ export class Editions {
       }
     }
     this.#moved.clear()
+    if (this.#resettled.size === 0) return
+    for (const editions of this.#newest.values()) {
+      for (const { item, since, until, used } of editions.values()) {
+        // Of one that is new nothing may have been made yet; of others something may be, until the commit.
+        const made = used || since < this.#coming
+        if (until === undefined && made && namesOneOf(this.#resettled, item)) this.put(item)
+        yield
+      }
+    }
+    this.#resettled.clear()
   }
 
   /** From now on the next snapshot is the current one. Returns what it has no more. */
@@ -206,9 +221,10 @@ export class Editions {
     else if (namedByRoutes.has(kind)) this.#namedChanged = true
   }
 
-  /** Keeps account of what concerns more than the resource itself: hosts of services, names of routes. */
+  /** Keeps account of what concerns more than the resource itself: hosts of services, metadata, names of routes. */
   #relate(kind: ServedKind, id: string, before: Item | undefined, now: Item | undefined): void {
     if (kind === 'services' && !isDeepStrictEqual(before?.value.hosts, now?.value.hosts)) this.#moved.add(id)
+    if (kind === 'plugin_metadata' && !isDeepStrictEqual(before?.value, now?.value)) this.#resettled.add(id)
     if (kind !== 'routes') return
     this.#visit(id, before && hostOf(before), now && hostOf(now))
     this.#rename(before?.value.name, now?.value.name)
@@ -228,6 +244,15 @@ export class Editions {
     if (left > 0) this.#names.set(before, left)
     else this.#names.delete(before)
     if (now !== undefined) this.#names.set(now, (this.#names.get(now) ?? 0) + 1)
+  }
+
+  #metadata(name: string, snapshot: number): unknown {
+    const item = this.find('plugin_metadata', name, snapshot)?.item
+    const plugin = this.env.plugins.get(name)
+    if (item === undefined || plugin === undefined) return undefined
+    const known = this.#metadataOf.get(item) ?? fillMetadata(plugin, item.value)
+    this.#metadataOf.set(item, known)
+    return known
   }
 
   /** Of all rules together; a plugin that two of them name is run by neither (facts core 1.3). */
@@ -253,6 +278,11 @@ export class Editions {
 function hostOf({ value }: Item): string | undefined {
   const { host, hosts, service_id: service } = value
   return service === undefined || host !== undefined || hosts !== undefined ? undefined : String(service)
+}
+
+/** Whether a plugin of these is configured on an item. */
+function namesOneOf(names: ReadonlySet<string>, { value: { plugins } }: Item): boolean {
+  return isObject(plugins) && Object.keys(plugins).some(name => names.has(name))
 }
 
 /** What an item of the store is served as; undefined when it is not. */

@@ -42,7 +42,7 @@ export interface Owner {
 }
 
 /** What an instance may use besides the request. */
-export interface Env {
+export interface Env<M = unknown> {
   /** Milliseconds since the epoch. */
   now(): number
   /** Uniform in [0, 1). */
@@ -51,9 +51,11 @@ export interface Env {
   metrics: Metrics
   transport: Transport
   owner: Owner
+  /** The plugin's metadata with its defaults; undefined while there is none. Other metadata means another instance. */
+  metadata: M | undefined
 }
 
-export interface PluginSpec<S extends Schema, C extends Schema> {
+export interface PluginSpec<S extends Schema, C extends Schema, M extends Schema> {
   name: string
   /** Higher runs earlier, in every phase. */
   priority: number
@@ -66,7 +68,9 @@ export interface PluginSpec<S extends Schema, C extends Schema> {
   /** Schema of what stands in a consumer's `plugins` under this name (auth plugins only). */
   consumer?: C
   /** Schema of the settings that all uses of the plugin share (facts core 3.9); any object without it. */
-  metadata?: Schema
+  metadata?: M
+  /** Attributes that a config must have, or the metadata there is when the config is written. */
+  orMetadata?: readonly string[]
   /** Auth plugins: which value of a consumer's config identifies it in a request. */
   credential?(config: Infer<C>): string
   /** Paths of config values that are encrypted at rest (facts core 4.10). */
@@ -76,20 +80,22 @@ export interface PluginSpec<S extends Schema, C extends Schema> {
   /** What the schema cannot say. Returns what is wrong, or nothing. Must not have side effects. */
   check?(config: Infer<S>): string | undefined
   /** Called once per config, not once per request. */
-  setup(config: Infer<S>, env: Env): Hooks
+  setup(config: Infer<S>, env: Env<Infer<M>>): Hooks
 }
 
 /** A plugin whose config types have been forgotten; configs were validated against its schema before they get here. */
-export interface Plugin extends Omit<PluginSpec<Schema, Schema>, 'check' | 'setup' | 'credential'> {
+export interface Plugin extends Omit<PluginSpec<Schema, Schema, Schema>, 'check' | 'setup' | 'credential'> {
   check?(config: unknown): string | undefined
   setup(config: unknown, env: Env): Hooks
   credential?(config: unknown): string
 }
 
 /** Makes a plugin. The schema is the source of the type of `config` in `setup` and `check`. */
-export function plugin<const S extends Schema, const C extends Schema = { readonly type: 'object' }>(
-  spec: PluginSpec<S, C>,
-): Plugin {
+export function plugin<
+  const S extends Schema,
+  const C extends Schema = { readonly type: 'object' },
+  const M extends Schema = { readonly type: 'object' },
+>(spec: PluginSpec<S, C, M>): Plugin {
   // The cast forgets the config's type; schema validation at load is what it stands on.
   return spec as unknown as Plugin
 }

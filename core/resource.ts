@@ -43,6 +43,7 @@ export interface Resources {
   /** Only those of type `client`. */
   ssls: Ssl
   global_rules: PluginSet
+  plugin_metadata: Readonly<Record<string, unknown>>
   plugin_configs: PluginSet
 }
 export type ServedKind = keyof Resources
@@ -73,6 +74,7 @@ const served: Readonly<Record<ServedKind, true>> = {
   credentials: true,
   ssls: true,
   global_rules: true,
+  plugin_metadata: true,
   plugin_configs: true,
 }
 
@@ -134,7 +136,14 @@ export function checkSchema(
   value: unknown,
   plugins: ReadonlyMap<string, Plugin>,
 ): string | undefined {
-  return validatorFor(kind, value, plugins).check(value)
+  return validatorFor(kind, value, plugins).check(described(kind, value))
+}
+
+/** What the schema of a value speaks of: metadata are a plugin's own, but for the id under which they are kept. */
+function described(kind: ResourceKind, value: unknown): unknown {
+  if (kind !== 'plugin_metadata' || !isObject(value)) return value
+  const { id: _, ...metadata } = value
+  return metadata
 }
 
 /**
@@ -153,7 +162,7 @@ export function resourceProblem(
   const excluded = isObject(value) ? exclusion?.(value) : undefined
   if (excluded !== undefined) return excluded
   const validator = validatorFor(kind, value, plugins)
-  const invalid = validator.check(value)
+  const invalid = validator.check(described(kind, value))
   if (invalid !== undefined) return `invalid configuration: ${invalid}`
   const resource = validator.fill(value) as Record<string, unknown>
   return problem?.(resource) ?? embeddedProblem(kind, resource, plugins)
@@ -198,8 +207,13 @@ export function checkResource(
 export function warnings(kind: ResourceKind, value: unknown, plugins: ReadonlyMap<string, Plugin>): string[] {
   const schema = schemaOf(kind, value, plugins)
   const resource = validatorFor(kind, value, plugins).fill(value) as Record<string, unknown>
-  const unknown = allStrangers(schema, value).map(path => `${path} has no effect`)
-  const unserved = [...(isServed(kind) ? [] : [notServed(kind)]), ...(definitions[kind].ineffective?.(resource) ?? [])]
+  const unknown = allStrangers(schema, described(kind, value)).map(path => `${path} has no effect`)
+  const idle = kind === 'plugin_metadata' && schema === pluginMetadata.schema
+  const unserved = [
+    ...(isServed(kind) ? [] : [notServed(kind)]),
+    ...(idle ? [`plugin ${String(resource.id)} takes no metadata: it has no effect`] : []),
+    ...(definitions[kind].ineffective?.(resource) ?? []),
+  ]
   if (!holdsPlugins(kind)) return [...unserved, ...unknown]
   return [
     ...unserved,
@@ -207,6 +221,12 @@ export function warnings(kind: ResourceKind, value: unknown, plugins: ReadonlyMa
     ...upstreamWarnings(kind === 'upstreams' ? resource : resource.upstream, kind === 'upstreams' ? '' : 'upstream.'),
     ...pluginsWarnings((resource.plugins ?? {}) as Plugins, kind, plugins),
   ]
+}
+
+/** The metadata of a plugin as the plugin gets it: a deep copy of a checked value with defaults, and without its id. */
+export function fillMetadata(plugin: Plugin, value: Item['value']): Record<string, unknown> {
+  const validator = validatorOf('plugin_metadata', plugin.metadata ?? pluginMetadata.schema, plugin.encrypt)
+  return validator.fill(described('plugin_metadata', value)) as Record<string, unknown>
 }
 
 /**

@@ -1,7 +1,7 @@
 // An edition of a route, ready to be matched and assembled; and a route as the gateway meets it, on one snapshot.
 import { Assembly, clientCertId, type Named, upstreamId } from './assembly.ts'
 import type { Consumer, Context, RouteFacts, Upstream } from './context.ts'
-import { Edition } from './edition.ts'
+import { Edition, type EditionEnv } from './edition.ts'
 import type { Plan } from './pipeline.ts'
 import type { Route } from './resource.ts'
 import { addressSet } from './router/addresses.ts'
@@ -9,7 +9,7 @@ import { compileExpr } from './router/expr.ts'
 import { bodyValue, fieldsAreKnown } from './router/post-arg.ts'
 import type { Pattern } from './router/router.ts'
 import { variable } from './router/vars.ts'
-import type { Snapshot, SnapshotEnv } from './snapshot.ts'
+import type { Snapshot } from './snapshot.ts'
 import type { Item } from './store/store.ts'
 
 type Check = (ctx: Context) => boolean
@@ -47,7 +47,7 @@ export class RouteEdition extends Edition<'routes'> {
     return this.#assembly !== undefined || this.#succeedsMatched
   }
 
-  override succeed(older: Edition, env: SnapshotEnv): void {
+  override succeed(older: Edition, env: EditionEnv): void {
     super.succeed(older, env)
     this.#succeedsMatched = older instanceof RouteEdition && older.matched
   }
@@ -75,7 +75,7 @@ export class RouteEdition extends Edition<'routes'> {
   }
 
   /** With what it names as `snapshot` has it. */
-  assembled(snapshot: Snapshot, env: SnapshotEnv): Assembly {
+  assembled(snapshot: Snapshot, env: EditionEnv): Assembly {
     if (this.#assembly !== undefined && this.#assembledAt === snapshot.namedSince) return this.#assembly
     const { service_id: serviceId, plugin_config_id: pluginConfigId } = this.resource
     const service = serviceId === undefined ? undefined : snapshot.get('services', serviceId)

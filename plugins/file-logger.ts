@@ -38,6 +38,11 @@ const schema = {
   },
 } as const satisfies Schema
 
+const metadata = {
+  type: 'object',
+  properties: { path: { type: 'string' }, log_format: { type: 'object' }, log_format_extra: { type: 'object' } },
+} as const satisfies Schema
+
 /** What was kept of a request for its line. */
 interface Kept {
   request?: LoggedBody
@@ -56,8 +61,9 @@ export default plugin({
   priority: 399,
   version: 0.1,
   schema,
+  metadata,
+  orMetadata: ['path'],
   check(config) {
-    if (config.path === undefined) return 'property "path" is not set in either the plugin conf or the metadata'
     for (const expr of config.match ?? []) {
       const problem = checkExpr(expr)
       if (problem !== undefined) return `failed to validate the 'match' expression: ${problem}`
@@ -68,7 +74,17 @@ export default plugin({
     }
     return checkLogFormat(config.log_format) ?? checkLogFormat(config.log_format_extra)
   },
-  setup(config, { log, metrics, now }) {
+  setup(config, { log, metadata, metrics, now, owner }) {
+    const path = config.path ?? metadata?.path
+    const log_format = config.log_format ?? metadata?.log_format
+    const log_format_extra = config.log_format_extra ?? metadata?.log_format_extra
+    if (path === undefined) {
+      log.error(
+        { plugin: 'file-logger', owner },
+        'nothing is logged: there is no path in the config, nor in the metadata',
+      )
+      return {}
+    }
     const { max_req_body_bytes: maxRequest, max_resp_body_bytes: maxResponse } = config
     const dropped = metrics.counter(
       'sluice_log_entries_dropped_total',
@@ -76,13 +92,14 @@ export default plugin({
       ['plugin'],
     )
     const lost = (lines: number) => dropped.add(['file-logger'], lines)
+    const open = () => openLineFile(path, { log, now, lost })
     // A dry run makes instances that never log: the file is opened by the first line.
     let file: ReturnType<typeof openLineFile> | undefined
 
     const matches = (config.match ?? []).map(expr => compileExpr(expr))
-    const format = config.log_format && compileLogFormat(config.log_format)
-    const extra = config.log_format_extra && compileLogFormat(config.log_format_extra)
-    const wantsRequest = config.include_req_body || formatAsksFor(config.log_format, 'request_body')
+    const format = log_format && compileLogFormat(log_format)
+    const extra = log_format_extra && compileLogFormat(log_format_extra)
+    const wantsRequest = config.include_req_body || formatAsksFor(log_format, 'request_body')
     const requestExpr = config.include_req_body_expr && compileExpr(config.include_req_body_expr)
     const responseExpr = config.include_resp_body_expr && compileExpr(config.include_resp_body_expr)
     const kept = new WeakMap<Context, Kept>()
@@ -120,7 +137,7 @@ export default plugin({
       const bodies: Bodies = { request: kept.get(ctx)?.request, response }
       const get = lookup(ctx, bodies)
       if (matches.length > 0 && !matches.some(expr => expr.test(get))) return
-      file ??= openLineFile(config.path!, { log, now, lost })
+      file ??= open()
       file.write(line => {
         if (format !== undefined) line.raw(JSON.stringify({ ...format(get), ...identity(ctx), ...llm }))
         else putDefaultLine(line, ctx, { bodies, more: extra === undefined ? llm : { ...extra(get), ...llm } })

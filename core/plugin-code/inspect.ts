@@ -31,6 +31,7 @@ const rules: Readonly<Record<keyof Plugin, Rule>> = {
   schema: { ...schema, required: true },
   consumer: schema,
   metadata: schema,
+  orMetadata: paths,
   credential: code,
   encrypt: paths,
   inert: paths,

@@ -92,7 +92,7 @@ export function pluginsProblem(
 
 /** What is wrong with one config: by its schema, by the plugin itself, or in its `_meta`. */
 export function configProblem(plugin: Plugin, use: PluginUse, config: Record<string, unknown>): string | undefined {
-  const failed = (reason: string) => `failed to check the configuration of plugin ${plugin.name} err: ${reason}`
+  const failed = (reason: string) => unfit(plugin, reason)
   const invalid = known(plugin, use).validator.check(config)
   if (invalid !== undefined) return failed(invalid)
   const reference = referenceIn(config)
@@ -103,6 +103,11 @@ export function configProblem(plugin: Plugin, use: PluginUse, config: Record<str
   const refused = use === 'consumer' ? unrecognisable(plugin, own) : checked(plugin, own)
   if (refused !== undefined) return failed(refused)
   return metaProblem(plugin.name, config._meta as { filter?: unknown; pre_function?: string } | undefined)
+}
+
+/** How the admin API says what is wrong with a config (facts core 4.8). */
+export function unfit(plugin: Plugin, reason: string): string {
+  return `failed to check the configuration of plugin ${plugin.name} err: ${reason}`
 }
 
 /** A plugin of the user's may fail in its own check: the config is not known to be good then. */

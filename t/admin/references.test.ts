@@ -1,6 +1,7 @@
 // What the admin API says when resources contradict each other.
 import assert from 'node:assert/strict'
-import { type Reply, startAdmin, type TestAdmin } from '../helpers/admin.ts'
+import { plugin } from '../../core/plugin.ts'
+import { fakePlugins, type Reply, startAdmin, type TestAdmin } from '../helpers/admin.ts'
 import { pem } from '../helpers/samples.ts'
 import { until } from '../helpers/until.ts'
 
@@ -170,6 +171,31 @@ describe('references', () => {
     await ok(api.admin('DELETE', '/plugin_configs/1?force=true'))
     await ok(api.admin('DELETE', '/consumer_groups/1?force=true'))
     await ok(api.admin('DELETE', '/ssls/1'))
+  })
+
+  it('to metadata are what a config leaves to them, and must be there when it is written', async () => {
+    const needy = plugin({
+      name: 'needy',
+      priority: 1,
+      version: 1,
+      schema: { type: 'object', properties: { path: { type: 'string' } } },
+      orMetadata: ['path'],
+      setup: () => ({}),
+    })
+    await api.close()
+    api = await startAdmin({ plugins: new Map([...fakePlugins, ['needy', needy]]) })
+    const put = (config: object) => api.admin('PUT', '/global_rules/1', { plugins: { needy: config } })
+    const lacking = `property "path" is not set in either the plugin conf or the metadata`
+    const refused = `failed to check the configuration of plugin needy err: ${lacking}`
+    isError(await put({}), refused)
+    await ok(put({ path: '/a' }))
+    await ok(put({ _meta: { disable: true } }))
+    await ok(api.admin('PUT', '/plugin_metadata/needy', { other: 1 }))
+    isError(await put({}), refused)
+    await ok(api.admin('PUT', '/plugin_metadata/needy', { path: '/b' }))
+    await ok(put({}))
+    // As in APISIX nobody asks who needs them.
+    await ok(api.admin('DELETE', '/plugin_metadata/needy'))
   })
 
   it('to plugin configs, consumer groups and client certificates must lead to one', async () => {

@@ -124,10 +124,9 @@ export function startAdmin(options: Options = {}): Promise<TestAdmin> {
 /** The same on a store that is given, and closed in the end. */
 export async function startAdminOn<S extends Store>(
   store: S,
-  { now = Date.now, applied = async () => {}, source = store, ...options }: Options = {},
+  { now = Date.now, applied = async () => {}, source = store, plugins = fakePlugins, ...options }: Options = {},
 ): Promise<AdminOn<S>> {
   const keyring = new Keyring(['0123456789abcdef'])
-  const plugins = fakePlugins
   const catalogue = new Catalogue({ source, tags: tagsOf({ plugins, keyring }), log: silent })
   await catalogue.start()
   const server = await serve(

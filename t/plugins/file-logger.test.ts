@@ -289,6 +289,22 @@ describe('file-logger', () => {
     assert.equal(custom.llm_request, undefined)
   })
 
+  it('takes what its config does not say from its metadata, and follows them', async () => {
+    const metadata = (value: object) => gateway.put({ plugin_metadata: { 'file-logger': { path, ...value } } })
+    await metadata({ log_format: { from: 'metadata', who: '$arg_who', body: '$request_body' } })
+    await configure({ path: undefined })
+    const posted = await logged('/?who=me', { method: 'POST', body: 'hello' })
+    assert.deepEqual(posted, { from: 'metadata', who: 'me', body: 'hello', route_id: '1', service_id: '' })
+    await configure({ log_format: { from: 'config' } })
+    assert.equal((await logged('/')).from, 'config')
+    await configure({})
+    await metadata({ log_format_extra: { added: 'by metadata' } })
+    const extra = await logged('/')
+    assert.deepEqual([extra.added, extra.response.status], ['by metadata', 200])
+    await configure({ log_format_extra: { added: 'by config' } })
+    assert.equal((await logged('/')).added, 'by config')
+  })
+
   it('counts the lines it could not write', async () => {
     await configure({ path: folder })
     await (await fetch(gateway.url)).arrayBuffer()
@@ -298,7 +314,8 @@ describe('file-logger', () => {
   it('has written everything when it is closed', async () => {
     const metrics = new MetricsWriter({ publish: () => {} })
     const owner = { kind: 'route', id: '1' } as const
-    const env = { now: Date.now, random: Math.random, log: silent, metrics, transport: new Transport(), owner }
+    const transport = new Transport()
+    const env = { now: Date.now, random: Math.random, log: silent, metrics, transport, owner, metadata: undefined }
     const hooks = fileLogger.setup({ path, max_req_body_bytes: 1, max_resp_body_bytes: 1 }, env)
     for (let n = 0; n < 20; n++) await hooks.log!(await makeContext({ target: `/${n}` }))
     await hooks.close!()
@@ -307,7 +324,6 @@ describe('file-logger', () => {
 
   it('refuses what it cannot do', () => {
     const check = (config: object) => fileLogger.check!(config)
-    assert.equal(check({}), 'property "path" is not set in either the plugin conf or the metadata')
     assert.match(
       check({ path, match: [['a', '==', 'b']] })!,
       /^failed to validate the 'match' expression: rule should be wrapped/,
