@@ -27,11 +27,20 @@ export interface Count {
 export function take({ numbers, at }: Count, limit: Limit, wish: Wish, now: number): Taken {
   const { amount, need = amount } = wish
   roll(numbers, at, limit, now)
-  const before = numbers[at + USED]! + numbers[at + RESERVED]!
-  const allowed = need === 0 || fits(limit, level(numbers, at, limit, now) + need, before + need)
-  const waits = allowed ? 0 : retryMs(numbers, at, limit, { need, now })
+  const taken = numbers[at + USED]! + numbers[at + RESERVED]!
+  const allowed = need === 0 || fits(limit, level(numbers, at, limit, now) + need, taken + need)
   if (allowed && wish.ticket === true) numbers[at + RESERVED]! += amount
   else if (allowed) charge(numbers, at, limit, { amount, now })
+  return describe({ numbers, at }, limit, { allowed, need }, now)
+}
+
+/** What there is to say of a wish when the numbers are what they are after it. */
+export function describe(
+  { numbers, at }: Count,
+  limit: Limit,
+  { allowed, need }: { allowed: boolean; need: number },
+  now: number,
+): Taken {
   const used = Math.max(0, level(numbers, at, limit, now))
   return {
     allowed,
@@ -39,7 +48,7 @@ export function take({ numbers, at }: Count, limit: Limit, wish: Wish, now: numb
     used,
     resetMs: resetMs(numbers, at, limit, now),
     delayMs: allowed && limit.kind === 'leaky_bucket' ? (used / limit.rate) * 1000 : 0,
-    retryMs: waits,
+    retryMs: allowed ? 0 : retryMs(numbers, at, limit, { need, now }),
     ticket: undefined,
   }
 }

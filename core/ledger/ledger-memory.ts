@@ -1,6 +1,6 @@
 // The memory of a ledger, shared by all threads: a row of numbers per key, tickets with their owners, books; knows no arithmetic.
 import { RESERVED, UNTIL, WIDTH } from './count.ts'
-import type { LimitKind } from './ledger.ts'
+import { LedgerError, type LimitKind } from './ledger.ts'
 
 /** Where what a ticket stands for is counted. */
 export type Backing = 'shared_memory' | 'redis'
@@ -68,6 +68,9 @@ const LOOKS = 100
 export function ledgerMemory(): SharedArrayBuffer {
   return new SharedArrayBuffer(STRIPES * STRIPE_WIDTH * Float64Array.BYTES_PER_ELEMENT)
 }
+
+/** Ends a ticket that is recorded here and counted elsewhere. */
+export type OpenRecord = (end: TicketEnd) => void
 
 /** 64 bits of a key's hash; `high` is never 0. */
 export interface Fingerprint {
@@ -170,6 +173,28 @@ export class LedgerMemory {
     if (row !== undefined) numbers[row + RESERVED]! -= numbers[place + AMOUNT]!
     numbers[stripe + HEAD + this.#ints[place * 2 + 1]! * ACCOUNT_WIDTH + ENDED[end]]!++
     this.#free(stripe, place)
+  }
+
+  /** Opens a ticket that is counted elsewhere, so that the books know of it. Throws LedgerError when there are too many. */
+  record(kind: LimitKind, backing: Backing): OpenRecord {
+    const account = LedgerMemory.account(kind, backing)
+    const first = (this.#owner % STRIPES) * STRIPE_WIDTH
+    for (const stripe of [first, ...stripes()]) {
+      this.enter(stripe)
+      try {
+        const place = this.place(stripe)
+        if (place === undefined) continue
+        this.open(stripe, place, { high: 0, low: 0 }, { account, amount: 0 })
+        return end => {
+          this.enter(stripe)
+          this.end(stripe, place, undefined, end)
+          this.leave(stripe)
+        }
+      } finally {
+        this.leave(stripe)
+      }
+    }
+    throw new LedgerError('full', 'too many tickets are open')
   }
 
   /** How often there was no place for a key or a ticket. */

@@ -68,3 +68,8 @@ export class LedgerError extends Error {
     this.reason = reason
   }
 }
+
+/** A sum that has swallowed no number is lost for ever. */
+export function mustBeAmount(amount: number): void {
+  if (!(amount >= 0 && amount < Number.POSITIVE_INFINITY)) throw new RangeError(`a ledger does not count ${amount}`)
+}

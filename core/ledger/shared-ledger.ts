@@ -1,7 +1,7 @@
 // The ledger that all threads of a process keep together, in memory; of one thread alone it is the same.
 import { hash } from 'node:crypto'
 import { add, take } from './count.ts'
-import { type Ledger, LedgerError, type Limit, type Taken, type Ticket, type Wish } from './ledger.ts'
+import { type Ledger, LedgerError, type Limit, mustBeAmount, type Taken, type Ticket, type Wish } from './ledger.ts'
 import { type Fingerprint, LedgerMemory, type TicketEnd } from './ledger-memory.ts'
 
 export class SharedLedger implements Ledger {
@@ -83,11 +83,6 @@ class SharedTicket implements Ticket {
     this.#issued = undefined
     if (issued !== undefined) this.#ledger.end(issued, end, actual)
   }
-}
-
-/** A sum that has swallowed no number is lost for ever. */
-export function mustBeAmount(amount: number): void {
-  if (!(amount >= 0 && amount < Number.POSITIVE_INFINITY)) throw new RangeError(`a ledger does not count ${amount}`)
 }
 
 function fingerprint(key: string): Fingerprint {

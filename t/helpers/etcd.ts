@@ -1,9 +1,8 @@
 // An etcd cluster of this test's own: real processes on free ports, each behind a proxy that breaks connections.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { randomInt, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -13,6 +12,7 @@ import type { EtcdOptions } from '../../core/store/etcd/etcd.ts'
 import { type Call, Link, type TlsFiles } from '../../core/store/etcd/link.ts'
 import { ensure } from './debian-package.ts'
 import { type FaultProxy, startFaultProxy } from './fault-proxy.ts'
+import { freePorts } from './free-ports.ts'
 import { until } from './until.ts'
 
 export interface ClusterOptions {
@@ -283,22 +283,4 @@ class Cluster implements EtcdCluster {
     )
     rmSync(this.#folder, { recursive: true, force: true })
   }
-}
-
-/**
- * Ports that were free a moment ago, all different, and none of those that the kernel gives to connections: they must be
- * free again when a node is started again.
- */
-async function freePorts(count: number): Promise<number[]> {
-  const servers: Server[] = []
-  while (servers.length < count) {
-    const server = createServer().listen(randomInt(15_000, 32_000), '127.0.0.1')
-    const free = await new Promise<boolean>(resolve => {
-      server.once('listening', () => resolve(true)).once('error', () => resolve(false))
-    })
-    if (free) servers.push(server)
-  }
-  const ports = servers.map(server => (server.address() as { port: number }).port)
-  await Promise.all(servers.map(server => new Promise(resolve => server.close(resolve))))
-  return ports
 }
