@@ -191,7 +191,7 @@ class Attempt {
         call.responseText = reader.text
         this.#over(error, aborted)
       },
-      errorEvent: error => protocol.errorEvent(failureOf(error, call.aborted)),
+      errorEvent: error => protocol.errorEvent(failureOf(error, call.aborted), reader.sequence),
     })
     await stream.opened
     return { status, headers: responseFields(headers), body: stream, source: 'upstream' }
@@ -252,6 +252,6 @@ function parsed(bytes: Buffer): unknown {
   }
 }
 
-function errorReply(protocol: Protocol, { status, code, message }: Failure): Reply {
-  return reply(status, protocol.errorBody({ code, message }), { 'Content-Type': 'application/json' })
+function errorReply(protocol: Protocol, failure: Failure): Reply {
+  return reply(failure.status, protocol.errorBody(failure), { 'Content-Type': 'application/json' })
 }

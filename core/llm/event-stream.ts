@@ -20,6 +20,8 @@ export interface StreamOptions {
   over(error: Error | undefined, aborted: Aborted | undefined): void
 }
 
+const notUnderstood = () => new UpstreamError('malformed', 'the provider sent an event that cannot be understood')
+
 const blankLine = Buffer.from('\n\n')
 const LF = 0x0a
 
@@ -63,8 +65,11 @@ export class EventStream implements Source, Sink {
     if (this.#bytes > maxBytes) {
       return this.#break(new UpstreamError('too_large', 'max_response_bytes exceeded'), 'max_response_bytes')
     }
+    const within = this.#splitter.partial && !hidesUsage
     const frames = this.#splitter.feed(chunk)
     if (frames !== undefined) this.#follow(frames)
+    // Passed on, and a terminator behind it, it would look as if nothing were missing.
+    if (this.#options.reader.malformed) return this.#break(notUnderstood(), 'read_error', within)
     if (!hidesUsage) return this.#send(chunk)
     if (frames !== undefined) this.#send(this.#shown(frames))
     if (this.#splitter.overflowed && !this.#over) {
@@ -174,15 +179,14 @@ export class EventStream implements Source, Sink {
     return true
   }
 
-  /** The end of an answer that is not whole. Before anything was sent, somebody else tells the client. */
-  #break(error: Error, aborted: Aborted): void {
-    const { errorEvent, hidesUsage } = this.#options
-    const cutInEvent = this.#splitter.partial && !hidesUsage
+  /** The end of an answer that is not whole: `within` an event. Before anything was sent, somebody else tells the client. */
+  #break(error: Error, aborted: Aborted, within = this.#splitter.partial && !this.#options.hidesUsage): void {
+    const { errorEvent } = this.#options
     this.#close(error, aborted)
     this.#body.cancel(error)
     if (!this.#sent) return this.#opening.reject(error)
     const event = errorEvent(error)
-    this.#send(cutInEvent ? Buffer.concat([blankLine, event]) : event)
+    this.#send(within ? Buffer.concat([blankLine, event]) : event)
     this.#sink?.end()
   }
 

@@ -2,7 +2,8 @@
 import { isObject, type JsonObject } from '../json.ts'
 import { appendMember, memberSpan, withMember } from '../json-splice.ts'
 import { ChatReader, chatUsage, isNonEmptyList } from './openai-chat-reader.ts'
-import type { Addition, AnswerFacts, Message, Protocol } from './protocol.ts'
+import { errorStatus, openaiErrorBody } from './openai-error.ts'
+import type { Addition, AnswerFacts, Message, Protocol, Refusal } from './protocol.ts'
 
 export const openaiChat: Protocol = {
   name: 'openai-chat',
@@ -10,11 +11,16 @@ export const openaiChat: Protocol = {
   usageRequest,
   asksForUsage: body => isObject(body.stream_options) && body.stream_options.include_usage === true,
   messages,
+  withMessages(body, { before, after }) {
+    const own = Array.isArray(body.messages) ? body.messages : []
+    return { ...body, messages: [...before, ...own, ...after] }
+  },
   endUserId: body => [body.safety_identifier, body.user].find(id => typeof id === 'string'),
   answerFacts,
-  openReader: (request, collectText) => new ChatReader(request, collectText),
-  errorBody: ({ code, message }) => ({ error: { message, type: 'api_error', param: null, code } }),
-  errorEvent: error => Buffer.from(`data: ${JSON.stringify(openaiChat.errorBody(error))}\n\n`),
+  openReader: (request, collectText, counting) => new ChatReader(request, collectText, counting),
+  errorBody: openaiErrorBody,
+  errorEvent: error => Buffer.from(`data: ${JSON.stringify(openaiErrorBody(error))}\n\n`),
+  refusal,
 }
 
 function usageRequest(body: JsonObject): Addition | undefined {
@@ -54,6 +60,7 @@ function messages(body: JsonObject): Message[] {
 function answerFacts(answer: unknown): AnswerFacts {
   if (!isObject(answer)) return { usage: undefined, text: undefined, hasToolCalls: false }
   const choices = Array.isArray(answer.choices) ? answer.choices.filter(isObject) : []
+  const { error } = answer
   const replies = choices.map(choice => choice.message).filter(isObject)
   return {
     usage: chatUsage(answer.usage),
@@ -62,5 +69,18 @@ function answerFacts(answer: unknown): AnswerFacts {
         ? undefined
         : replies.flatMap(({ content }) => (typeof content === 'string' ? content : [])).join(' '),
     hasToolCalls: replies.some(message => isNonEmptyList(message.tool_calls)),
+    failed: choices.length === 0 && (isObject(error) || typeof error === 'string') ? errorStatus(error) : undefined,
   }
+}
+
+function refusal({ text, model, id, usage }: Refusal, streaming: boolean): Buffer {
+  const said = streaming ? { delta: { content: text } } : { message: { role: 'assistant', content: text } }
+  const answer = JSON.stringify({
+    id,
+    object: streaming ? 'chat.completion.chunk' : 'chat.completion',
+    model,
+    choices: [{ index: 0, ...said, finish_reason: 'stop' }],
+    usage: usage ?? { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 },
+  })
+  return Buffer.from(streaming ? `data: ${answer}\n\ndata: [DONE]\n\n` : answer)
 }

@@ -2,6 +2,7 @@
 import type { Usage } from '../exchange.ts'
 import type { Frames } from '../framing/sse.ts'
 import type { JsonObject } from '../json.ts'
+import type { Counting } from '../usage.ts'
 
 export type ProtocolName =
   | 'openai-chat'
@@ -23,6 +24,11 @@ export interface AnswerFacts {
   /** Undefined when the answer is of a kind that has no text. */
   readonly text: string | undefined
   readonly hasToolCalls: boolean
+  /**
+   * The answer reports an error although its status does not. A number is the status that it should have had; `true` when
+   * clients of the protocol look for the error in the body.
+   */
+  readonly failed?: number | true | undefined
 }
 
 /** A member to be added to a request body. */
@@ -33,11 +39,24 @@ export interface Addition {
   splice(bytes: Buffer): Buffer
 }
 
-/** An error as the protocol's clients understand it. */
+/** An error that a protocol puts into words that its clients understand. */
 export interface ProtocolError {
+  /** HTTP's; what an error is called depends on it. */
+  readonly status: number
   /** Stable; for programs. */
   readonly code: string
   readonly message: string
+}
+
+/** What a client is told in the place of an answer that it may not have (facts ai-plugins 2.3 to 2.8). */
+export interface Refusal {
+  readonly text: string
+  /** The client's `model`, empty when it named none. */
+  readonly model: string
+  /** A random UUID. */
+  readonly id: string
+  /** The provider's own usage object; undefined when nobody was asked. */
+  readonly usage: JsonObject | undefined
 }
 
 export interface Protocol {
@@ -49,14 +68,18 @@ export interface Protocol {
   /** Whether a body on its way to the provider asks for usage in the stream. */
   asksForUsage(body: JsonObject): boolean
   messages(body: JsonObject): Message[]
+  /** The body with messages in front of all others and behind them; the same where the protocol has no room for any. */
+  withMessages(body: JsonObject, added: { before: readonly Message[]; after: readonly Message[] }): JsonObject
   endUserId(body: JsonObject): string | undefined
   /** Reads a whole answer; any JSON will do. */
   answerFacts(answer: unknown): AnswerFacts
   /** Reads one stream. `request` is the body as it went out; `collectText` keeps the answer's text. */
-  openReader(request: JsonObject, collectText: boolean): EventReader
+  openReader(request: JsonObject, collectText: boolean, counting?: Counting): EventReader
   errorBody(error: ProtocolError): JsonObject
-  /** An event that tells the client within a stream. */
-  errorEvent(error: ProtocolError): Buffer
+  /** An event that tells the client within a stream; `sequence` is the reader's. */
+  errorEvent(error: ProtocolError, sequence?: number): Buffer
+  /** The bytes of a whole answer, or of a stream that begins and ends with it. */
+  refusal(said: Refusal, streaming: boolean): Buffer
 }
 
 /** Follows one stream of events. It looks at bytes and parses only where it must: most events are text and pass unparsed. */
@@ -73,6 +96,10 @@ export interface EventReader {
   readonly complete: boolean
   /** The provider has reported an error within the stream. */
   readonly failed: boolean
+  /** An event has come that is not what it set out to be: what was in it is lost. */
+  readonly malformed?: boolean
+  /** Where a protocol numbers its events: the number of the next. */
+  readonly sequence?: number
   readonly usage: Usage | undefined
   readonly hasToolCalls: boolean
   readonly text: string | undefined

@@ -192,6 +192,19 @@ describe('a stream that breaks', () => {
     assert.deepEqual(seen.over, ['incomplete'])
   })
 
+  it('with an event that cannot be understood is broken there, whatever follows', () => {
+    const half = chunk('b').slice(0, -8)
+    for (const hidesUsage of [false, true]) {
+      const { stream, sink, read, text, seen } = open({ hidesUsage })
+      stream.pipe(sink)
+      read(chunk('a') + half.slice(0, 20))
+      read(`${half.slice(20)}\n\n${done}`)
+      const sent = hidesUsage ? '' : `${half.slice(0, 20)}\n\n`
+      assert.equal(text(), `${chunk('a')}${sent}data: {"error":"upstream_malformed"}\n\n`)
+      assert.deepEqual([seen.ends, seen.over], [1, ['read_error']])
+    }
+  })
+
   it('behind its end has not broken', () => {
     for (const last of [
       done,

@@ -48,6 +48,17 @@ describe('openai-chat bodies', () => {
     assert.deepEqual(openaiChat.messages({ messages: {} }), [])
   })
 
+  it('take messages in front and behind, and stay as they are themselves', () => {
+    const body = { model: 'm', messages: [{ role: 'user', content: [] }] }
+    const [before, after] = [[{ role: 'system', content: 's' }], [{ role: 'user', content: 'u' }]]
+    assert.deepEqual(openaiChat.withMessages(body, { before, after }), {
+      model: 'm',
+      messages: [...before, { role: 'user', content: [] }, ...after],
+    })
+    assert.equal(body.messages.length, 1)
+    assert.deepEqual(openaiChat.withMessages({}, { before, after: [] }), { messages: before })
+  })
+
   it('name the end user', () => {
     assert.equal(openaiChat.endUserId({ safety_identifier: 's', user: 'u' }), 's')
     assert.equal(openaiChat.endUserId({ safety_identifier: 5, user: 'u' }), 'u')
@@ -85,6 +96,57 @@ describe('openai-chat answers', () => {
     assert.equal(openaiChat.answerFacts({ choices: [] }).text, undefined)
     assert.equal(openaiChat.answerFacts([1]).text, undefined)
     assert.equal(openaiChat.answerFacts(undefined).hasToolCalls, false)
+  })
+})
+
+describe('openai-chat errors', () => {
+  for (const [status, code, type] of [
+    [400, 'x', 'invalid_request_error'],
+    [403, 'model_not_found', 'invalid_request_error'],
+    [429, 'rate_limit_exceeded', 'rate_limit_error'],
+    [429, 'insufficient_quota', 'insufficient_quota'],
+    [504, 'upstream_idle_timeout', 'api_error'],
+  ] as const) {
+    it(`of ${status} ${code} are an ${type}, in a body and in a stream`, () => {
+      const error = { error: { message: 'said', type, param: null, code } }
+      assert.deepEqual(openaiChat.errorBody({ status, code, message: 'said' }), error)
+      const event = openaiChat.errorEvent({ status, code, message: 'said' })
+      assert.equal(event.toString(), `data: ${JSON.stringify(error)}\n\n`)
+      assert.equal(follow([event.toString()]).failed, true)
+    })
+  }
+
+  it('in an answer that calls itself a success have the status they should have had', () => {
+    const failed = (answer: unknown) => openaiChat.answerFacts(answer).failed
+    assert.equal(failed({ error: { message: 'm', code: 429 } }), 429)
+    assert.equal(failed({ error: { code: 'x', status: 503 } }), 503)
+    assert.equal(failed({ error: { code: 200 } }), 502)
+    assert.equal(failed({ error: 'overloaded' }), 502)
+    assert.equal(failed({ error: null, choices: [{}] }), undefined)
+    assert.equal(failed({ error: {}, choices: [{}] }), undefined)
+    assert.equal(failed({}), undefined)
+  })
+})
+
+describe('openai-chat refusals', () => {
+  const said = { text: 'No "way".', model: 'm', id: 'i', usage: undefined }
+  const none = { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 }
+
+  it('are whole answers', () => {
+    const answer = JSON.parse(openaiChat.refusal(said, false).toString()) as Record<string, unknown>
+    assert.deepEqual(answer, {
+      id: 'i',
+      object: 'chat.completion',
+      model: 'm',
+      choices: [{ index: 0, message: { role: 'assistant', content: 'No "way".' }, finish_reason: 'stop' }],
+      usage: none,
+    })
+    assert.equal(openaiChat.answerFacts(answer).text, 'No "way".')
+  })
+
+  it('are whole streams, with the usage that there was', () => {
+    const reader = follow([openaiChat.refusal({ ...said, usage }, true).toString()], {}, true)
+    assert.deepEqual([reader.text, reader.complete, reader.usage], ['No "way".', true, counted])
   })
 })
 
@@ -169,6 +231,29 @@ describe('openai-chat streams', () => {
       assert.equal(follow([delta({ content: 'a' }), event]).failed, true)
     })
   }
+
+  for (const event of ['data: {"choices":[{"delta":{"content":"\n\n', 'data: {"choices":[}\n\n']) {
+    it(`are malformed with ${JSON.stringify(event)}`, () => {
+      assert.equal(follow([event]).malformed, true)
+      assert.equal(follow([delta({ content: 'a' })]).malformed, false)
+    })
+  }
+
+  it('are malformed with a chunk that lacks its end, wherever it comes', () => {
+    const half = JSON.stringify(delta({ content: 'b c' })).slice(0, -20)
+    assert.equal(follow([delta({ content: 'a' }), `data: ${half}\n\n`]).malformed, true)
+  })
+
+  it('count what came since, where the provider counts so', () => {
+    const events = [1, 2, 3].map(n =>
+      delta({ content: 'a' }, { usage: { prompt_tokens: n === 1 ? 7 : 0, completion_tokens: n } }),
+    )
+    const reader = openaiChat.openReader({}, false, 'delta')
+    const splitter = new SseSplitter()
+    for (const event of events) reader.read(splitter.feed(Buffer.from(`data: ${JSON.stringify(event)}\n\n`))!)
+    assert.deepEqual(reader.usage, { ...counted, prompt: 7, completion: 6, total: 13 })
+    assert.equal(follow(events).usage?.completion, 3)
+  })
 
   it('call tools at any time', () => {
     const call = delta({ tool_calls: [{ index: 0, function: { name: 'f' } }] })

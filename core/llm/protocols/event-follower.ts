@@ -1,0 +1,153 @@
+// Follows a stream of events for whatever its protocol says is telling, and parses no others; knows no protocol.
+import type { Usage } from '../exchange.ts'
+import { type Frames, find, NO_LINE, parseEvent, SOME_LINES } from '../framing/sse.ts'
+import { isObject, type JsonObject } from '../json.ts'
+import { type Counting, mergeUsage } from '../usage.ts'
+import type { EventReader } from './protocol.ts'
+
+/** Characters of an answer's text that are kept for logs. */
+const MAX_TEXT = 1024 * 1024
+
+const BRACKET = 0x5b
+const BRACE = 0x7b
+const CLOSING_BRACE = 0x7d
+const SPACE = 0x20
+const COLON = 0x3a
+const CR = 0x0d
+
+/** A member that makes an event worth parsing wherever it stands in it. */
+export interface TellingMember {
+  /** Its name and the quote behind: a text cannot hold it by chance, for there quotes are escaped. */
+  readonly name: string
+  /** What its value must begin with, as a character's code; 0 is anything. */
+  readonly opens: number
+}
+
+/**
+ * What all readers of server-sent events do alike. Events without a name of their own (`event:`) are searched for the names
+ * of `members`, those with one are known by it: 0.2 us instead of the 0.7 of parsing. Until the first content has come all
+ * are parsed.
+ */
+export abstract class EventFollower implements EventReader {
+  readonly usageOnly: number[] = []
+  dataSeen = false
+  contentSeen = false
+  failed = false
+  malformed = false
+  usage: Usage | undefined
+  hasToolCalls = false
+  text: string | undefined
+  protected readonly collectsText: boolean
+  readonly #counting: Counting
+  readonly #members: readonly TellingMember[]
+  /** Of each member: its next occurrence at or after the event at hand. One that does not come is searched for once a read. */
+  readonly #at: number[]
+
+  constructor(options: { members: readonly TellingMember[]; collectsText: boolean; counting: Counting | undefined }) {
+    this.collectsText = options.collectsText
+    this.#counting = options.counting ?? 'absolute'
+    this.#members = options.members
+    this.#at = options.members.map(() => -1)
+  }
+
+  abstract readonly complete: boolean
+
+  /** Whether an event of that name must be parsed even now. */
+  protected abstract tells(type: string): boolean
+  /** A parsed event; `type` is `message` without a name of its own. `index` is its place in the read. Named ones set `dataSeen`. */
+  protected abstract take(type: string, event: JsonObject, index: number): void
+  /** `[DONE]`, which is no JSON. */
+  protected takeDone(): void {}
+
+  read({ bytes, text, ends, lineEnds }: Frames): void {
+    this.usageOnly.length = 0
+    this.#at.fill(-1)
+    let from = 0
+    for (let index = 0; index < ends.length; index++) {
+      const to = ends[index]!
+      const lineEnd = lineEnds[index]!
+      if (lineEnd >= 0 && text.startsWith('data:', from)) {
+        const start = text.charCodeAt(from + 5) === SPACE ? from + 6 : from + 5
+        if (this.#isTelling(text, start, lineEnd))
+          this.#takeData('message', bytes.toString('utf8', start, lineEnd), index)
+      } else if (lineEnd === SOME_LINES || (lineEnd !== NO_LINE && from === 0)) {
+        // The first event may begin with a byte order mark.
+        const type = this.contentSeen ? typeOf(text, from) : undefined
+        if (type === undefined || this.tells(type)) {
+          const event = parseEvent(bytes.subarray(from, to))
+          if (event !== undefined) this.#takeData(event.type, event.data, index)
+        }
+      }
+      from = to
+    }
+  }
+
+  protected addUsage(usage: Usage | undefined): void {
+    if (usage !== undefined) this.usage = mergeUsage(this.usage, usage, this.#counting)
+  }
+
+  protected addText(text: unknown): void {
+    if (!this.collectsText || typeof text !== 'string') return
+    this.text ??= ''
+    if (this.text.length < MAX_TEXT) this.text += text.slice(0, MAX_TEXT - this.text.length)
+  }
+
+  #isTelling(text: string, start: number, end: number): boolean {
+    if (!this.contentSeen || this.collectsText || isOdd(text, start, end)) return true
+    for (let member = 0; member < this.#members.length; member++) {
+      const { name, opens } = this.#members[member]!
+      let at = this.#at[member]!
+      while (at < end) {
+        if (at >= start && valueBegins(text, at + name.length, opens)) return true
+        at = find(text, name, Math.max(at + 1, start))
+        this.#at[member] = at
+      }
+    }
+    return false
+  }
+
+  #takeData(type: string, data: string, index: number): void {
+    const trimmed = data.trim()
+    if (trimmed === '') return
+    if (type === 'message') this.dataSeen = true
+    if (trimmed === '[DONE]') return this.takeDone()
+    let event: unknown
+    try {
+      event = JSON.parse(trimmed)
+    } catch {
+      // What was never meant to be JSON is nobody's loss.
+      if (trimmed.startsWith('{')) this.malformed = true
+      return
+    }
+    if (isObject(event)) this.take(type, event, index)
+  }
+}
+
+/** Not an object from brace to brace, as all but `[DONE]` and broken ones are; or an error in the place of a chunk. */
+function isOdd(text: string, start: number, end: number): boolean {
+  const first = text.charCodeAt(start)
+  if (first === BRACE) return text.charCodeAt(end - 1) !== CLOSING_BRACE || text.startsWith('"error"', start + 1)
+  return first === BRACKET || first === SPACE
+}
+
+/** The name of an event whose first line says it; undefined when it must be read in full to know. */
+function typeOf(text: string, from: number): string | undefined {
+  if (!text.startsWith('event:', from)) return undefined
+  const lineEnd = text.indexOf('\n', from)
+  const start = text.charCodeAt(from + 6) === SPACE ? from + 7 : from + 6
+  const end = text.charCodeAt(lineEnd - 1) === CR ? lineEnd - 1 : lineEnd
+  const type = text.slice(start, end)
+  // A CR within it is a line end too.
+  return type.includes('\r') ? undefined : type
+}
+
+/** Whether behind a member's name at `from` stands a colon and a value that begins with `opens`. */
+function valueBegins(text: string, from: number, opens: number): boolean {
+  if (opens === 0) return true
+  let at = from
+  while (text.charCodeAt(at) <= SPACE) at++
+  if (text.charCodeAt(at) !== COLON) return false
+  at++
+  while (text.charCodeAt(at) <= SPACE) at++
+  return text.charCodeAt(at) === opens
+}
