@@ -58,10 +58,12 @@ export default plugin({
         }
         const name = detectProtocol(body, ctx.request.path)
         const protocol = name && protocolNamed(name)
-        if (protocol === undefined) return unreadable(ctx, 'Request format not recognized by ai-prompt-guard')
+        if (protocol === undefined || name === 'passthrough')
+          return unreadable(ctx, 'Request format not recognized by ai-prompt-guard')
 
         let messages = protocol.messages(body as JsonObject)
-        if (!config.match_all_conversation_history) messages = messages.slice(-1)
+        // Of a response's input any item may be the one that asks (facts ai-plugins 9).
+        if (!config.match_all_conversation_history && name !== 'openai-responses') messages = messages.slice(-1)
         if (!config.match_all_roles) messages = messages.filter(({ role }) => role === 'user')
         // APISIX answers with an empty 200 here, which breaks every turn of an agent that follows a tool's result.
         if (messages.length === 0) return undefined

@@ -148,11 +148,17 @@ export default plugin({
         `every request will fail: override.endpoint must say where provider ${config.provider} is, with http:// or https://`,
       )
     }
+    const cut = env.metrics.counter('sluice_llm_cut_total', 'Attempts at an LLM that did not come to their end', [
+      'route_id',
+      'node',
+      'reason',
+    ])
     const { name, help, labels } = activeConnections
     const active = env.metrics.liveGauge(name, help, labels)
     const call = llmCall(target, callLimits(config), {
       transport: env.transport,
       enter: (ctx, current) => active.enter(activeConnectionLabels(ctx, current, env.metrics)),
+      cut: (ctx, { instance }, reason) => cut.add([ctx.route?.id ?? '', instance, reason]),
     })
     const logging = { summaries: config.logging?.summaries ?? false, payloads: config.logging?.payloads ?? false }
 
@@ -168,8 +174,8 @@ export default plugin({
         }
         const protocol = detectProtocol(read.json, ctx.request.path)
         if (protocol === undefined) return reply(400, 'no matching AI protocol for the request')
-        // A protocol was found: it is an object or an array.
-        const body = read.json as JsonObject
+        // A protocol was found: it is an object or an array, or nothing at all.
+        const body = (read.json ?? {}) as JsonObject
         const streaming = protocolNamed(protocol)?.isStreaming(body) ?? body.stream === true
         exchange.set(
           ctx,
@@ -193,6 +199,7 @@ export default plugin({
 async function readJson(ctx: Context, max: number): Promise<{ json: unknown } | { refusal: Reply }> {
   try {
     const bytes = await ctx.body.bytes(max)
+    if (bytes.length === 0 && detectProtocol(undefined, ctx.request.path) !== undefined) return { json: undefined }
     if (bytes.length === 0) return { refusal: reply(400, { message: 'could not get body: request body is empty' }) }
     return { json: await ctx.body.json(max) }
   } catch (error) {

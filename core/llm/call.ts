@@ -15,9 +15,9 @@ import { EventStream } from './event-stream.ts'
 import { type Aborted, type Exchange, exchange as exchangeSlot } from './exchange.ts'
 import { type Failure, failureOf, isLimit } from './failure.ts'
 import { requestFields, responseFields } from './fields.ts'
-import { isObject } from './json.ts'
+import { isObject, type JsonObject } from './json.ts'
 import { protocolNamed } from './protocols/detect.ts'
-import type { Protocol } from './protocols/protocol.ts'
+import type { AnswerFacts, Protocol } from './protocols/protocol.ts'
 import { type ShapedBody, shapeBody } from './shape-body.ts'
 import type { Place, Target } from './target.ts'
 
@@ -37,6 +37,8 @@ export interface CallServices {
   transport: Transport
   /** Counts an attempt as under way until the returned function is called. */
   enter(ctx: Context, call: Exchange): () => void
+  /** Told once of an attempt that did not come to its end. */
+  cut(ctx: Context, call: Exchange, reason: string): void
 }
 
 /** Makes the upstream that asks `target`. The request must carry an exchange (`openExchange`). */
@@ -46,7 +48,8 @@ export function llmCall(target: Target, limits: CallLimits, services: CallServic
     async send(ctx) {
       const call = exchangeSlot.get(ctx)
       if (call === undefined) throw new Error('an LLM call without an exchange')
-      const protocol = paths[call.protocol] === undefined ? undefined : protocolNamed(call.protocol)
+      const passes = call.protocol === 'passthrough'
+      const protocol = passes || paths[call.protocol] !== undefined ? protocolNamed(call.protocol) : undefined
       if (protocol === undefined) {
         const supported = Object.keys(paths).join(', ')
         return reply(400, `provider ${name} does not support ${call.protocol} protocol (supported: ${supported})`)
@@ -57,13 +60,18 @@ export function llmCall(target: Target, limits: CallLimits, services: CallServic
         return errorReply(protocol, { status: 500, code: 'no_endpoint', message })
       }
       // Plugins may have put another body in the place of the one that the access phase saw.
-      const json = await ctx.body.json(Number.POSITIVE_INFINITY)
       const bytes = await ctx.body.bytes(Number.POSITIVE_INFINITY)
-      if (!isObject(json)) throw new GatewayError(400, 'body_not_json', 'the request body is not a JSON object')
-      return await new Attempt(ctx, call, { protocol, target, place, limits, services }).run({ json, bytes })
+      const json = bytes.length === 0 ? undefined : await ctx.body.json(Number.POSITIVE_INFINITY)
+      // What is passed through may be a list, or nothing at all.
+      if (!isObject(json) && !passes)
+        throw new GatewayError(400, 'body_not_json', 'the request body is not a JSON object')
+      const client = { json: isObject(json) ? json : undefined, bytes }
+      return await new Attempt(ctx, call, { protocol, target, place, limits, services }).run(client)
     },
   }
 }
+
+const saysNothing: AnswerFacts = { usage: undefined, text: undefined, hasToolCalls: false }
 
 interface Means {
   readonly protocol: Protocol
@@ -89,17 +97,19 @@ class Attempt {
     this.#means = means
   }
 
-  async run(client: ShapedBody): Promise<Reply> {
+  async run({ json, bytes }: { json: JsonObject | undefined; bytes: Buffer }): Promise<Reply> {
     const ctx = this.#ctx
     const call = this.#call
     const { protocol, target, services } = this.#means
+    const client: ShapedBody = { json: json ?? {}, bytes }
     call.model = target.options.model ?? client.json.model
     call.instance = target.instance
     const hold = ctx.hold('llm_active_connections', services.enter(ctx, call))
     this.#settle = () => hold.settle()
     let answer: Answer | undefined
     try {
-      const sent = shapeBody(client, protocol, target)
+      // Over what is no object nothing can be laid.
+      const sent = json === undefined ? client : shapeBody(client, protocol, target)
       call.toolCount = Array.isArray(sent.json.tools) ? sent.json.tools.length : 0
       call.endUserId = protocol.endUserId(sent.json)
       answer = await this.#ask(sent)
@@ -120,17 +130,28 @@ class Attempt {
     const streams = protocol.isStreaming(sent.json)
     const total = streams ? shorter(limits.clocks.total, limits.maxStreamMs) : limits.clocks.total
     this.#streamLimited = streams && total === limits.maxStreamMs
+    const passage = protocol.name === 'passthrough' ? this.#passage() : undefined
+    const wire = passage ?? place.target(protocol.name)!
+    this.#call.upstream = { scheme: place.scheme, host: place.host, target: wire }
     return services.transport.exchange(this.#ctx, {
       origin: place.origin,
       address: place.address,
-      method: 'POST',
-      target: place.target(protocol.name)!,
+      method: passage === undefined ? 'POST' : this.#ctx.request.method,
+      target: wire,
       headers: requestFields(this.#ctx.request.headers, target.headers, target.keepAlive),
-      body: sent.bytes,
+      body: sent.bytes.length === 0 ? null : sent.bytes,
       clocks: { ...limits.clocks, total },
       verify: target.verify,
       marksContent: streams,
     })
+  }
+
+  /** The client's own path and query, or those that a plugin has put in their place. */
+  #passage(): string {
+    const { request, outbound } = this.#ctx
+    if (outbound.target === undefined) return this.#means.place.passage(request.path, request.search)
+    const [path, ...search] = outbound.target.split('?')
+    return this.#means.place.passage(path!, search.join('?'))
   }
 
   /** Reads the answer to its end before anything is said to the client, so that a break in it can be told honestly. */
@@ -153,21 +174,24 @@ class Attempt {
     this.#ctx.buffer(raw.length)
     const coding = headers.get('content-encoding')
     const bytes = isEncoded(coding) ? await decoded(raw, coding, { max, tooLarge }) : raw
-    if (status < 400) {
-      const { usage, text, hasToolCalls } = protocol.answerFacts(parsed(bytes))
-      call.usage = usage
-      call.hasToolCalls = hasToolCalls
-      if (call.logging.payloads) call.responseText = text
-    }
-    this.#over(undefined, undefined)
+    const { usage, text, hasToolCalls, failed } = status < 400 ? protocol.answerFacts(parsed(bytes)) : saysNothing
+    call.usage = usage
+    call.hasToolCalls = hasToolCalls
+    if (call.logging.payloads) call.responseText = text
+    this.#over(undefined, failed === undefined ? undefined : 'upstream_error')
     call.timeToFirstTokenMs = call.upstreamMs
-    return { status, headers: responseFields(headers), body: bytes, source: 'upstream' }
+    return {
+      status: typeof failed === 'number' ? failed : status,
+      headers: responseFields(headers),
+      body: bytes,
+      source: 'upstream',
+    }
   }
 
   /** Answers as soon as there is something to send; what fails before that can still be told with a status. */
   async #stream({ status, headers, body }: Answer, client: ShapedBody, sent: ShapedBody): Promise<Reply> {
     const call = this.#call
-    const { protocol, limits } = this.#means
+    const { protocol, target, limits } = this.#means
     if (isEncoded(headers.get('content-encoding'))) {
       const error = new UpstreamError('malformed', 'the stream is compressed, which was not asked for')
       body.cancel(error)
@@ -176,7 +200,8 @@ class Attempt {
       return errorReply(protocol, { status: 502, code: 'upstream_compressed_stream', message })
     }
     call.streaming = true
-    const reader = protocol.openReader(sent.json, call.logging.payloads)
+    const counting = target.provider.counting?.[protocol.name]
+    const reader = protocol.openReader(sent.json, call.logging.payloads, counting)
     const stream = new EventStream(body, {
       reader,
       hidesUsage:
@@ -204,6 +229,8 @@ class Attempt {
     call.upstreamMs = this.#elapsed()
     call.done = true
     call.aborted = error === undefined ? aborted : this.#why(error, aborted)
+    call.cutBy = cutBy(error, call.aborted)
+    if (call.cutBy !== undefined) this.#means.services.cut(this.#ctx, call, call.cutBy)
     // That the client left is the kernel's to say.
     if (error !== undefined && !(error instanceof ClientGone)) this.#ctx.error ??= error
     this.#settle()
@@ -219,6 +246,13 @@ class Attempt {
   #elapsed(): number {
     return Math.floor(performance.now() - this.#started)
   }
+}
+
+/** The most that can be said in one word. */
+function cutBy(error: Error | undefined, aborted: Aborted | undefined): string | undefined {
+  if (aborted !== undefined && aborted !== 'read_error') return aborted
+  if (error instanceof UpstreamError) return error.fault
+  return error === undefined ? aborted : 'error'
 }
 
 async function decoded(

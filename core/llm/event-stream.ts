@@ -78,7 +78,7 @@ export class EventStream implements Source, Sink {
   }
 
   end(): void {
-    if (this.#over || this.#finishIfComplete()) return
+    if (this.#over || this.#finishIfComplete(this.#options.reader.endsWithBody)) return
     this.#break(new UpstreamError('malformed', 'the stream ended before it was complete'), 'incomplete')
   }
 
@@ -167,11 +167,11 @@ export class EventStream implements Source, Sink {
     return shown.length === 1 ? shown[0]! : Buffer.concat(shown)
   }
 
-  #finishIfComplete(): boolean {
+  #finishIfComplete(ended = false): boolean {
     const { reader, hidesUsage } = this.#options
     const last = this.#splitter.rest()
     if (last !== undefined) this.#follow(last)
-    if (!reader.complete) return false
+    if (!reader.complete && !ended) return false
     if (last !== undefined && hidesUsage) this.#send(this.#shown(last))
     this.#close(undefined, reader.failed ? 'upstream_error' : undefined)
     if (!this.#sent) this.#opening.resolve()

@@ -34,6 +34,8 @@ export interface Exchange {
   model: unknown
   /** Who is asked: `ai-proxy-<provider>`. */
   instance: string
+  /** Where the last attempt went; undefined before the first. `target` is path and query. */
+  upstream: { readonly scheme: string; readonly host: string; readonly target: string } | undefined
   /** The answer came as a stream of events, whatever was asked for. */
   streaming: boolean
   /** Undefined when the provider has said nothing (yet). */
@@ -51,6 +53,8 @@ export interface Exchange {
   /** The answer is over, well or not. */
   done: boolean
   aborted: Aborted | undefined
+  /** Why the last attempt did not come to its end: a word of `aborted`, else the fault of the upstream (core/errors.ts). */
+  cutBy: string | undefined
   /** What logs shall say of the call. */
   readonly logging: { readonly summaries: boolean; readonly payloads: boolean }
 }
@@ -65,6 +69,7 @@ export function openExchange(
   return {
     ...known,
     model: undefined,
+    upstream: undefined,
     streaming: false,
     usage: undefined,
     timeToFirstTokenMs: undefined,
@@ -75,5 +80,6 @@ export function openExchange(
     responseText: undefined,
     done: false,
     aborted: undefined,
+    cutBy: undefined,
   }
 }

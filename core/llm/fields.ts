@@ -37,7 +37,7 @@ function isSent(name: string): boolean {
 
 /** What users of an API steer by: when to come again, what is left, whom to ask. All else is between us and the provider. */
 const SHOWN =
-  /^(content-type|retry-after|retry-after-ms|x-should-retry|x-request-id|request-id|ratelimit|(x-)?ratelimit-.*|openai-.*)$/i
+  /^(content-type|retry-after|retry-after-ms|x-should-retry|x-request-id|request-id|ratelimit|(x-)?ratelimit-.*|openai-.*|anthropic-.*)$/i
 
 export function responseFields(upstream: HeaderList): HeaderList {
   const shown = new HeaderList()

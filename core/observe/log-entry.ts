@@ -232,6 +232,8 @@ function llmSummary(ctx: Context): Entry {
     cache_creation_input_tokens: get('llm_cache_creation_input_tokens'),
     reasoning_tokens: get('llm_reasoning_tokens'),
     content_risk_level: get('llm_content_risk_level'),
+    // Ours: there when the answer did not come to its end.
+    cut_by: get('llm_cut_by'),
   }
 }
 

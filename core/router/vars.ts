@@ -1,7 +1,7 @@
 // Variables of a request by name (facts core 1.9), for EXPR, templates, log formats and keys; a table, nothing more.
 import { hostname } from 'node:os'
 import type { Attempt, Context } from '../context.ts'
-import { exchange } from '../llm/exchange.ts'
+import { type Exchange, exchange } from '../llm/exchange.ts'
 import { lastNode, latencyMs, requestSize, responseSize } from '../observe/measures.ts'
 import { captured } from './path-pattern.ts'
 import { bodyArg, formArg } from './post-arg.ts'
@@ -61,11 +61,12 @@ const getters = new Map<string, Getter>(
     upstream_addr: ctx => joined(ctx, attempt => attempt.address),
     upstream_connect_time: ctx => times(ctx, 'connectMs'),
     upstream_header_time: ctx => times(ctx, 'headerMs'),
-    upstream_host: ctx => ctx.outbound.host,
+    upstream_host: ctx => exchange.get(ctx)?.upstream?.host ?? ctx.outbound.host,
     upstream_response_length: ctx => joined(ctx, attempt => String(attempt.bytesReceived)),
     upstream_response_time: ctx => times(ctx, 'responseMs'),
+    upstream_scheme: ctx => exchange.get(ctx)?.upstream?.scheme,
     upstream_status: ctx => joined(ctx, attempt => attempt.status?.toString()),
-    upstream_uri: ctx => ctx.outbound.target,
+    upstream_uri: ctx => pathOf(exchange.get(ctx)?.upstream?.target) ?? ctx.outbound.target,
     uri: ctx => ctx.request.path,
     // facts ai-plugins 18.1
     request_type: ctx => exchange.get(ctx)?.requestType ?? 'traditional_http',
@@ -78,11 +79,13 @@ const getters = new Map<string, Getter>(
     llm_cache_read_input_tokens: ctx => exchange.get(ctx)?.usage?.cacheRead ?? 0,
     llm_cache_creation_input_tokens: ctx => exchange.get(ctx)?.usage?.cacheCreation ?? 0,
     llm_reasoning_tokens: ctx => exchange.get(ctx)?.usage?.reasoning ?? 0,
-    llm_stream: ctx => String(exchange.get(ctx)?.requestType === 'ai_stream'),
+    llm_stream: ctx => String(streams(exchange.get(ctx))),
     llm_has_tool_calls: ctx => String(exchange.get(ctx)?.hasToolCalls ?? false),
     llm_tool_count: ctx => exchange.get(ctx)?.toolCount ?? 0,
     llm_end_user_id: ctx => exchange.get(ctx)?.endUserId ?? '',
     llm_content_risk_level: () => '',
+    // Ours.
+    llm_cut_by: ctx => exchange.get(ctx)?.cutBy,
   }),
 )
 
@@ -137,6 +140,15 @@ function joined(ctx: Context, of: (attempt: Attempt) => string | undefined): str
 
 function times(ctx: Context, of: 'connectMs' | 'headerMs' | 'responseMs'): string | undefined {
   return joined(ctx, attempt => (attempt[of] === undefined ? undefined : seconds(attempt[of])))
+}
+
+/** Known of an attempt, not of a request that nobody was asked for (facts ai-plugins 18.1). */
+function streams(call: Exchange | undefined): boolean {
+  return call?.upstream !== undefined && call.requestType === 'ai_stream'
+}
+
+function pathOf(target: string | undefined): string | undefined {
+  return target?.split('?', 1)[0]
 }
 
 /** A model is what the client says it is; only texts and numbers have a text. */

@@ -100,6 +100,8 @@ async function answerOf(received: Received): Promise<void> {
   if (pathname !== '/v1/chat/completions') {
     received.response.writeHead(Number(searchParams.get('status') ?? 200))
     received.response.end('x'.repeat(Number(searchParams.get('size') ?? 2)))
+  } else if (body.includes('"cut"')) {
+    received.cut()
   } else if (!body.includes('"stream":true')) {
     received.json(200, { choices: [{ message: { role: 'assistant', content: 'hello' } }], usage })
   } else {
@@ -264,6 +266,11 @@ const cases: readonly Case[] = [
       ...llmLatency('ai_stream', ['total', 'ttft']),
     },
     alsoMoves: /^apisix_llm_latency_(bucket|sum)\{/,
+  },
+  {
+    what: 'calls to LLMs that are cut short, by reason',
+    act: () => chat({ user: 'cut' }),
+    moves: { 'sluice_llm_cut_total{route_id="llm",node="ai-proxy-openai-compatible",reason="reset"}': 1 },
   },
   {
     what: 'what was no request',

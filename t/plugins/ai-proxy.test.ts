@@ -357,12 +357,12 @@ describe('ai-proxy', () => {
         '{"input":"x"}',
         {},
         400,
-        'provider openai-compatible does not support openai-embeddings protocol (supported: openai-chat)',
+        'provider deepseek does not support openai-embeddings protocol (supported: openai-chat)',
       ],
     ]
     for (const [name, body, headers, status, said] of cases) {
       it(name, async () => {
-        await start({ max_req_body_size: 64 })
+        await start({ provider: 'deepseek', max_req_body_size: 64 })
         const response = await post(body, { 'content-type': 'application/json', ...headers })
         assert.equal(response.status, status)
         assert.equal(await response.text(), said)

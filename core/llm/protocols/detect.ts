@@ -1,9 +1,22 @@
 // Which protocol a request speaks: one table, first match wins (facts ai-plugins 2.1); knows nothing else of any of them.
 import { isTable, type JsonObject } from '../json.ts'
 import { openaiChat } from './openai-chat.ts'
+import { openaiEmbeddings } from './openai-embeddings.ts'
+import { openaiResponses } from './openai-responses.ts'
+import { passthrough } from './passthrough.ts'
 import type { Protocol, ProtocolName } from './protocol.ts'
 
+/** Requests that ask no model anything: the models there are, one of them, and how long a prompt would be. */
+const ASIDE = /\/v1(\/models(?:\/.+)?|\/messages\/count_tokens)$/
+
+/** What stands behind `/v1` of a request that asks a provider, but none of its models; undefined for all others. */
+export function aside(path: string): string | undefined {
+  return ASIDE.exec(path)?.[1]
+}
+
 const signs: readonly [ProtocolName, (body: JsonObject, path: string) => boolean][] = [
+  // It has messages, and is no chat.
+  ['passthrough', (_, path) => aside(path) === '/messages/count_tokens'],
   ['bedrock-converse', (body, path) => path.endsWith('/converse') && isTable(body.messages)],
   ['anthropic-messages', (_, path) => path.endsWith('/v1/messages')],
   ['openai-responses', (body, path) => path.endsWith('/v1/responses') && body.input !== undefined],
@@ -12,15 +25,24 @@ const signs: readonly [ProtocolName, (body: JsonObject, path: string) => boolean
   ['passthrough', body => Object.keys(body).length > 0],
 ]
 
-/** The protocol of a parsed body sent to `path` (normalised, without query); undefined for `{}`, `[]` and scalars. */
+/**
+ * The protocol of a parsed body sent to `path` (normalised, without query); undefined for `{}`, `[]` and scalars. A request
+ * without a body (undefined) may ask for models.
+ */
 export function detectProtocol(body: unknown, path: string): ProtocolName | undefined {
+  if (body === undefined) return aside(path)?.startsWith('/models') ? 'passthrough' : undefined
   // An array is a table without any of the members that matter.
   if (!isTable(body)) return undefined
   return signs.find(([, matches]) => matches(body as JsonObject, path))?.[0]
 }
 
 /** The protocols we can read; the others are recognised so that they can be refused by name. */
-const spoken: Partial<Record<ProtocolName, Protocol>> = { 'openai-chat': openaiChat }
+const spoken: Partial<Record<ProtocolName, Protocol>> = {
+  'openai-chat': openaiChat,
+  'openai-responses': openaiResponses,
+  'openai-embeddings': openaiEmbeddings,
+  passthrough,
+}
 
 export function protocolNamed(name: ProtocolName): Protocol | undefined {
   return spoken[name]

@@ -58,6 +58,12 @@ export abstract class EventFollower implements EventReader {
   protected abstract take(type: string, event: JsonObject, index: number): void
   /** `[DONE]`, which is no JSON. */
   protected takeDone(): void {}
+  /** An object that is no JSON. What was never meant to be one is passed over. */
+  protected notUnderstood(): void {
+    this.malformed = true
+  }
+  /** An event has gone by, parsed or not. */
+  protected passed(): void {}
 
   read({ bytes, text, ends, lineEnds }: Frames): void {
     this.usageOnly.length = 0
@@ -73,10 +79,8 @@ export abstract class EventFollower implements EventReader {
       } else if (lineEnd === SOME_LINES || (lineEnd !== NO_LINE && from === 0)) {
         // The first event may begin with a byte order mark.
         const type = this.contentSeen ? typeOf(text, from) : undefined
-        if (type === undefined || this.tells(type)) {
-          const event = parseEvent(bytes.subarray(from, to))
-          if (event !== undefined) this.#takeData(event.type, event.data, index)
-        }
+        if (type !== undefined && !this.tells(type)) this.passed()
+        else this.#takeAny(parseEvent(bytes.subarray(from, to)), index)
       }
       from = to
     }
@@ -106,6 +110,12 @@ export abstract class EventFollower implements EventReader {
     return false
   }
 
+  #takeAny(event: { type: string; data: string } | undefined, index: number): void {
+    if (event === undefined) return
+    this.passed()
+    this.#takeData(event.type, event.data, index)
+  }
+
   #takeData(type: string, data: string, index: number): void {
     const trimmed = data.trim()
     if (trimmed === '') return
@@ -115,8 +125,7 @@ export abstract class EventFollower implements EventReader {
     try {
       event = JSON.parse(trimmed)
     } catch {
-      // What was never meant to be JSON is nobody's loss.
-      if (trimmed.startsWith('{')) this.malformed = true
+      if (trimmed.startsWith('{')) this.notUnderstood()
       return
     }
     if (isObject(event)) this.take(type, event, index)

@@ -98,6 +98,8 @@ export interface EventReader {
   readonly failed: boolean
   /** An event has come that is not what it set out to be: what was in it is lost. */
   readonly malformed?: boolean
+  /** The protocol's streams say nothing at their end: an orderly end of the body is one. */
+  readonly endsWithBody?: boolean
   /** Where a protocol numbers its events: the number of the next. */
   readonly sequence?: number
   readonly usage: Usage | undefined

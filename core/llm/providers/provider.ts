@@ -1,5 +1,6 @@
 // What a provider is: data. Where it is, at which path it speaks which protocol, and what its bodies need.
 import type { ProtocolName } from '../protocols/protocol.ts'
+import type { Counting } from '../usage.ts'
 
 export interface Provider {
   readonly name: string
@@ -11,4 +12,6 @@ export interface Provider {
   readonly maxTokens: Readonly<Partial<Record<ProtocolName, { readonly set: string; readonly drop?: string }>>>
   /** The endpoint names the model, the body must not. */
   readonly removesModel?: boolean
+  /** How usage counts in the events of its streams; where nothing is said it is absolute. */
+  readonly counting?: Readonly<Partial<Record<ProtocolName, Counting>>>
 }

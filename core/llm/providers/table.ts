@@ -3,17 +3,26 @@ import type { Provider } from './provider.ts'
 
 const maxTokens = { 'openai-chat': { set: 'max_tokens' } }
 
+const openaiPaths = {
+  'openai-chat': '/v1/chat/completions',
+  'openai-responses': '/v1/responses',
+  'openai-embeddings': '/v1/embeddings',
+}
+
 const rows: readonly Provider[] = [
   {
     name: 'openai',
     origin: 'https://api.openai.com',
-    paths: { 'openai-chat': '/v1/chat/completions' },
-    maxTokens: { 'openai-chat': { set: 'max_completion_tokens', drop: 'max_tokens' } },
+    paths: openaiPaths,
+    maxTokens: {
+      'openai-chat': { set: 'max_completion_tokens', drop: 'max_tokens' },
+      'openai-responses': { set: 'max_output_tokens' },
+    },
   },
   {
     name: 'openai-compatible',
-    paths: { 'openai-chat': '/v1/chat/completions' },
-    maxTokens,
+    paths: openaiPaths,
+    maxTokens: { ...maxTokens, 'openai-responses': { set: 'max_output_tokens' } },
   },
   {
     name: 'azure-openai',

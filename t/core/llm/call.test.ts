@@ -28,6 +28,8 @@ interface Call {
   ctx: Context
   call: Exchange
   reply: Promise<Reply>
+  /** Reasons for which attempts did not come to their end. */
+  cuts: string[]
   /** Attempts under way, as the gauge has it. */
   readonly active: number
 }
@@ -53,6 +55,8 @@ describe('a call', () => {
       limits?: Partial<CallLimits>
       headers?: Record<string, string>
       path?: string
+      method?: string
+      outbound?: string
       payloads?: boolean
     } = {},
   ): Promise<Call> {
@@ -80,26 +84,31 @@ describe('a call', () => {
       }
     }
     const ctx = await makeContext({
-      method: 'POST',
+      method: given.method ?? 'POST',
       target: given.path ?? '/any',
       headers: { 'Content-Type': 'application/json', ...given.headers },
       body,
     })
-    const json = JSON.parse(body) as Record<string, unknown>
+    if (given.outbound !== undefined) ctx.outbound.target = given.outbound
+    const parsed = body === '' ? undefined : (JSON.parse(body) as Record<string, unknown>)
+    const json = parsed ?? {}
     const current = openExchange({
-      protocol: detectProtocol(json, ctx.request.path)!,
+      protocol: detectProtocol(parsed, ctx.request.path)!,
       requestType: json.stream === true ? 'ai_stream' : 'ai_chat',
       requestModel: json.model,
       instance: target.instance,
       logging: { summaries: false, payloads: given.payloads ?? false },
     })
     exchange.set(ctx, current)
-    const reply = Promise.resolve(llmCall(target, limits, { transport, enter }).send(ctx))
+    const cuts: string[] = []
+    const cut = (_ctx: Context, _call: Exchange, reason: string) => cuts.push(reason)
+    const reply = Promise.resolve(llmCall(target, limits, { transport, enter, cut }).send(ctx))
     reply.catch(() => {})
     return {
       ctx,
       call: current,
       reply,
+      cuts,
       get active() {
         return active
       },
@@ -295,27 +304,45 @@ describe('a call', () => {
     await llmCall(
       target,
       { clocks, maxStreamMs: 0, maxResponseBytes: undefined },
-      { transport, enter: () => () => {} },
+      { transport, enter: () => () => {}, cut: () => {} },
     ).send(ctx)
     assert.equal((await upstream.received[0]!.body).toString(), '{"messages":["other"]}')
   })
 
-  for (const [protocol, body, path] of [
-    ['openai-responses', '{"input":"x"}', '/v1/responses'],
-    ['anthropic-messages', '{"messages":[]}', '/v1/messages'],
-    ['passthrough', '{"prompt":"x"}', '/v1/images'],
-  ] as const) {
-    it(`is refused by name for ${protocol}`, async () => {
-      const made = await call(body, { path })
-      const reply = await made.reply
-      assert.equal(reply.status, 400)
-      assert.equal(
-        await textOf(reply),
-        `provider openai-compatible does not support ${protocol} protocol (supported: openai-chat)`,
-      )
-      assert.deepEqual([upstream.received.length, made.call.done, made.call.model], [0, false, undefined])
-    })
-  }
+  it('is refused by name for a protocol that the provider does not have', async () => {
+    const made = await call('{"messages":[]}', { path: '/model/x/converse' })
+    const reply = await made.reply
+    assert.equal(reply.status, 400)
+    assert.match(
+      await textOf(reply),
+      /^provider openai-compatible does not support bedrock-converse protocol \(supported: openai-chat, /,
+    )
+    assert.deepEqual([upstream.received.length, made.call.done, made.call.model], [0, false, undefined])
+  })
+
+  it('passes what it does not know through, with method, path and arguments', async () => {
+    const asked: [string, string, string, string | undefined][] = [
+      ['PUT', '/v1/things/a%20b?x=1', '{"a":1}', '{"a":1,"model":"own"}'],
+      ['POST', '/v1/list', '[1, 2]', '[1, 2]'],
+      ['GET', '/v1/models?limit=2', '', undefined],
+    ]
+    for (const [method, path, body, sent] of asked) {
+      const made = await call(body, { method, path, target: { options: { model: 'own' } } })
+      assert.equal((await made.reply).status, 200)
+      const received = upstream.received.at(-1)!
+      assert.equal(made.call.protocol, 'passthrough')
+      assert.deepEqual([received.method, received.target], [method, path])
+      assert.equal((await received.body).toString(), sent ?? '')
+      assert.equal(received.headers['content-length'], sent && String(sent.length))
+      assert.deepEqual(made.call.upstream, { scheme: 'http', host: '127.0.0.1', target: path })
+    }
+  })
+
+  it('passes through to where a plugin has sent it', async () => {
+    const made = await call('{"a":1}', { path: '/mine', target: { query: { k: 's' } }, outbound: '/theirs?x=?' })
+    await made.reply
+    assert.equal(upstream.received[0]!.target, '/theirs?k=s&x=%3F')
+  })
 
   it('fails when nobody has said where the provider is', async () => {
     const made = await call(chat, { target: { endpoint: undefined } })
@@ -388,6 +415,8 @@ describe('a call', () => {
         const { status: got, body } = await failure(made)
         assert.equal(got, status)
         assert.equal(errorCode(body), code)
+        assert.deepEqual(made.cuts, [code.slice('upstream_'.length)])
+        assert.equal(made.call.cutBy, made.cuts[0])
       })
     }
 

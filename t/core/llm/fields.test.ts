@@ -69,6 +69,7 @@ describe('fields of an answer', () => {
         ['ratelimit', 'y'],
         ['x-request-id', 'req_1'],
         ['openai-processing-ms', '12'],
+        ['anthropic-ratelimit-requests-remaining', '3'],
         ['Set-Cookie', 'a=b'],
         ['Server', 'cloudflare'],
         ['Content-Encoding', 'gzip'],
@@ -89,6 +90,7 @@ describe('fields of an answer', () => {
         'ratelimit',
         'x-request-id',
         'openai-processing-ms',
+        'anthropic-ratelimit-requests-remaining',
       ],
     )
   })

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { providers } from '../../../core/llm/providers/table.ts'
 import { openTarget, type TargetConfig } from '../../../core/llm/target.ts'
 
-function placeOf(provider: string, given: Partial<TargetConfig> = {}) {
-  const { place } = openTarget({
+function open(provider: string, given: Partial<TargetConfig> = {}) {
+  return openTarget({
     provider: providers.get(provider)!,
     instance: provider,
     endpoint: undefined,
@@ -17,7 +17,11 @@ function placeOf(provider: string, given: Partial<TargetConfig> = {}) {
     verify: true,
     keepAlive: true,
     ...given,
-  })
+  }).place
+}
+
+function placeOf(provider: string, given: Partial<TargetConfig> = {}) {
+  const place = open(provider, given)
   return place && { origin: place.origin, address: place.address, target: place.target('openai-chat') }
 }
 
@@ -70,4 +74,44 @@ describe('a target', () => {
   for (const endpoint of ['nonsense', 'localhost:8080/v1', 'ftp://h/x', 'http://user:pw@h/x']) {
     it(`takes ${endpoint} for no place`, () => assert.equal(placeOf('openai', { endpoint }), undefined))
   }
+
+  it('says where it is without port and query', () => {
+    const place = open('openai', { endpoint: 'http://h:1234/p?x=1' })
+    assert.deepEqual([place?.scheme, place?.host], ['http', 'h'])
+  })
+
+  describe('for what is passed through', () => {
+    const passage = (given: Partial<TargetConfig>, path: string, search = '', provider = 'openai') =>
+      open(provider, given)!.passage(path, search)
+
+    it('has the client’s path, unless the endpoint has one', () => {
+      assert.equal(passage({}, '/v1/audio/ä b?#'), '/v1/audio/%C3%A4%20b%3F%23')
+      assert.equal(passage({ endpoint: 'http://h' }, '/v1/x'), '/v1/x')
+      assert.equal(passage({ endpoint: 'http://h/a%20b' }, '/v1/x'), '/a%20b')
+      assert.equal(passage({}, '/v1beta/models/gemini:generate'), '/v1beta/models/gemini:generate')
+    })
+
+    it('has the client’s arguments, except where auth.query has its own', () => {
+      assert.equal(passage({}, '/x', 'a=%20b&a=c'), '/x?a=%20b&a=c')
+      const given = { query: { key: 'secret' }, endpoint: 'http://h/p?v=1&w=2' }
+      assert.equal(passage(given, '/x', 'key=mine&v=3&v=4'), '/p?key=secret&w=2&v=3&v=4')
+      assert.equal(passage({ query: { key: 'secret' } }, '/x'), '/x?key=secret')
+    })
+
+    const beside: [string, string | undefined, string, string][] = [
+      ['openai', undefined, '/v1/models', '/v1/models'],
+      ['openrouter', undefined, '/v1/models/a/b', '/api/v1/models/a/b'],
+      ['gemini', undefined, '/v1/models', '/v1beta/openai/models'],
+      ['deepseek', undefined, '/prefix/v1/models', '/models'],
+      ['openai-compatible', 'http://h/base/v1/chat/completions', '/v1/models', '/base/v1/models'],
+      ['openai-compatible', 'http://h/v1/messages', '/x/v1/messages/count_tokens', '/v1/messages/count_tokens'],
+      ['openai-compatible', 'http://h/custom', '/v1/models', '/v1/models'],
+      ['openai-compatible', 'http://h', '/v1/models', '/v1/models'],
+    ]
+    for (const [provider, endpoint, asked, sent] of beside) {
+      it(`asks ${endpoint ?? provider} at ${sent} for ${asked}`, () => {
+        assert.equal(passage({ endpoint }, asked, '', provider), sent)
+      })
+    }
+  })
 })

@@ -2,6 +2,8 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: that is how templates of APISIX look
 import assert from 'node:assert/strict'
 import { hostname } from 'node:os'
+import type { Context } from '../../../core/context.ts'
+import { exchange, openExchange } from '../../../core/llm/exchange.ts'
 import { HeaderList } from '../../../core/reply.ts'
 import { compileTemplate, resolveTemplate } from '../../../core/router/template.ts'
 import { variable } from '../../../core/router/vars.ts'
@@ -161,6 +163,101 @@ describe('a variable', () => {
     assert.equal(variable(form, 'post_arg_b'), 'x y')
     assert.equal(variable(form, 'post_arg.a'), '1')
     assert.equal(variable(form, 'post_arg_c'), undefined)
+  })
+})
+
+describe('a variable of a call to an LLM', () => {
+  const names = [
+    ...['request_type', 'request_llm_model', 'llm_model', 'llm_time_to_first_token', 'apisix_upstream_response_time'],
+    ...['llm_prompt_tokens', 'llm_completion_tokens', 'llm_total_tokens', 'llm_cache_read_input_tokens'],
+    ...['llm_cache_creation_input_tokens', 'llm_reasoning_tokens', 'llm_stream', 'llm_has_tool_calls'],
+    ...['llm_tool_count', 'llm_end_user_id', 'llm_content_risk_level', 'upstream_uri', 'upstream_host'],
+    ...['upstream_scheme', 'llm_cut_by', 'balancer_ip'],
+  ]
+  const values = (ctx: Context) => Object.fromEntries(names.map(name => [name, variable(ctx, name)]))
+  const asked = {
+    protocol: 'openai-chat',
+    requestType: 'ai_stream',
+    requestModel: 'asked',
+    instance: 'ai-proxy-openai',
+    logging: { summaries: false, payloads: false },
+  } as const
+  const initial = {
+    request_type: 'traditional_http',
+    request_llm_model: '',
+    llm_model: '',
+    llm_time_to_first_token: 0,
+    apisix_upstream_response_time: undefined,
+    llm_prompt_tokens: 0,
+    llm_completion_tokens: 0,
+    llm_total_tokens: 0,
+    llm_cache_read_input_tokens: 0,
+    llm_cache_creation_input_tokens: 0,
+    llm_reasoning_tokens: 0,
+    llm_stream: 'false',
+    llm_has_tool_calls: 'false',
+    llm_tool_count: 0,
+    llm_end_user_id: '',
+    llm_content_risk_level: '',
+    upstream_uri: undefined,
+    upstream_host: undefined,
+    upstream_scheme: undefined,
+    llm_cut_by: undefined,
+    balancer_ip: undefined,
+  }
+
+  it('has a value where there is no such call', async () => {
+    assert.deepEqual(values(await makeContext()), initial)
+  })
+
+  it('knows before the first attempt only what the client asked', async () => {
+    const ctx = await makeContext()
+    exchange.set(ctx, openExchange(asked))
+    assert.deepEqual(values(ctx), {
+      ...initial,
+      request_type: 'ai_stream',
+      request_llm_model: 'asked',
+      balancer_ip: 'ai-proxy-openai',
+    })
+  })
+
+  it('knows after it what was asked of whom, what came back, and why no more', async () => {
+    const ctx = await makeContext()
+    exchange.set(ctx, {
+      ...openExchange(asked),
+      model: 5,
+      upstream: { scheme: 'https', host: 'llm.test', target: '/v1/chat?key=secret' },
+      timeToFirstTokenMs: 12,
+      upstreamMs: 34,
+      usage: { prompt: 1, completion: 2, total: 3, cacheRead: 4, cacheCreation: 5, reasoning: 6 },
+      toolCount: 7,
+      hasToolCalls: true,
+      endUserId: 'u',
+      cutBy: 'idle_timeout',
+    })
+    assert.deepEqual(values(ctx), {
+      request_type: 'ai_stream',
+      request_llm_model: 'asked',
+      llm_model: '5',
+      llm_time_to_first_token: 12,
+      apisix_upstream_response_time: 34,
+      llm_prompt_tokens: 1,
+      llm_completion_tokens: 2,
+      llm_total_tokens: 3,
+      llm_cache_read_input_tokens: 4,
+      llm_cache_creation_input_tokens: 5,
+      llm_reasoning_tokens: 6,
+      llm_stream: 'true',
+      llm_has_tool_calls: 'true',
+      llm_tool_count: 7,
+      llm_end_user_id: 'u',
+      llm_content_risk_level: '',
+      upstream_uri: '/v1/chat',
+      upstream_host: 'llm.test',
+      upstream_scheme: 'https',
+      llm_cut_by: 'idle_timeout',
+      balancer_ip: 'ai-proxy-openai',
+    })
   })
 })
 

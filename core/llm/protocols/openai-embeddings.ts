@@ -1,0 +1,42 @@
+// OpenAI's embeddings: what their bodies and answers say (facts ai-plugins 2.5); they never stream.
+import { isObject } from '../json.ts'
+import { tokens } from '../usage.ts'
+import { errorStatus, openaiErrorBody } from './openai-error.ts'
+import { UnknownEvents } from './passthrough.ts'
+import type { AnswerFacts, Protocol } from './protocol.ts'
+
+export const openaiEmbeddings: Protocol = {
+  name: 'openai-embeddings',
+  isStreaming: () => false,
+  usageRequest: () => undefined,
+  asksForUsage: () => true,
+  messages: ({ input }) => (typeof input === 'string' ? [{ role: 'user', content: input }] : []),
+  withMessages: body => body,
+  endUserId: () => undefined,
+  answerFacts,
+  openReader: () => new UnknownEvents(),
+  errorBody: openaiErrorBody,
+  errorEvent: error => Buffer.from(`data: ${JSON.stringify(openaiErrorBody(error))}\n\n`),
+  refusal: ({ text }) => Buffer.from(JSON.stringify({ error: { message: text, type: 'content_policy_violation' } })),
+}
+
+function answerFacts(answer: unknown): AnswerFacts {
+  const { usage, data, error } = isObject(answer) ? answer : {}
+  const prompt = isObject(usage) ? tokens(usage.prompt_tokens) : 0
+  const isError = isObject(error) || typeof error === 'string'
+  return {
+    usage: isObject(usage)
+      ? {
+          prompt,
+          completion: 0,
+          total: tokens(usage.total_tokens) || prompt,
+          cacheRead: 0,
+          cacheCreation: 0,
+          reasoning: 0,
+        }
+      : undefined,
+    text: undefined,
+    hasToolCalls: false,
+    failed: isError && data === undefined ? errorStatus(error) : undefined,
+  }
+}
