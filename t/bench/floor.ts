@@ -48,8 +48,19 @@ class Handler implements Dispatcher.DispatchHandler {
   }
 }
 
+const streams = process.argv[3] === 'streams'
+
 // The body is collected, as who looks into bodies must: a stream handed to undici would cost a quarter more (39.4 us against 31.0).
+// Large ones stream.
 const server = createServer({ noDelay: true, keepAlive: true, keepAliveTimeout: 60_000 }, (request, response) => {
+  if (streams && request.method !== 'GET') {
+    const { method, url, rawHeaders } = request
+    pool.dispatch(
+      { method: method as Dispatcher.HttpMethod, path: url!, headers: rawHeaders, body: request },
+      new Handler(response),
+    )
+    return
+  }
   let body: Buffer | null = null
   request.on('data', (chunk: Buffer) => {
     body = body === null ? chunk : Buffer.concat([body, chunk])

@@ -3,6 +3,7 @@ import { Connections } from './load/connection.ts'
 import { hold } from './load/hold.ts'
 import type { Job } from './load/job.ts'
 import { runStreams } from './load/streams.ts'
+import { runTransfer } from './load/transfer.ts'
 import { runUnary } from './load/unary.ts'
 import { ready, type Said } from './peer.ts'
 
@@ -16,6 +17,8 @@ async function run(job: Job): Promise<unknown> {
       return await runStreams(connections, job)
     case 'hold':
       return await hold(connections, job)
+    case 'transfer':
+      return await runTransfer(connections, job)
     case 'close':
       return connections.closeAll()
   }

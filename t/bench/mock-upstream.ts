@@ -2,10 +2,11 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { ready } from './peer.ts'
-import { answer, EVENTS, eventAt, INTERVAL_MS, micros, STREAM_END } from './workload.ts'
+import { answer, EVENTS, eventAt, GOT, INTERVAL_MS, micros, STREAM_END } from './workload.ts'
 
 // Not node:http: at 16 us a request it would share its core with the load generator and hold the faster contenders back.
 const UNARY = `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${answer().length}\r\n\r\n${answer()}`
+const PAGE = `HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ${GOT}\r\n\r\n${'x'.repeat(GOT)}`
 const STREAM =
   'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n'
 
@@ -30,11 +31,16 @@ function endOfRequest(text: string): number {
     const end = head + 4 + Number(length[1])
     return text.length < end ? 0 : end
   }
+  if (text.startsWith('GET ')) return head + 4
   const end = text.indexOf('\r\n0\r\n\r\n', head)
   return end < 0 ? 0 : end + 7
 }
 
 function respond(socket: Socket, request: string): void {
+  if (request.startsWith('GET ')) {
+    socket.write(PAGE, 'latin1')
+    return
+  }
   if (request.includes('"model":"unary"')) {
     socket.write(UNARY, 'latin1')
     return

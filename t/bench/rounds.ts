@@ -69,13 +69,18 @@ export class Rounds<R> {
   }
 
   median(name: string, measure: (result: R) => number): number {
-    return median(this.#values(name, measure))
+    return median(this.all(name, measure))
   }
 
   latency(name: string, measure: (result: R) => number): Latency {
-    const direct = this.#values(DIRECT, measure)
-    const own = this.#values(name, measure)
+    const direct = this.all(DIRECT, measure)
+    const own = this.all(name, measure)
     return { total: median(own), added: median(own.map((value, round) => value - direct[round]!)) }
+  }
+
+  /** Of every round, in order. */
+  all(name: string, measure: (result: R) => number): number[] {
+    return this.#starts.flat().map(round => measure(round.get(name)!.result))
   }
 
   /** CPU per unit of work; undefined for whom it is not known. */
@@ -91,10 +96,6 @@ export class Rounds<R> {
       timesFloor: median(timesFloor),
       timesFloorByStart: timesFloor,
     }
-  }
-
-  #values(name: string, measure: (result: R) => number): number[] {
-    return this.#starts.flat().map(round => measure(round.get(name)!.result))
   }
 
   /** By start and round. */

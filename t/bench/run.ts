@@ -7,6 +7,7 @@ import type { Job } from './load/job.ts'
 import { type MemoryResult, memoryPhase } from './memory-phase.ts'
 import { type Options, parseOptions, USAGE } from './options.ts'
 import { Peer } from './peer.ts'
+import { benchProxy } from './proxy/run.ts'
 import { machine, printed, type Report } from './report.ts'
 import { benchRoutes } from './routes/run.ts'
 import { startSluice } from './sluice.ts'
@@ -19,8 +20,9 @@ let stopped: keyof typeof STOPPED | undefined
 
 try {
   const [section, ...rest] = process.argv.slice(2)
-  const options = section === 'routes' ? undefined : parseOptions(process.argv.slice(2))
-  if (section === 'routes') await benchRoutes(rest)
+  const own = { routes: benchRoutes, proxy: benchProxy }[section as string]
+  const options = own === undefined ? parseOptions(process.argv.slice(2)) : undefined
+  if (own !== undefined) await own(rest)
   else if (options === undefined) process.stdout.write(`${USAGE}\n`)
   else {
     const report = await bench(options)

@@ -37,7 +37,7 @@ async function putRoutes(gateway: GatewayProcess, mock: number): Promise<void> {
   }
   await put('/consumers', { username: 'bench', plugins: { 'key-auth': { key: KEY } } })
   await put('/routes/plain', {
-    uri: '/plain',
+    uris: ['/plain', '/plain/*'],
     upstream: { type: 'roundrobin', nodes: { [`127.0.0.1:${mock}`]: 1 } },
   })
   await put('/routes/ai', {

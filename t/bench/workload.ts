@@ -10,8 +10,15 @@ export const INTERVAL_MS = 20
 /** The consumer's key; who does not ask for one gets it all the same, so that every head is the same. */
 export const KEY = 'a-key-for-the-bench'
 
-/** Chosen by the model that a request names: a whole answer, a stream, or a stream that stays open after its first event. */
-export type Kind = 'unary' | 'stream' | 'hold'
+/** A chat request of POSTED bytes, whole answers both; GOT bytes are answered to a GET. */
+export const POSTED = 16 * 1_024
+export const GOT = 1_024
+
+/**
+ * Chosen by the method, or by the model that a request names: a whole answer, a stream, or a stream that stays open after its
+ * first event.
+ */
+export type Kind = 'unary' | 'stream' | 'hold' | 'get' | 'post'
 
 /** A contender's address for one kind of route. */
 export interface Target {
@@ -25,11 +32,16 @@ export function targetOf(url: string): Target {
   return { host: hostname, port: Number(port || 80), path: pathname + search }
 }
 
-/** A chat request of exactly BODY bytes, head and all. */
+/** A GET, or a chat request with a body of exactly BODY or POSTED bytes. */
 export function requestOf({ host, port, path }: Target, kind: Kind): Buffer {
+  if (kind === 'get') {
+    return Buffer.from(`GET ${path} HTTP/1.1\r\nHost: ${host}:${port}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n`)
+  }
+  const whole = kind === 'unary' || kind === 'post'
+  const size = kind === 'post' ? POSTED : BODY
   const chat = (content: string) =>
-    `{"model":"${kind}","stream":${kind !== 'unary'},"messages":[{"role":"user","content":"${content}"}]}`
-  const body = chat('Please say what a gateway does. '.repeat(40).slice(0, BODY - chat('').length))
+    `{"model":"${whole ? 'unary' : kind}","stream":${!whole},"messages":[{"role":"user","content":"${content}"}]}`
+  const body = chat('Please say what a gateway does. '.repeat(size / 32).slice(0, size - chat('').length))
   const head = [
     `POST ${path} HTTP/1.1`,
     `Host: ${host}:${port}`,

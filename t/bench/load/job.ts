@@ -2,11 +2,13 @@
 import type { Target } from '../workload.ts'
 
 /** `within` bounds every job in milliseconds: what is not done by then is given up. */
-export type Job = UnaryJob | StreamsJob | HoldJob | { do: 'close' }
+export type Job = UnaryJob | StreamsJob | HoldJob | TransferJob | { do: 'close' }
 
 /** Whole answers, `concurrency` of them under way at any time, until `requests` are done or `within` is over. */
 export interface UnaryJob {
   do: 'unary'
+  /** A chat request of 1 KB without it. */
+  kind?: 'get' | 'post'
   target: Target
   concurrency: number
   requests: number
@@ -37,6 +39,23 @@ export interface Streams {
   /** From the event's sending by the mock to its arrival. */
   delayP50: number
   delayP99: number
+}
+
+/** A large body on each of some connections, from the upstream or to it. */
+export interface TransferJob {
+  do: 'transfer'
+  target: Target
+  direction: 'down' | 'up'
+  /** Of one body. */
+  bytes: number
+  concurrency: number
+  within: number
+}
+
+export interface Transfer {
+  /** Of all bodies together. */
+  bytes: number
+  seconds: number
 }
 
 /** Streams that are opened and stay open until `close`, which closes every connection. Answers when each has its first event. */

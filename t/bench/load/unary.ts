@@ -9,11 +9,11 @@ const LAST_ANSWERS_MS = 10_000
 
 /** Rejects for anything but 200, for a connection that breaks, and for an answer that does not come. */
 export async function runUnary(connections: Connections, job: UnaryJob): Promise<Unary> {
-  const { target, concurrency, requests, within } = job
+  const { kind = 'unary', target, concurrency, requests, within } = job
   const taken = await connections.take(target, concurrency)
   const limit = timeLimit(within + LAST_ANSWERS_MS)
   try {
-    const run = new Run(taken, requestOf(target, 'unary'), { requests, until: micros() + within * 1e3 })
+    const run = new Run(taken, requestOf(target, kind), { requests, until: micros() + within * 1e3 })
     const result = await Promise.race([run.done, limit.up])
     connections.give(target, taken)
     return result
