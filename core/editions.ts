@@ -92,6 +92,8 @@ export class Editions {
   put(item: Item): void {
     const kind = servedKind(item)
     if (kind === undefined) return
+    // Editions are made with the metadata that the first snapshot of them has: as long as those are equal, they are the same.
+    if (kind === 'plugin_metadata' && isDeepStrictEqual(this.#next(kind, item.id)?.item.value, item.value)) return
     const editions = this.#kind(kind)
     const known = editions.get(item.id)
     const edition = this.#edition(kind, item)
@@ -224,7 +226,7 @@ export class Editions {
   /** Keeps account of what concerns more than the resource itself: hosts of services, metadata, names of routes. */
   #relate(kind: ServedKind, id: string, before: Item | undefined, now: Item | undefined): void {
     if (kind === 'services' && !isDeepStrictEqual(before?.value.hosts, now?.value.hosts)) this.#moved.add(id)
-    if (kind === 'plugin_metadata' && !isDeepStrictEqual(before?.value, now?.value)) this.#resettled.add(id)
+    if (kind === 'plugin_metadata') this.#resettled.add(id)
     if (kind !== 'routes') return
     this.#visit(id, before && hostOf(before), now && hostOf(now))
     this.#rename(before?.value.name, now?.value.name)

@@ -94,13 +94,16 @@ describe('the metadata of a plugin', () => {
     )
   })
 
-  it('that is written again as it was changes nothing', async () => {
-    await gateway.put({ routes: { 1: { uri: '/*', plugins: { one: { as: 'r' } } } } })
+  it('that is written again as it was changes nothing, nor for who is asked for the first time then', async () => {
     await word('one', 'a')
+    await gateway.put({
+      routes: { 1: { uri: '/*', plugins: { one: { as: 'r' } } }, 2: { uri: '/late', plugins: { one: { as: 'l' } } } },
+    })
     await get('/one')
-    await word('one', 'a')
-    assert.equal(await get('/one'), 'one route r {"word":"a","mark":"!"}')
-    assert.equal(steps.length, 1)
+    for (let times = 0; times < 3; times++) await word('one', 'a')
+    await get('/one')
+    await get('/late')
+    assert.deepEqual(steps, ['+one route r {"word":"a","mark":"!"}', '+one route l {"word":"a","mark":"!"}'])
   })
 
   it('is the one that a request began with, to its end', async () => {

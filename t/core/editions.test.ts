@@ -9,6 +9,7 @@ import { silent } from '../../core/observe/log.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
 import { plugin } from '../../core/plugin.ts'
 import { HttpUpstream } from '../../core/proxy/http-upstream.ts'
+import { reply } from '../../core/reply.ts'
 import type { RouterName } from '../../core/router/routers.ts'
 import type { ServedRoute } from '../../core/served-route.ts'
 import type { Snapshot, SnapshotEnv } from '../../core/snapshot.ts'
@@ -23,9 +24,15 @@ type Values = { readonly [id: string]: object | undefined }
 type Edit = { readonly [K in Kind]?: Values }
 
 const upstream = { nodes: { '127.0.0.1:1': 1 } }
-/** Does nothing, under a name. */
+/** Does nothing, under a name, but tell its metadata. */
 const marker = (name: string) =>
-  plugin({ name, priority: 1, version: 1, schema: { type: 'object' }, setup: () => ({ access() {} }) })
+  plugin({
+    name,
+    priority: 1,
+    version: 1,
+    schema: { type: 'object' },
+    setup: (_config, { metadata }) => ({ access: () => metadata && reply(200, JSON.stringify(metadata)) }),
+  })
 const upstreams = upstreamEnv()
 
 describe('snapshots', () => {
@@ -347,17 +354,19 @@ describe('snapshots', () => {
         const match = snapshot.match(await ask(path, host))
         const consumer = snapshot.find('key-auth', 'k1')
         const refusal = match && (await refusalOf(match.route.upstream))
-        seen.push([match?.facts, match && accessOf(match.route, consumer), refusal, consumer])
+        seen.push([match?.facts, match && (await accessOf(match.route, consumer)), refusal, consumer])
       }
     }
     return seen
   }
 })
 
-/** The plugins that a request meets in access; the status where it is refused before. */
-function accessOf(route: ServedRoute, consumer: Consumer | undefined): string[] | number {
+/** The plugins that a request meets in access and what they tell; the status where it is refused before. */
+async function accessOf(route: ServedRoute, consumer: Consumer | undefined): Promise<unknown> {
   try {
-    return (consumer ? route.planFor(consumer) : route.plan).access.map(step => step.plugin)
+    const { access } = consumer ? route.planFor(consumer) : route.plan
+    const ctx = await makeContext()
+    return await Promise.all(access.map(async ({ plugin, hook }) => [plugin, String((await hook(ctx))?.body)]))
   } catch (error) {
     return (error as GatewayError).status
   }
@@ -414,6 +423,7 @@ const edits: fc.Arbitrary<Edit> = fc.oneof(
   fc.tuple(fc.constantFrom('g1', 'g2'), fc.oneof(gone, set)).map(([id, value]) => ({ global_rules: { [id]: value } })),
   fc.oneof(gone, set).map(value => ({ plugin_configs: { p1: value } })),
   fc.oneof(gone, set).map(value => ({ consumer_groups: { cg1: value } })),
+  fc.constantFrom(undefined, { word: 'x' }, { word: 'y' }).map(value => ({ plugin_metadata: { a: value } })),
   fc.tuple(fc.constantFrom('c1', 'c2'), fc.oneof(gone, consumer, consumer)).map(([username, value]) => ({
     consumers: { [username]: value && { username, ...value } },
   })),
