@@ -49,6 +49,8 @@ export interface ControlDeps {
   /** What keys begin with: `/apisix`, or what etcd's begin with. */
   prefix?: string
   workers(): readonly WorkerStatus[]
+  /** The paths of references in an item, in clear, that stand for nothing known. */
+  unresolved?(item: Pick<Item, 'kind' | 'id' | 'value'>): readonly string[]
   /** Of a configuration that comes from elsewhere. */
   currency?: (() => Currency) | undefined
   /** Of a configuration that is in a file. */
@@ -127,8 +129,10 @@ export function controlApi(deps: ControlDeps): Koa {
     if (reloads !== foundAt) found = new WeakMap()
     foundAt = reloads
     const kind = resourceKind(item)
-    const said = found.get(item) ?? saidOf(kind, item)
-    found.set(item, said)
+    const known = found.get(item) ?? saidOf(kind, item)
+    found.set(item, known)
+    const lost = (path: string) => `what ${path} refers to is not known: it is not used`
+    const said = [...known, ...(deps.unresolved?.(item) ?? []).map(lost)]
     return said.length === 0 ? undefined : { kind, id: item.id, warnings: said }
   }
 

@@ -1,5 +1,5 @@
 // The servers of the main thread, as the configuration asks for them: admin, control, status and metrics.
-import { type Config, ConfigError, type LoadedConfig, listeners, providerOf } from '../core/config.ts'
+import { type Config, ConfigError, hasDataPlane, type LoadedConfig, listeners, providerOf } from '../core/config.ts'
 import type { Secrets } from '../core/first-start.ts'
 import { collectGarbage } from '../core/garbage.ts'
 import type { Keyring } from '../core/keyring.ts'
@@ -7,6 +7,7 @@ import type { Address } from '../core/listener.ts'
 import type { Logger } from '../core/observe/log.ts'
 import type { MetricsReader } from '../core/observe/metrics-reader.ts'
 import type { OwnPlugins } from '../core/plugin-code/own-plugins.ts'
+import type { ResolvedSource } from '../core/secrets/resolved.ts'
 import type { PluginChoice } from '../core/standalone/document.ts'
 import type { Backing } from '../core/store/backing.ts'
 import { serverName } from '../core/worker-settings.ts'
@@ -39,6 +40,8 @@ export interface ServerParts {
   reader: MetricsReader
   own: ReturnType<typeof ownMetrics>
   pool: WorkerPool
+  /** Which references in items, in clear, stand for nothing known. */
+  resolved: Pick<ResolvedSource, 'unresolved'>
   life: { readonly stopping: boolean; readonly started: boolean }
   /** Sluice's own. */
   version: string
@@ -51,7 +54,7 @@ export async function openServers(
 ): Promise<{ name: string; served: Served }[]> {
   const { admin } = config.deployment
   const { ownPlugins, pluginChoice, reloadPlugins, secrets, log, keyring, backing } = parts
-  const { configs, catalogue, reader, own, pool, version } = parts
+  const { configs, catalogue, reader, own, pool, resolved, version } = parts
   const { enabled: plugins } = ownPlugins
   const addresses = listeners(config)
   const common = { log, serverName: serverName(config) }
@@ -91,6 +94,7 @@ export async function openServers(
       onUnknownPlugin: config.sluice.onUnknownPlugin,
       ...prefixed,
       workers: () => pool.status(),
+      unresolved: item => (hasDataPlane(config) ? resolved.unresolved(item) : []),
       pluginCode: () => ownPlugins.status,
       currency,
       file: backing.file,

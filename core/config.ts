@@ -22,6 +22,8 @@ export interface LoadedConfig {
   readonly where: (path: string) => string
   /** The file that holds the resources, where they are in one, and what is filled into it. */
   readonly document: { readonly file: string; readonly env: Environment }
+  /** Where `$env://` leads. */
+  readonly env: Environment
 }
 
 /**
@@ -36,7 +38,7 @@ export function loadConfig({ file, env = process.env }: { file?: string; env?: E
   checkTogether(config, source, warnings)
   const kept = `conf/apisix${profile}.${providerOf(config) === 'json' ? 'json' : 'yaml'}`
   const document = { file: config.deployment.standalone.path || kept, env }
-  return { config: freeze(config), warnings, where: source.where, document }
+  return { config: freeze(config), warnings, where: source.where, document, env }
 }
 
 /** Variables of APISIX's that stand above the file (facts core 5.3). */

@@ -5,6 +5,7 @@ import type { Edition } from './edition.ts'
 import type { Meta } from './pipeline.ts'
 import type { Plugin } from './plugin.ts'
 import { fillPlugin } from './resource.ts'
+import { referencesIn } from './secrets/reference.ts'
 import type { Snapshot } from './snapshot.ts'
 
 /** What consumers are recognised by: their own plugin configs, and those of their credentials. */
@@ -58,6 +59,8 @@ export class Credentials {
       if (known?.type !== 'auth' || known.credential === undefined) continue
       if ((config as { _meta?: Meta })._meta?.disable === true) continue
       const auth = fillPlugin(known, config, 'consumer')
+      // Whoever knows the reference does not know the secret.
+      if (!referencesIn(auth).next().done) continue
       yield [keyOf(name, known.credential(auth)), auth]
     }
   }

@@ -12,6 +12,8 @@ import { PluginFailures } from './observe/plugin-failures.ts'
 import { Overload, type OverloadLimits } from './overload.ts'
 import type { Plugin } from './plugin.ts'
 import type { RouterName } from './router/routers.ts'
+import { type ResolvedOptions, ResolvedSource } from './secrets/resolved.ts'
+import { Secrets, type SecretsOptions } from './secrets/secrets.ts'
 import type { Change, ConfigSource, Item, Kind, Revision } from './store/store.ts'
 import { type Rejected, Sync } from './sync.ts'
 
@@ -29,6 +31,10 @@ export interface InProcessOptions {
   /** In the place of all. */
   allPlugins?: ReadonlyMap<string, Plugin>
   log?: Logger
+  /** Where `$env://` leads; without it to nothing. */
+  env?: Readonly<Record<string, string | undefined>>
+  /** How long secrets are kept, and how often it is looked for others. */
+  secrets?: Pick<SecretsOptions, 'times'> & Pick<ResolvedOptions, 'lookEvery'>
   /** Milliseconds since the epoch, for plugins. */
   now?: () => number
   /** How routes are found; `radixtree_host_uri` by default. */
@@ -88,19 +94,23 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     modRevision: revision,
   })
   const all = [...builtins, ...(options.plugins ?? [])]
-  const sync = new Sync({
-    source: options.source ?? {
-      list: async () => ({
-        items: Object.entries(options.resources ?? {}).flatMap(([kind, items]) =>
-          Object.entries(items).map(([id, value]) => itemOf(kind as Kind, id, value)),
-        ),
-        revision,
-      }),
-      watch: (_since, listener) => {
-        changed = listener
-        return () => {}
-      },
+  const plugins = options.allPlugins ?? new Map(all.map(plugin => [plugin.name, plugin]))
+  const source = options.source ?? {
+    list: async () => ({
+      items: Object.entries(options.resources ?? {}).flatMap(([kind, items]) =>
+        Object.entries(items).map(([id, value]) => itemOf(kind as Kind, id, value)),
+      ),
+      revision,
+    }),
+    watch: (_since, listener) => {
+      changed = listener
+      return () => {}
     },
+  }
+  const secrets = new Secrets({ env: options.env ?? {}, log, now: () => performance.now(), ...options.secrets })
+  const resolved = new ResolvedSource({ source, secrets, plugins, log, ...options.secrets })
+  const sync = new Sync({
+    source: resolved,
     env: {
       now: options.now ?? Date.now,
       random: Math.random,
@@ -110,7 +120,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
       transport: upstreams.transport,
       ...(options.router && { router: options.router }),
       ...(options.maxPostArgs !== undefined && { maxPostArgs: options.maxPostArgs }),
-      plugins: options.allPlugins ?? new Map(all.map(plugin => [plugin.name, plugin])),
+      plugins,
     },
     applied: (applied, bad) => {
       rejected = bad
@@ -163,6 +173,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     drain: graceMs => gateway.drain(graceMs),
     async close() {
       await sync.close()
+      await resolved.close()
       await upstreams.close()
     },
   }

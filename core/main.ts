@@ -31,6 +31,8 @@ import { OwnPlugins, type Takeover } from './plugin-code/own-plugins.ts'
 import { storedProblem } from './plugin-code/stored-configs.ts'
 import { reload } from './reload.ts'
 import { RouteNames } from './route-names.ts'
+import { ResolvedSource } from './secrets/resolved.ts'
+import { Secrets as KeptSecrets } from './secrets/secrets.ts'
 import type { PluginChoice } from './standalone/document.ts'
 import { type Backing, openBacking, secretFormat } from './store/backing.ts'
 import { listedTogether } from './store/listed-together.ts'
@@ -146,11 +148,17 @@ async function compose(loaded: LoadedConfig) {
     targets: () => pool.health.usable(),
   })
 
+  const resolved = new ResolvedSource({
+    source: opened(source, item => keyring.openItem(item, plugins)),
+    secrets: new KeptSecrets({ env: loaded.env, log, now: () => performance.now() }),
+    plugins,
+    log,
+  })
   const ports = await dataPorts(loaded)
   const pool = new WorkerPool({
     count: hasDataPlane(config) ? config.nginxConfig.workerProcesses : 0,
     settings: workerSettings(config, ports.addresses, ownPlugins),
-    source: listedTogether(opened(source, item => keyring.openItem(item, plugins))),
+    source: listedTogether(resolved),
     reader,
     log,
     stallMs: config.sluice.workerStallMs,
@@ -193,6 +201,7 @@ async function compose(loaded: LoadedConfig) {
     configs,
     ports,
     pool,
+    resolved,
     routes,
     reader,
     own,
@@ -205,13 +214,14 @@ async function compose(loaded: LoadedConfig) {
 
 /** Nothing new is accepted, what is under way may end, and everything is closed in the order of who needs whom. */
 async function stop(signal: string, parts: Parts, servers: readonly { served: Served }[]): Promise<void> {
-  const { config, backing, catalogue, life, log, ownPlugins, pool, routes } = parts
+  const { config, backing, catalogue, life, log, ownPlugins, pool, resolved, routes } = parts
   life.stopping = true
   log.info({ signal }, 'draining')
   process.stdout.write(`${signal}: draining; a second signal ends at once\n`)
   const pluginsClosed = ownPlugins.close()
   await pool.drain(config.nginxConfig.workerShutdownTimeout)
   await Promise.all(servers.map(({ served }) => served.close()))
+  await resolved.close()
   routes.close()
   catalogue.close()
   await pluginsClosed

@@ -5,6 +5,7 @@ import type { Awaitable, Env, Hooks, Plugin, TurnHook } from './plugin.ts'
 import { type Filter, type Reply, reply } from './reply.ts'
 import { compileExpr } from './router/expr.ts'
 import { variable } from './router/vars.ts'
+import { referencesIn } from './secrets/reference.ts'
 import { markOf } from './workers/breadcrumb.ts'
 
 /** What `_meta` may say about one use of a plugin (facts core 1.2). */
@@ -37,6 +38,7 @@ export class Instance {
   get hooks(): Hooks {
     if (this.#hooks !== undefined) return this.#hooks
     try {
+      mustBeKnown(this.#config)
       this.#hooks = withMeta(this.plugin.setup(this.#config, this.#env), this.#meta)
     } catch (error) {
       const { log, owner } = this.#env
@@ -51,6 +53,11 @@ export class Instance {
   async close(): Promise<void> {
     await this.#hooks?.close?.()
   }
+}
+
+/** A reference in the place of a secret is one that whoever has read the configuration could show. */
+function mustBeKnown(config: unknown): void {
+  for (const { path } of referencesIn(config)) throw new Error(`the secret that ${path} refers to is not known`)
 }
 
 /** A hook with the name of its plugin, for the log. */

@@ -210,7 +210,7 @@ export function warnings(kind: ResourceKind, value: unknown, plugins: ReadonlyMa
   const unknown = allStrangers(schema, described(kind, value)).map(path => `${path} has no effect`)
   const idle = kind === 'plugin_metadata' && schema === pluginMetadata.schema
   const unserved = [
-    ...(isServed(kind) ? [] : [notServed(kind)]),
+    ...(isServed(kind) || kind === 'secrets' ? [] : [notServed(kind)]),
     ...(idle ? [`plugin ${String(resource.id)} takes no metadata: it has no effect`] : []),
     ...(definitions[kind].ineffective?.(resource) ?? []),
   ]

@@ -5,6 +5,7 @@ import { healthChecks } from './proxy/health/checks.ts'
 import type { HttpUpstreamConfig } from './proxy/http-upstream.ts'
 import type { Timeout } from './resource/attributes.ts'
 import type { Ssl, Upstream } from './resource.ts'
+import { isReference } from './schema.ts'
 
 const TIMEOUT: Timeout = { connect: 60, send: 60, read: 60 }
 
@@ -36,9 +37,9 @@ function shown({
   return client_cert === undefined ? undefined : clientCert(client_cert, client_key!)
 }
 
-/** The certificate that an SSL object has for upstreams; undefined when it has none (facts core 3.8). */
+/** The certificate that an SSL object has for upstreams; undefined when it has none, or none that is known (facts core 3.8). */
 export function clientCertOf({ type, cert, key }: Ssl): ClientCert | undefined {
-  return type === 'client' ? clientCert(cert, key) : undefined
+  return type !== 'client' || isReference(cert) || isReference(key) ? undefined : clientCert(cert, key)
 }
 
 function clientCert(cert: string, key: string): ClientCert {

@@ -27,6 +27,7 @@ describe('upstreams', () => {
     const now = () => Date.now() + ahead
     gateway = await startGateway({
       showUpstreamStatus: true,
+      env: { CLIENT_KEY: pem('client-key') },
       upstreams: { now, dns: { servers: [dns.address], now } },
     })
   })
@@ -342,6 +343,17 @@ describe('upstreams', () => {
       await gateway.put({ ssls: { 7: { ...ssl('client', 'server'), sni: 'a' } } })
       assert.equal(await status(), 502)
       await gateway.put({ ssls: { 7: null } })
+      assert.equal(await status(), 502)
+      assert.deepEqual(gateway.rejected, [])
+    })
+
+    it('show one that is a secret kept elsewhere, and answer 502 while that is not known', async () => {
+      const ssl = (key: string) => ({ ssls: { 7: { type: 'client', cert: pem('client'), key } } })
+      await gateway.put(ssl('$env://CLIENT_KEY'))
+      await serve(https({ client_cert_id: 7 }))
+      assert.equal(await ask(), 9)
+      assert.deepEqual(shown, [print('client')])
+      await gateway.put(ssl('$env://NOBODY'))
       assert.equal(await status(), 502)
       assert.deepEqual(gateway.rejected, [])
     })

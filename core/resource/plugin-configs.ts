@@ -2,7 +2,7 @@
 import { asError } from '../errors.ts'
 import type { Plugin, Schema } from '../plugin.ts'
 import { checkExpr } from '../router/expr.ts'
-import { isObject, isReference, strangers, type Validator, validator } from '../schema.ts'
+import { isObject, strangers, type Validator, validator } from '../schema.ts'
 import type { Plugins } from './attributes.ts'
 
 /** What a plugin's config is for: to run, or, of an authentication plugin on a consumer, to be recognised by. */
@@ -95,10 +95,6 @@ export function configProblem(plugin: Plugin, use: PluginUse, config: Record<str
   const failed = (reason: string) => unfit(plugin, reason)
   const invalid = known(plugin, use).validator.check(config)
   if (invalid !== undefined) return failed(invalid)
-  const reference = referenceIn(config)
-  if (reference !== undefined) {
-    return failed(`property "${reference}" is a secret reference, which this version of Sluice does not resolve`)
-  }
   const { _meta: _, ...own } = fillPlugin(plugin, config, use)
   const refused = use === 'consumer' ? unrecognisable(plugin, own) : checked(plugin, own)
   if (refused !== undefined) return failed(refused)
@@ -165,17 +161,6 @@ function isTable(value: unknown): boolean {
 /** What stands where an object should: nothing that could be a secret. */
 function scalar(value: unknown): string {
   return typeof value === 'string' ? '"***"' : String(value)
-}
-
-/** Where in a config a secret reference stands, dotted. */
-function referenceIn(value: unknown, path: readonly string[] = []): string | undefined {
-  if (isReference(value)) return path.join('.')
-  if (typeof value !== 'object' || value === null) return undefined
-  for (const [key, inner] of Object.entries(value)) {
-    const found = referenceIn(inner, [...path, key])
-    if (found !== undefined) return found
-  }
-  return undefined
 }
 
 function at(value: unknown, path: readonly string[]): unknown {

@@ -2,6 +2,7 @@
 import type { Schema } from '../plugin.ts'
 import { times } from './attributes.ts'
 import type { Definition } from './definition.ts'
+import { notServed } from './unserved.ts'
 
 const text = { type: 'string' } as const
 const uri = { type: 'string', pattern: '^[^\\/]+:\\/\\/([\\da-zA-Z.-]+|\\[[\\da-fA-F:]+\\])(:\\d+)?' } as const
@@ -56,4 +57,8 @@ export function managerOf(id: unknown): string | undefined {
 /** What each must be, its manager's schema says. */
 export const secret: Definition = {
   schema: { type: 'object', properties: { id }, required: ['id'], oneOf: Object.values(secretManagers) },
+  ineffective({ id }) {
+    const manager = managerOf(id)
+    return manager === 'vault' ? [] : [notServed(`the secret manager ${manager}`)]
+  },
 }

@@ -1,7 +1,6 @@
 // SSL objects (facts core 3.8): certificates by server name, and certificates for upstreams; schema, and what it cannot say.
 // biome-ignore-all lint/suspicious/noThenProperty: a keyword of JSON Schema
 import type { Schema } from '../plugin.ts'
-import { isReference } from '../schema.ts'
 import { desc, host, id, labels, times } from './attributes.ts'
 import { authorityProblem, pairProblem } from './certificate.ts'
 import type { Definition } from './definition.ts'
@@ -71,11 +70,6 @@ export const ssl: Definition = {
     }
     const unfit = client && authorityProblem(client.ca)
     return unfit && `failed to validate client_cert: ${unfit}`
-  },
-  unserved(value) {
-    const { type, cert, key } = sslOf(value)
-    const kept = type === 'client' && (isReference(cert) || isReference(key))
-    return kept ? notServed('a client certificate that is a secret reference') : undefined
   },
   ineffective: value => (sslOf(value).type === 'client' ? [] : [notServed('ssl of type "server"')]),
 }
