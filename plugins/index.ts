@@ -1,5 +1,6 @@
 // The plugins that come with the gateway, by name; what is not in this list does not exist.
 import type { Plugin } from '../core/plugin.ts'
+import aiModelAccess from './ai-model-access.ts'
 import aiPromptGuard from './ai-prompt-guard.ts'
 import aiProxy from './ai-proxy.ts'
 import fileLogger from './file-logger.ts'
@@ -9,6 +10,7 @@ import proxyRewrite from './proxy-rewrite.ts'
 import responseRewrite from './response-rewrite.ts'
 
 export const builtins: readonly Plugin[] = [
+  aiModelAccess,
   aiPromptGuard,
   aiProxy,
   fileLogger,

@@ -20,16 +20,27 @@ const COMMA = 0x2c
  */
 export function memberSpan(json: Buffer, key: string): Span | undefined {
   let found: Span | undefined
+  for (const member of members(json)) if (keyOf(json, member.key) === key) found = member.value
+  return found
+}
+
+/** The keys of `json` as they stand there, those that come twice twice. */
+export function keysOf(json: Buffer): string[] {
+  const keys: string[] = []
+  for (const member of members(json)) keys.push(keyOf(json, member.key))
+  return keys
+}
+
+function* members(json: Buffer): Iterable<{ key: Span; value: Span }> {
   let at = skipSpace(json, skipSpace(json, 0) + 1)
   while (json[at] === QUOTE) {
     const afterKey = skipString(json, at)
     const start = skipSpace(json, skipSpace(json, afterKey) + 1)
     const end = skipValue(json, start)
-    if (isKey(json, { start: at, end: afterKey }, key)) found = { start, end }
+    yield { key: { start: at, end: afterKey }, value: { start, end } }
     at = skipSpace(json, end)
     if (json[at] === COMMA) at = skipSpace(json, at + 1)
   }
-  return found
 }
 
 /** A copy of `json` in which member `key` has the value whose JSON is `value`; all other bytes are what they were. */
@@ -48,9 +59,9 @@ export function appendMember(json: Buffer, key: string, value: Buffer | string):
   return Buffer.concat([json.subarray(0, close), member, json.subarray(close)])
 }
 
-function isKey(json: Buffer, { start, end }: Span, key: string): boolean {
+function keyOf(json: Buffer, { start, end }: Span): string {
   const text = json.toString('utf8', start, end)
-  return (text.includes('\\') ? JSON.parse(text) : text.slice(1, -1)) === key
+  return text.includes('\\') ? (JSON.parse(text) as string) : text.slice(1, -1)
 }
 
 function skipSpace(json: Buffer, from: number): number {

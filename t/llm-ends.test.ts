@@ -1,12 +1,12 @@
 // How calls end, in every protocol at the front door: what is not whole never looks whole, and each clock says its name.
 import assert from 'node:assert/strict'
-import { plugin } from '../../core/plugin.ts'
-import { variable } from '../../core/router/vars.ts'
-import { startDeafPort } from '../helpers/deaf-port.ts'
-import { named } from '../helpers/events.ts'
-import { startGateway, type TestGateway } from '../helpers/gateway.ts'
-import { until } from '../helpers/until.ts'
-import { type Received, type ScriptedUpstream, startUpstream } from '../helpers/upstream.ts'
+import { plugin } from '../core/plugin.ts'
+import { variable } from '../core/router/vars.ts'
+import { startDeafPort } from './helpers/deaf-port.ts'
+import { named } from './helpers/events.ts'
+import { startGateway, type TestGateway } from './helpers/gateway.ts'
+import { until } from './helpers/until.ts'
+import { type Received, type ScriptedUpstream, startUpstream } from './helpers/upstream.ts'
 
 /** Long enough for whatever comes at once to have come, also on a busy machine. */
 const ROOMY = 1_000
