@@ -13,6 +13,7 @@ const contentMembers = ['content', 'tool_calls', 'reasoning_content', 'reasoning
 const telling: readonly TellingMember[] = [
   { name: 'usage"', opens: BRACE },
   { name: 'finish_reason"', opens: QUOTE },
+  { name: 'error"', opens: BRACE },
 ]
 const tellingWithTools: readonly TellingMember[] = [...telling, { name: 'tool_calls"', opens: 0 }]
 
