@@ -6,17 +6,21 @@ import { openaiResponses } from './openai-responses.ts'
 import { passthrough } from './passthrough.ts'
 import type { Protocol, ProtocolName } from './protocol.ts'
 
-/** Requests that ask no model anything: the models there are, one of them, and how long a prompt would be. */
-const ASIDE = /\/v1(\/models(?:\/.+)?|\/messages\/count_tokens)$/
+/**
+ * Paths of APIs that are none of the protocols, though their bodies would pass for one: a count of tokens has messages, and
+ * what is to be moderated or spoken is an input. APISIX takes them for chat and embeddings.
+ */
+const ASIDE =
+  /\/v1(\/models(?:\/.+)?|\/messages\/count_tokens|\/responses\/(?:input_tokens|compact)|\/moderations|\/audio\/speech)$/
 
-/** What stands behind `/v1` of a request that asks a provider, but none of its models; undefined for all others. */
+/** What stands behind `/v1` of a request for such an API, or for a list of models; undefined for all others. */
 export function aside(path: string): string | undefined {
   return ASIDE.exec(path)?.[1]
 }
 
 const signs: readonly [ProtocolName, (body: JsonObject, path: string) => boolean][] = [
-  // It has messages, and is no chat.
-  ['passthrough', (_, path) => aside(path) === '/messages/count_tokens'],
+  // Models are asked for without a body.
+  ['passthrough', (_, path) => aside(path)?.startsWith('/models') === false],
   ['bedrock-converse', (body, path) => path.endsWith('/converse') && isTable(body.messages)],
   ['anthropic-messages', (_, path) => path.endsWith('/v1/messages')],
   ['openai-responses', (body, path) => path.endsWith('/v1/responses') && body.input !== undefined],
