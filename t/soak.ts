@@ -12,6 +12,7 @@ import { play, schedule } from './exactly-once.schedule.ts'
 import { assertUnharmed, fleetRound } from './fleet.rounds.ts'
 import { startAdmin } from './helpers/admin.ts'
 import { stores } from './helpers/stores.ts'
+import { nonsenseJson, nonsenseStream, readNonsense, takeNonsense } from './llm-nonsense.ts'
 import { replaceUnderLoad } from './replacement.load.ts'
 import { assertScales, scaleRound } from './scale.rounds.ts'
 import { ADDED_MB, bodiesThrough } from './slow-bodies.ts'
@@ -30,6 +31,13 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
         { numRuns, seed },
       )
       await api.close()
+    },
+  },
+  'llm-nonsense': {
+    count: 200_000,
+    async run(numRuns, seed) {
+      fc.assert(fc.property(nonsenseStream, readNonsense), { numRuns, seed })
+      fc.assert(fc.property(nonsenseJson, takeNonsense), { numRuns, seed })
     },
   },
   router: { count: 100_000, run: compareRouters },
