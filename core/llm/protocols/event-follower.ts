@@ -1,6 +1,6 @@
 // Follows a stream of events for whatever its protocol says is telling, and parses no others; knows no protocol.
 import type { Usage } from '../exchange.ts'
-import { type Frames, find, NO_LINE, parseEvent, SOME_LINES } from '../framing/sse.ts'
+import { type Frames, NO_LINE, parseEvent, SOME_LINES } from '../framing/sse.ts'
 import { isObject, type JsonObject } from '../json.ts'
 import { type Counting, mergeUsage } from '../usage.ts'
 import type { EventReader } from './protocol.ts'
@@ -12,7 +12,11 @@ const BRACKET = 0x5b
 const BRACE = 0x7b
 const CLOSING_BRACE = 0x7d
 const SPACE = 0x20
+const LETTER_E = 0x65
+const LETTER_O = 0x6f
 const COLON = 0x3a
+/** Behind the end of any read. */
+const NOWHERE = 2 ** 30
 const CR = 0x0d
 
 /** A member that makes an event worth parsing wherever it stands in it. */
@@ -98,14 +102,17 @@ export abstract class EventFollower implements EventReader {
 
   #isTelling(text: string, start: number, end: number): boolean {
     if (!this.contentSeen || this.collectsText || isOdd(text, start, end)) return true
-    for (let member = 0; member < this.#members.length; member++) {
-      const { name, opens } = this.#members[member]!
+    const members = this.#members
+    for (let member = 0; member < members.length; member++) {
       let at = this.#at[member]!
-      while (at < end) {
-        if (at >= start && valueBegins(text, at + name.length, opens)) return true
-        at = find(text, name, Math.max(at + 1, start))
-        this.#at[member] = at
+      if (at >= end) continue
+      const { name, opens } = members[member]!
+      if (at < start) at = text.indexOf(name, start)
+      while (at >= 0 && at < end) {
+        if (valueBegins(text, at + name.length, opens)) return true
+        at = text.indexOf(name, at + 1)
       }
+      this.#at[member] = at < 0 ? NOWHERE : at
     }
     return false
   }
@@ -132,11 +139,17 @@ export abstract class EventFollower implements EventReader {
   }
 }
 
-/** Not an object from brace to brace, as all but `[DONE]` and broken ones are; or an error in the place of a chunk. */
+/**
+ * Not an object from brace to brace, as all but `[DONE]` and broken ones are; or an error in the place of a chunk. Such
+ * chunks begin with it or have a finish_reason (seen: OpenRouter); to look for one anywhere would cost 0.1 us an event.
+ */
 function isOdd(text: string, start: number, end: number): boolean {
   const first = text.charCodeAt(start)
-  if (first === BRACE) return text.charCodeAt(end - 1) !== CLOSING_BRACE || text.startsWith('"error"', start + 1)
-  return first === BRACKET || first === SPACE
+  if (first !== BRACE) return first === BRACKET || first === SPACE
+  if (text.charCodeAt(end - 1) !== CLOSING_BRACE) return true
+  const key = text.charCodeAt(start + 2)
+  if (key === LETTER_E) return text.startsWith('"error"', start + 1)
+  return key === LETTER_O && text.startsWith('"object":"error"', start + 1)
 }
 
 /** The name of an event whose first line says it; undefined when it must be read in full to know. */

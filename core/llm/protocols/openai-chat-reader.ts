@@ -13,7 +13,6 @@ const contentMembers = ['content', 'tool_calls', 'reasoning_content', 'reasoning
 const telling: readonly TellingMember[] = [
   { name: 'usage"', opens: BRACE },
   { name: 'finish_reason"', opens: QUOTE },
-  { name: 'error"', opens: BRACE },
 ]
 const tellingWithTools: readonly TellingMember[] = [...telling, { name: 'tool_calls"', opens: 0 }]
 
@@ -48,7 +47,8 @@ export class ChatReader extends EventFollower {
       this.contentSeen = true
     }
     if (type !== 'message') return
-    if (chunk.error !== undefined && chunk.error !== null) this.failed = true
+    // The second is what vLLM said once.
+    if ((chunk.error !== undefined && chunk.error !== null) || chunk.object === 'error') this.failed = true
     const choices = Array.isArray(chunk.choices) ? chunk.choices.filter(isObject) : []
     for (const { delta, finish_reason, index: choice } of choices) {
       if (finish_reason !== null && finish_reason !== undefined && !this.#finished.includes(choice))

@@ -225,6 +225,7 @@ describe('openai-chat streams', () => {
     'data: {"error":{"message":"overloaded"}}\n\n',
     'event: error\ndata: {"message":"overloaded"}\n\n',
     'data: {"error":"overloaded"}\n\n',
+    'data: {"object":"error","message":"overloaded"}\n\n',
   ]) {
     it(`fail with ${JSON.stringify(event)}`, () => {
       assert.equal(follow([event]).failed, true)
