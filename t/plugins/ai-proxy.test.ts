@@ -433,7 +433,6 @@ describe('the config of ai-proxy', () => {
     [{ auth: {} }, 'property "provider" is required'],
     [{ provider: 'openai' }, 'property "auth" is required'],
     [{ provider: 'nobody', auth: {} }, 'property "provider" validation failed: matches none of the enum values'],
-    [{ provider: 'anthropic', auth: {} }, 'ai provider: anthropic is not supported.'],
     [{ provider: 'vertex-ai', auth: {} }, 'ai provider: vertex-ai is not supported.'],
     [{ provider: 'bedrock', auth: {} }, 'ai provider: bedrock is not supported.'],
     [{ ...good, auth: { gcp: {} } }, 'auth.gcp is not supported: no provider here needs it'],

@@ -150,8 +150,14 @@ export function find(text: string, what: string, from: number): number {
   return at < 0 ? Number.POSITIVE_INFINITY : at
 }
 
+export interface SseEvent {
+  /** `message` where the stream does not say. */
+  readonly type: string
+  readonly data: string
+}
+
 /** Type and data of one event of any form, decoded; undefined when it has no data (a comment, a lone field). */
-export function parseEvent(bytes: Buffer): { type: string; data: string } | undefined {
+export function parseEvent(bytes: Buffer): SseEvent | undefined {
   const text = bytes.toString('utf8')
   let type = 'message'
   let data: string | undefined
@@ -164,4 +170,27 @@ export function parseEvent(bytes: Buffer): { type: string; data: string } | unde
     else if (field === 'event') type = value
   }
   return data === undefined ? undefined : { type, data }
+}
+
+/** The events of a read, decoded. One without data, as the comments are by which a provider says that it lives, is a `ping`. */
+export function eventsOf({ bytes, text, ends, lineEnds }: Frames): SseEvent[] {
+  const events: SseEvent[] = []
+  let from = 0
+  for (let index = 0; index < ends.length; index++) {
+    const to = ends[index]!
+    const lineEnd = lineEnds[index]!
+    if (lineEnd >= 0 && text.startsWith('data:', from)) {
+      const start = text[from + 5] === ' ' ? from + 6 : from + 5
+      events.push({ type: 'message', data: bytes.toString('utf8', start, lineEnd) })
+    } else if (lineEnd !== NO_LINE) {
+      events.push(parseEvent(bytes.subarray(from, to)) ?? { type: 'ping', data: '' })
+    }
+    from = to
+  }
+  return events
+}
+
+/** An event as it goes on the wire. `data` must be one line, as JSON is. */
+export function encodeEvent({ type, data }: SseEvent): string {
+  return type === 'message' ? `data: ${data}\n\n` : `event: ${type}\ndata: ${data}\n\n`
 }

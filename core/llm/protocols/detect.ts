@@ -1,10 +1,12 @@
 // Which protocol a request speaks: one table, first match wins (facts ai-plugins 2.1); knows nothing else of any of them.
 import { isTable, type JsonObject } from '../json.ts'
+import { anthropicMessages } from './anthropic-messages.ts'
 import { openaiChat } from './openai-chat.ts'
 import { openaiEmbeddings } from './openai-embeddings.ts'
 import { openaiResponses } from './openai-responses.ts'
 import { passthrough } from './passthrough.ts'
 import type { Protocol, ProtocolName } from './protocol.ts'
+import { vertexPredict } from './vertex-predict.ts'
 
 /**
  * Paths of APIs that are none of the protocols, though their bodies would pass for one: a count of tokens has messages, and
@@ -46,6 +48,8 @@ const spoken: Partial<Record<ProtocolName, Protocol>> = {
   'openai-responses': openaiResponses,
   'openai-embeddings': openaiEmbeddings,
   passthrough,
+  'anthropic-messages': anthropicMessages,
+  'vertex-predict': vertexPredict,
 }
 
 export function protocolNamed(name: ProtocolName): Protocol | undefined {

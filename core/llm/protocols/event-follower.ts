@@ -3,7 +3,7 @@ import type { Usage } from '../exchange.ts'
 import { type Frames, NO_LINE, parseEvent, SOME_LINES } from '../framing/sse.ts'
 import { isObject, type JsonObject } from '../json.ts'
 import { type Counting, mergeUsage } from '../usage.ts'
-import type { EventReader } from './protocol.ts'
+import type { EventReader, ParsedEvent } from './protocol.ts'
 
 /** Characters of an answer's text that are kept for logs. */
 const MAX_TEXT = 1024 * 1024
@@ -62,9 +62,9 @@ export abstract class EventFollower implements EventReader {
   protected abstract take(type: string, event: JsonObject, index: number): void
   /** `[DONE]`, which is no JSON. */
   protected takeDone(): void {}
-  /** An object that is no JSON. What was never meant to be one is passed over. */
+  /** An object that is no JSON. What was never meant to be one is passed over, and behind the end nothing is missing. */
   protected notUnderstood(): void {
-    this.malformed = true
+    this.malformed ||= !this.complete
   }
   /** An event has gone by, parsed or not. */
   protected passed(): void {}
@@ -88,6 +88,10 @@ export abstract class EventFollower implements EventReader {
       }
       from = to
     }
+  }
+
+  takeParsed({ type, data, json }: ParsedEvent): void {
+    this.#takeJson(type, data.trim(), json, 0)
   }
 
   protected addUsage(usage: Usage | undefined): void {
@@ -125,17 +129,28 @@ export abstract class EventFollower implements EventReader {
 
   #takeData(type: string, data: string, index: number): void {
     const trimmed = data.trim()
-    if (trimmed === '') return
+    this.#takeJson(type, trimmed, jsonOf(trimmed), index)
+  }
+
+  /** `json` is what `data` says, undefined when it is none. */
+  #takeJson(type: string, data: string, json: unknown, index: number): void {
+    if (data === '') return
     if (type === 'message') this.dataSeen = true
-    if (trimmed === '[DONE]') return this.takeDone()
-    let event: unknown
-    try {
-      event = JSON.parse(trimmed)
-    } catch {
-      if (trimmed.startsWith('{')) this.notUnderstood()
-      return
-    }
-    if (isObject(event)) this.take(type, event, index)
+    if (data === '[DONE]') this.takeDone()
+    else if (isObject(json)) this.take(type, json, index)
+    // It says enough by its name.
+    else if (type === 'error') this.take(type, {}, index)
+    else if (json === undefined && data.startsWith('{')) this.notUnderstood()
+  }
+}
+
+/** What an event's data say; undefined when they are no JSON. */
+export function jsonOf(data: string): unknown {
+  if (data === '' || data === '[DONE]') return undefined
+  try {
+    return JSON.parse(data)
+  } catch {
+    return undefined
   }
 }
 

@@ -51,8 +51,7 @@ export class ChatReader extends EventFollower {
     if ((chunk.error !== undefined && chunk.error !== null) || chunk.object === 'error') this.failed = true
     const choices = Array.isArray(chunk.choices) ? chunk.choices.filter(isObject) : []
     for (const { delta, finish_reason, index: choice } of choices) {
-      if (finish_reason !== null && finish_reason !== undefined && !this.#finished.includes(choice))
-        this.#finished.push(choice)
+      if (isFinish(finish_reason) && !this.#finished.includes(choice)) this.#finished.push(choice)
       if (!isObject(delta)) continue
       if (contentMembers.some(member => isContent(delta[member]))) this.contentSeen = true
       if (isNonEmptyList(delta.tool_calls)) this.hasToolCalls = true
@@ -68,6 +67,11 @@ export class ChatReader extends EventFollower {
 function isContent(value: unknown): boolean {
   if (typeof value === 'string') return value.length > 0
   return isNonEmptyList(value) || isObject(value)
+}
+
+/** Whether a finish_reason is one: some providers write an empty one, or a word, where there is none. */
+export function isFinish(reason: unknown): boolean {
+  return typeof reason === 'string' && !/^\s*(null\s*)?$/.test(reason)
 }
 
 export function isNonEmptyList(value: unknown): boolean {

@@ -1,6 +1,6 @@
 // What an LLM API's protocol is: the meaning of its bodies and events, on plain JSON; knows neither providers nor sockets.
 import type { Usage } from '../exchange.ts'
-import type { Frames } from '../framing/sse.ts'
+import type { Frames, SseEvent } from '../framing/sse.ts'
 import type { JsonObject } from '../json.ts'
 import type { Counting } from '../usage.ts'
 
@@ -11,6 +11,8 @@ export type ProtocolName =
   | 'anthropic-messages'
   | 'bedrock-converse'
   | 'passthrough'
+  /** No client speaks it: what embeddings become for Vertex AI. */
+  | 'vertex-predict'
 
 /** A message's text, as plugins that look at prompts see it. */
 export interface Message {
@@ -82,10 +84,17 @@ export interface Protocol {
   refusal(said: Refusal, streaming: boolean): Buffer
 }
 
+/** An event of a stream with what its data say; `json` is undefined when they are no JSON. */
+export interface ParsedEvent extends SseEvent {
+  readonly json: unknown
+}
+
 /** Follows one stream of events. It looks at bytes and parses only where it must: most events are text and pass unparsed. */
 export interface EventReader {
   /** Takes what came complete with one read of the socket. Events that make no sense are passed over. */
   read(frames: Frames): void
+  /** The same for one event that somebody has parsed already; protocols that are converted have it. */
+  takeParsed?(event: ParsedEvent): void
   /** Of the last read: indices of events that carry usage and nothing else, in order. */
   readonly usageOnly: readonly number[]
   /** An event with data has come. */

@@ -54,6 +54,12 @@ const rows: readonly Provider[] = [
     paths: { 'openai-chat': '/v1beta/openai/chat/completions' },
     maxTokens: { 'openai-chat': { set: 'max_completion_tokens' } },
   },
+  {
+    name: 'anthropic',
+    origin: 'https://api.anthropic.com',
+    paths: { 'openai-chat': '/v1/chat/completions', 'anthropic-messages': '/v1/messages' },
+    maxTokens: { 'openai-chat': { set: 'max_tokens' }, 'anthropic-messages': { set: 'max_tokens' } },
+  },
 ]
 
 /** By name. */

@@ -7,6 +7,7 @@ describe('protocol detection', () => {
     [{ messages: [] }, '/model/x/converse', 'bedrock-converse'],
     [{ messages: 'x' }, '/model/x/converse', 'passthrough'],
     [{ messages: [] }, '/v1/messages', 'anthropic-messages'],
+    [{ messages: [] }, '/v1/messages/count_tokens', 'passthrough'],
     [{}, '/prefix/v1/messages', 'anthropic-messages'],
     [{ input: 'x', messages: [] }, '/v1/responses', 'openai-responses'],
     [{ input: null }, '/v1/responses', 'openai-responses'],
