@@ -3,11 +3,14 @@ import { ClientGone, UpstreamError } from '../errors.ts'
 import type { AnswerBody } from '../proxy/transport.ts'
 import type { Sink, Source } from '../reply.ts'
 import type { Aborted } from './exchange.ts'
-import { type Frames, SseSplitter } from './framing/sse.ts'
+import type { Cut, Framing, Splitter } from './framing/framing.ts'
+import { sse } from './framing/sse.ts'
 import type { EventReader } from './protocols/protocol.ts'
 
 export interface StreamOptions {
   reader: EventReader
+  /** SSE without it. */
+  framing?: Framing | undefined
   /** The client has not asked for the events that carry only usage: they are taken out on the way. */
   hidesUsage: boolean
   /** Bytes from the provider. */
@@ -22,13 +25,12 @@ export interface StreamOptions {
 
 const notUnderstood = () => new UpstreamError('malformed', 'the provider sent an event that cannot be understood')
 
-const blankLine = Buffer.from('\n\n')
 const LF = 0x0a
 
 /**
  * Every read leaves in one write, at once. Bytes are untouched, except that usage-only events are taken out when the client
- * has not asked for them; only then does an incomplete event wait for its end. A stream that breaks ends with an error
- * event and without the protocol's own end.
+ * has not asked for them. Only then, or where a framing has no way out of half a frame, does an incomplete one wait for its
+ * end. A stream that breaks ends with an error event and without the protocol's own end.
  */
 export class EventStream implements Source, Sink {
   /** Resolves when there is something to send, rejects with the reason when there never will be. */
@@ -36,7 +38,10 @@ export class EventStream implements Source, Sink {
   readonly #opening: { resolve: () => void; reject: (error: Error) => void }
   readonly #body: AnswerBody
   readonly #options: StreamOptions
-  readonly #splitter = new SseSplitter()
+  readonly #splitter: Splitter
+  readonly #patch: Buffer | undefined
+  /** An event waits for its end. */
+  readonly #whole: boolean
   #sink: Sink | undefined
   /** What there is to send before there is a sink. */
   #waiting: Buffer[] = []
@@ -50,6 +55,10 @@ export class EventStream implements Source, Sink {
   constructor(body: AnswerBody, options: StreamOptions) {
     this.#body = body
     this.#options = options
+    const framing = options.framing ?? sse
+    this.#splitter = framing.open()
+    this.#patch = framing.patch
+    this.#whole = options.hidesUsage || framing.patch === undefined
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     this.opened = promise
     this.#opening = { resolve, reject }
@@ -60,20 +69,23 @@ export class EventStream implements Source, Sink {
 
   write(chunk: Buffer): void {
     if (this.#over) return
-    const { hidesUsage, maxBytes } = this.#options
+    const { maxBytes } = this.#options
     this.#bytes += chunk.length
     if (this.#bytes > maxBytes) {
       return this.#break(new UpstreamError('too_large', 'max_response_bytes exceeded'), 'max_response_bytes')
     }
-    const within = this.#splitter.partial && !hidesUsage
+    const within = this.#splitter.partial && !this.#whole
     const frames = this.#splitter.feed(chunk)
     if (frames !== undefined) this.#follow(frames)
     // Passed on, and a terminator behind it, it would look as if nothing were missing.
     if (this.#options.reader.malformed) return this.#break(notUnderstood(), 'read_error', within)
-    if (!hidesUsage) return this.#send(chunk)
+    if (!this.#whole) return this.#send(chunk)
     if (frames !== undefined) this.#send(this.#shown(frames))
-    if (this.#splitter.overflowed && !this.#over) {
-      this.#break(new UpstreamError('malformed', 'the provider sent an event that is too large'), 'read_error')
+    if (this.#splitter.lost && !this.#over) {
+      this.#break(
+        new UpstreamError('malformed', 'the provider sent what is no event, or too large for one'),
+        'read_error',
+      )
     }
   }
 
@@ -126,7 +138,7 @@ export class EventStream implements Source, Sink {
 
   // -------------------------------------------------------------------------------------------------------------------
 
-  #follow(frames: Frames): void {
+  #follow(frames: Cut): void {
     const { reader, firstData } = this.#options
     const { dataSeen, contentSeen } = reader
     reader.read(frames)
@@ -147,7 +159,7 @@ export class EventStream implements Source, Sink {
   }
 
   /** The complete events of a read without those that are hidden, in one piece. */
-  #shown({ bytes, ends }: Frames): Buffer {
+  #shown({ bytes, ends }: Cut): Buffer {
     const hidden = this.#options.reader.usageOnly
     const all = ends.at(-1)!
     if (hidden.length === 0 && !this.#lastHidden) return all === bytes.length ? bytes : bytes.subarray(0, all)
@@ -168,11 +180,11 @@ export class EventStream implements Source, Sink {
   }
 
   #finishIfComplete(ended = false): boolean {
-    const { reader, hidesUsage } = this.#options
+    const { reader } = this.#options
     const last = this.#splitter.rest()
     if (last !== undefined) this.#follow(last)
     if (!reader.complete && !ended) return false
-    if (last !== undefined && hidesUsage) this.#send(this.#shown(last))
+    if (last !== undefined && this.#whole) this.#send(this.#shown(last))
     this.#close(undefined, reader.failed ? 'upstream_error' : undefined)
     if (!this.#sent) this.#opening.resolve()
     this.#sink?.end()
@@ -180,13 +192,13 @@ export class EventStream implements Source, Sink {
   }
 
   /** The end of an answer that is not whole: `within` an event. Before anything was sent, somebody else tells the client. */
-  #break(error: Error, aborted: Aborted, within = this.#splitter.partial && !this.#options.hidesUsage): void {
+  #break(error: Error, aborted: Aborted, within = this.#splitter.partial && !this.#whole): void {
     const { errorEvent } = this.#options
     this.#close(error, aborted)
     this.#body.cancel(error)
     if (!this.#sent) return this.#opening.reject(error)
     const event = errorEvent(error)
-    this.#send(within ? Buffer.concat([blankLine, event]) : event)
+    this.#send(within ? Buffer.concat([this.#patch!, event]) : event)
     this.#sink?.end()
   }
 

@@ -1,14 +1,10 @@
 // Bytes of an event stream into its events, without copying what comes whole; knows no JSON and no protocol.
+import type { Cut, Framing, Splitter } from './framing.ts'
 
-/**
- * The events that one read completed. Event `i` is `bytes` from `ends[i - 1]` (or 0) to `ends[i]`, its blank line included;
- * what follows the last end belongs to no event yet.
- */
-export interface Frames {
-  readonly bytes: Buffer
+/** The events that one read completed, their blank lines included. */
+export interface Frames extends Cut {
   /** `bytes` as latin1: one character per byte, which a string search crosses several times faster than a Buffer's. */
   readonly text: string
-  readonly ends: readonly number[]
   /** Where an event's only line ends, NO_LINE for a lone blank line, or SOME_LINES, to be read with `parseEvent`. */
   readonly lineEnds: readonly number[]
 }
@@ -27,7 +23,7 @@ const none = Buffer.alloc(0)
  * Finds where events end, at any cut: lines end with LF, CRLF or CR, an event with an empty line (WHATWG HTML 9.2). Every
  * byte is looked at once and copied at most twice, whether a read brings one byte or a whole stream.
  */
-export class SseSplitter {
+export class SseSplitter implements Splitter {
   /** What has come of an event that is not complete: the first `#size` bytes of `#held`. */
   #held = none
   #size = 0
@@ -43,7 +39,7 @@ export class SseSplitter {
   }
 
   /** The event that is coming in is larger than MAX_EVENT, and its beginning is lost. */
-  get overflowed(): boolean {
+  get lost(): boolean {
     return this.#overflowed
   }
 
@@ -142,6 +138,12 @@ export class SseSplitter {
     this.#size = 0
     this.#overflowed = false
   }
+}
+
+export const sse: Framing = {
+  mediaType: 'text/event-stream',
+  patch: Buffer.from('\n\n'),
+  open: () => new SseSplitter(),
 }
 
 /** indexOf with infinity for absence, so that positions compare. */

@@ -1,6 +1,7 @@
 // What an LLM API's protocol is: the meaning of its bodies and events, on plain JSON; knows neither providers nor sockets.
 import type { Usage } from '../exchange.ts'
-import type { Frames, SseEvent } from '../framing/sse.ts'
+import type { Cut, Framing } from '../framing/framing.ts'
+import type { SseEvent } from '../framing/sse.ts'
 import type { JsonObject } from '../json.ts'
 import type { Counting } from '../usage.ts'
 
@@ -63,6 +64,15 @@ export interface Refusal {
 
 export interface Protocol {
   readonly name: ProtocolName
+  /** Of its streams; SSE without it. */
+  readonly framing?: Framing
+  /**
+   * The member by which the gateway's clients ask for a stream where the API itself has another path for that: it does not
+   * go to the provider.
+   */
+  readonly streamSwitch?: string
+  /** The model that a client names in the path (decoded, without query) instead of the body. */
+  pathModel?(path: string): string | undefined
   /** Whether the client asks for a stream. */
   isStreaming(body: JsonObject): boolean
   /** What makes a stream report its usage where the client has not asked for that itself. */
@@ -91,8 +101,11 @@ export interface ParsedEvent extends SseEvent {
 
 /** Follows one stream of events. It looks at bytes and parses only where it must: most events are text and pass unparsed. */
 export interface EventReader {
-  /** Takes what came complete with one read of the socket. Events that make no sense are passed over. */
-  read(frames: Frames): void
+  /**
+   * Takes what came complete with one read of the socket, as the protocol's own framing cuts it (of SSE: `Frames`). Events
+   * that make no sense are passed over.
+   */
+  read(frames: Cut): void
   /** The same for one event that somebody has parsed already; protocols that are converted have it. */
   takeParsed?(event: ParsedEvent): void
   /** Of the last read: indices of events that carry usage and nothing else, in order. */

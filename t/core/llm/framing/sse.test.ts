@@ -98,10 +98,10 @@ describe('an event stream', () => {
     const part = Buffer.alloc(9 * 1024 * 1024, 'x')
     assert.equal(splitter.feed(Buffer.concat([Buffer.from('data: '), part])), undefined)
     assert.equal(splitter.feed(part), undefined)
-    assert.equal(splitter.overflowed, true)
+    assert.equal(splitter.lost, true)
     const frames = splitter.feed(Buffer.from('x\ndata: of the lost event\n\ndata: ok\n\n'))!
     assert.deepEqual(frames.lineEnds, [NO_LINE, frames.text.length - 2])
     assert.equal(frames.text.slice(frames.ends[0], frames.lineEnds[1]), 'data: ok')
-    assert.equal(splitter.overflowed, false)
+    assert.equal(splitter.lost, false)
   })
 })
