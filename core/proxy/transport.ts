@@ -8,6 +8,8 @@ import { type ClientCert, Connections, type KeepAlive } from './connections.ts'
 import { DENIED, type Lookup } from './dns/lookup.ts'
 import { inPieces } from './pieces.ts'
 
+export type { KeepAlive } from './connections.ts'
+
 /** Limits in milliseconds; 0 means none. Each ends an exchange with an error of its own (design.md 6). */
 export interface Clocks {
   /** Until the connection is there and the request begins. */
@@ -23,6 +25,9 @@ export interface Clocks {
   /** The whole exchange. */
   total: number
 }
+
+/** Who asks: a request, which may be given up, and keeps the records of its attempts. */
+export type Caller = Pick<Context, 'attempts' | 'aborted' | 'onAbort' | 'offAbort'>
 
 /** One request to one upstream node. */
 export interface Call {
@@ -97,7 +102,7 @@ export class Transport {
    * Rejects with UpstreamError, or with ClientGone when the request was given up meanwhile. Everything the exchange took
    * is let go on every path, and the attempt's record says how it went.
    */
-  exchange(ctx: Context, asked: Call): Promise<Answer> {
+  exchange(ctx: Caller, asked: Call): Promise<Answer> {
     const call = inPieces(asked)
     const attempt: Attempt = {
       address: call.address,
@@ -175,7 +180,7 @@ export class Transport {
 type Phase = 'connect' | 'send' | 'headers' | 'firstContent' | 'idle'
 
 class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
-  readonly #ctx: Context
+  readonly #ctx: Caller
   readonly #call: Call
   readonly #attempt: Attempt
   readonly #outcome: { resolve: (answer: Answer) => void; reject: (error: Error) => void }
@@ -197,7 +202,7 @@ class Exchange implements Dispatcher.DispatchHandler, AnswerBody {
   #queueDone = false
 
   constructor(
-    ctx: Context,
+    ctx: Caller,
     call: Call,
     attempt: Attempt,
     outcome: { resolve: (answer: Answer) => void; reject: (error: Error) => void },
