@@ -48,9 +48,13 @@ function withOverrides(raw: unknown, env: Environment, warnings: string[]): unkn
   }
   const workers = env.APISIX_WORKER_PROCESSES
   const hosts = env.APISIX_DEPLOYMENT_ETCD_HOST
+  const account = env.GCP_SERVICE_ACCOUNT
   let above = raw
   if (workers) {
     above = withValue(above, ['nginx_config', 'worker_processes'], new Substituted(workers, 'APISIX_WORKER_PROCESSES'))
+  }
+  if (account) {
+    above = withValue(above, ['sluice', 'gcp_service_account'], new Substituted(account, 'GCP_SERVICE_ACCOUNT'))
   }
   if (hosts) above = withValue(above, ['deployment', 'etcd', 'host'], hostsOf(hosts))
   return above

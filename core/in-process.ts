@@ -3,6 +3,7 @@ import { builtins } from '../plugins/index.ts'
 import { Forwarding, type ForwardingOptions } from './forwarding.ts'
 import { Gateway, type GatewayOptions } from './gateway.ts'
 import { HoldBook } from './holds.ts'
+import { GcpTokens } from './llm/auth/gcp-tokens.ts'
 import { type LocalUpstreams, localUpstreams } from './local-upstreams.ts'
 import { type Logger, silent } from './observe/log.ts'
 import type { Metrics } from './observe/metrics.ts'
@@ -45,6 +46,8 @@ export interface InProcessOptions {
   overload?: Partial<OverloadLimits>
   forwarding?: Partial<ForwardingOptions>
   showUpstreamStatus?: boolean
+  /** JSON, for configurations that name no service account of Google's. */
+  gcpServiceAccount?: string
   minRevision?: GatewayOptions['minRevision']
   /** Closed with the gateway. */
   upstreams?: LocalUpstreams
@@ -121,6 +124,11 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
       ...(options.router && { router: options.router }),
       ...(options.maxPostArgs !== undefined && { maxPostArgs: options.maxPostArgs }),
       plugins,
+      gcpTokens: new GcpTokens({
+        transport: upstreams.transport,
+        account: options.gcpServiceAccount,
+        now: options.now ?? Date.now,
+      }),
     },
     applied: (applied, bad) => {
       rejected = bad

@@ -1,6 +1,7 @@
 // What a plugin is: one value. It registers nothing, patches nothing, and sees a request only through its Context.
 import type { Context } from './context.ts'
 import type { Infer, Schema } from './json-schema.ts'
+import type { GcpTokens } from './llm/auth/gcp-tokens.ts'
 import type { Logger } from './observe/log.ts'
 import type { Metrics } from './observe/metrics.ts'
 import type { Transport } from './proxy/transport.ts'
@@ -50,6 +51,8 @@ export interface Env<M = unknown> {
   log: Logger
   metrics: Metrics
   transport: Transport
+  /** Of Google's service accounts, the gateway's own included. */
+  gcpTokens: GcpTokens
   owner: Owner
   /** The plugin's metadata with its defaults; undefined while there is none. Other metadata means another instance. */
   metadata: M | undefined

@@ -55,6 +55,7 @@ export function workerSettings(
       ipv6: apisix.enableIpv6,
     },
     deniedAddresses: config.sluice.denyUpstreamCidrs,
+    gcpServiceAccount: config.sluice.gcpServiceAccount,
     keepAlive: {
       size: http.upstream.keepalive,
       idleMs: http.upstream.keepaliveTimeout,

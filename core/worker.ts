@@ -6,6 +6,7 @@ import { Forwarding } from './forwarding.ts'
 import { Gateway } from './gateway.ts'
 import { HoldBook } from './holds.ts'
 import { type Listener, listen } from './listener.ts'
+import { GcpTokens } from './llm/auth/gcp-tokens.ts'
 import { MinRevision } from './min-revision.ts'
 import { openLog } from './observe/log.ts'
 import { MetricsWriter } from './observe/metrics-writer.ts'
@@ -75,6 +76,7 @@ const sync = new Sync({
     log,
     metrics,
     transport,
+    gcpTokens: new GcpTokens({ transport, account: settings.gcpServiceAccount, now: clock.now }),
     upstreams: {
       ...clock,
       log,

@@ -2,13 +2,17 @@
 import type { Context } from '../core/context.ts'
 import { GatewayError } from '../core/errors.ts'
 import { activeConnectionLabels, activeConnections } from '../core/llm/active-connections.ts'
+import type { Auth } from '../core/llm/auth/auth.ts'
+import { awsAuth } from '../core/llm/auth/aws.ts'
+import { gcpAuth } from '../core/llm/auth/gcp-tokens.ts'
+import { serviceAccountProblem } from '../core/llm/auth/service-account.ts'
 import { type CallLimits, llmCall } from '../core/llm/call.ts'
 import { exchange, openExchange } from '../core/llm/exchange.ts'
 import type { JsonObject } from '../core/llm/json.ts'
 import { detectProtocol, protocolNamed } from '../core/llm/protocols/detect.ts'
 import { providers } from '../core/llm/providers/table.ts'
 import { openTarget } from '../core/llm/target.ts'
-import { type Infer, plugin, type Schema } from '../core/plugin.ts'
+import { type Env, type Infer, plugin, type Schema } from '../core/plugin.ts'
 import { type Reply, reply } from '../core/reply.ts'
 
 const patch = { type: 'object' } as const
@@ -18,18 +22,7 @@ const schema = {
   type: 'object',
   properties: {
     provider: {
-      enum: [
-        'openai',
-        'deepseek',
-        'aimlapi',
-        'anthropic',
-        'openai-compatible',
-        'azure-openai',
-        'openrouter',
-        'gemini',
-        'vertex-ai',
-        'bedrock',
-      ],
+      enum: [...providers.keys()],
     },
     provider_conf: {
       type: 'object',
@@ -44,8 +37,24 @@ const schema = {
           additionalProperties: false,
         },
         query: { type: 'object', additionalProperties: { type: 'string' } },
-        gcp: { type: 'object' },
-        aws: { type: 'object' },
+        gcp: {
+          type: 'object',
+          properties: {
+            service_account_json: { type: 'string' },
+            max_ttl: { type: 'integer', minimum: 1 },
+            expire_early_secs: { type: 'integer', minimum: 0, default: 60 },
+          },
+        },
+        aws: {
+          type: 'object',
+          properties: {
+            access_key_id: { type: 'string', minLength: 1 },
+            secret_access_key: { type: 'string', minLength: 1 },
+            session_token: { type: 'string', minLength: 1 },
+            endpoint_prefix: { type: 'string', minLength: 1 },
+          },
+          required: ['access_key_id', 'secret_access_key'],
+        },
       },
       additionalProperties: false,
     },
@@ -103,6 +112,8 @@ const schema = {
     keepalive_pool: { type: 'integer', minimum: 1, default: 30 },
     streaming_flush_interval_ms: { type: 'integer', minimum: 0, default: 10 },
     ssl_verify: { type: 'boolean', default: true },
+    // Ours: `safe` sends a provider nothing of a client by which it could be known.
+    forward_headers: { enum: ['all', 'safe'], default: 'all' },
   },
   required: ['provider', 'auth'],
 } as const satisfies Schema
@@ -114,14 +125,26 @@ export default plugin({
   priority: 1040,
   version: 0.5,
   schema,
-  encrypt: ['auth.header', 'auth.query'],
-  // The transport keeps its own pool, and every event is flushed as it comes.
-  inert: ['provider_conf', 'keepalive_timeout', 'keepalive_pool', 'streaming_flush_interval_ms'],
-  check({ provider, auth }) {
-    if (!providers.has(provider)) return `ai provider: ${provider} is not supported.`
-    for (const kind of ['gcp', 'aws'] as const) {
-      if (auth[kind] !== undefined) return `auth.${kind} is not supported: no provider here needs it`
+  encrypt: [
+    'auth.header',
+    'auth.query',
+    'auth.gcp.service_account_json',
+    'auth.aws.secret_access_key',
+    'auth.aws.session_token',
+  ],
+  // Every event is flushed as it comes.
+  inert: ['streaming_flush_interval_ms'],
+  check(config) {
+    const { provider, auth, provider_conf: conf, override } = config
+    const account = auth.gcp?.service_account_json
+    const wrong = account === undefined ? undefined : serviceAccountProblem(account)
+    if (wrong !== undefined) return `invalid gcp service_account_json: ${wrong}`
+    if (provider === 'vertex-ai' && !(conf?.project_id && conf.region) && override?.endpoint === undefined) {
+      return 'vertex-ai requires either provider_conf (project_id + region) or override.endpoint'
     }
+    if (provider === 'bedrock' && conf?.region === undefined) return 'bedrock requires provider_conf.region'
+    if (provider === 'bedrock' && auth.aws === undefined) return 'bedrock requires auth.aws'
+    if (provider !== 'bedrock' && auth.aws !== undefined) return `auth.aws is for bedrock, not for ${provider}`
     for (const [name, value] of Object.entries(auth.header ?? {})) {
       if (!isFieldValue(value as string)) return `auth.header.${name} has characters that no header field can carry`
     }
@@ -135,12 +158,19 @@ export default plugin({
       // Strings by the schema: every name matches its pattern.
       headers: (config.auth.header ?? {}) as Record<string, string>,
       query: config.auth.query ?? {},
+      conf: config.provider_conf ?? {},
+      auth: authOf(config, env),
       options: config.options ?? {},
       maxTokens: config.override?.llm_options?.max_tokens,
       requestBody: config.override?.request_body ?? {},
       force: config.override?.request_body_force_override ?? false,
       verify: config.ssl_verify,
-      keepAlive: config.keepalive,
+      keepAlive: config.keepalive && {
+        size: config.keepalive_pool,
+        idleMs: config.keepalive_timeout,
+        requests: REQUESTS_PER_CONNECTION,
+      },
+      safeHeaders: config.forward_headers === 'safe',
     })
     if (target.place === undefined) {
       env.log.warn(
@@ -176,13 +206,15 @@ export default plugin({
         if (protocol === undefined) return reply(400, 'no matching AI protocol for the request')
         // A protocol was found: it is an object or an array, or nothing at all.
         const body = (read.json ?? {}) as JsonObject
-        const streaming = protocolNamed(protocol)?.isStreaming(body) ?? body.stream === true
+        const { path } = ctx.request
+        const spoken = protocolNamed(protocol)
+        const streaming = spoken?.isStreaming(body, path) ?? body.stream === true
         exchange.set(
           ctx,
           openExchange({
             protocol,
             requestType: streaming ? 'ai_stream' : 'ai_chat',
-            requestModel: body.model,
+            requestModel: body.model ?? spoken?.pathModel?.(path),
             instance: target.instance,
             logging,
           }),
@@ -210,6 +242,25 @@ async function readJson(ctx: Context, max: number): Promise<{ json: unknown } | 
       return { refusal: reply(400, { message: `could not parse JSON request body: ${error.message}` }) }
     throw error
   }
+}
+
+// As many as upstreams get by default (nginx_config.http.upstream.keepalive_requests).
+const REQUESTS_PER_CONNECTION = 1_000
+
+function authOf({ auth: { aws, gcp }, provider_conf }: Config, env: Env): Auth | undefined {
+  if (aws !== undefined) {
+    const { access_key_id, secret_access_key, session_token, endpoint_prefix: service = 'bedrock' } = aws
+    return awsAuth(
+      { accessKeyId: access_key_id, secretAccessKey: secret_access_key, sessionToken: session_token },
+      // `check` asks for it.
+      { region: provider_conf!.region!, service },
+      env.now,
+    )
+  }
+  if (gcp === undefined) return undefined
+  const { service_account_json: account, max_ttl, expire_early_secs } = gcp
+  const maxMs = max_ttl === undefined ? Number.POSITIVE_INFINITY : max_ttl * 1000
+  return gcpAuth(env.gcpTokens, account, { earlyMs: expire_early_secs * 1000, maxMs })
 }
 
 /** As long as `timeout` may be at most. */

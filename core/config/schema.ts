@@ -263,6 +263,8 @@ export const schema = group({
   sluice: group({
     /** Where names may not lead. */
     deny_upstream_cidrs: orNone(list(network(), DENIED_BY_DEFAULT), []),
+    /** JSON, for `auth.gcp` that names no service account of Google's. The environment's GCP_SERVICE_ACCOUNT stands above. */
+    gcp_service_account: optional(text(undefined)),
     /** A worker whose loop stands still for so long is ended and replaced. */
     worker_stall_ms: integer(2_000, 200, 3_600_000),
     /** What each worker takes on; more is refused with 503 and Retry-After. */

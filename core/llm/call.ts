@@ -14,10 +14,12 @@ import { decodeContent, isEncoded } from './content-coding.ts'
 import { EventStream } from './event-stream.ts'
 import { type Aborted, type Exchange, exchange as exchangeSlot } from './exchange.ts'
 import { type Failure, failureOf, isLimit } from './failure.ts'
-import { requestFields, responseFields } from './fields.ts'
+import { requestFields, requestSearch, responseFields } from './fields.ts'
+import type { Framing } from './framing/framing.ts'
+import { sse } from './framing/sse.ts'
 import { isObject, type JsonObject } from './json.ts'
 import { protocolNamed } from './protocols/detect.ts'
-import type { AnswerFacts, Protocol } from './protocols/protocol.ts'
+import type { AnswerFacts, Protocol, ProtocolName } from './protocols/protocol.ts'
 import { type ShapedBody, shapeBody } from './shape-body.ts'
 import type { Place, Target } from './target.ts'
 
@@ -29,6 +31,9 @@ export interface CallLimits {
   /** Bytes of an answer's body; undefined means MAX_WHOLE for whole answers and no limit for streams. */
   maxResponseBytes: number | undefined
 }
+
+const NO_PATH =
+  'could not resolve upstream path: ensure the route or request body specifies a model, or that override.endpoint includes a path'
 
 /** Whole answers are held in memory. */
 const MAX_WHOLE = 64 * 1024 * 1024
@@ -51,7 +56,7 @@ export function llmCall(target: Target, limits: CallLimits, services: CallServic
       const passes = call.protocol === 'passthrough'
       const protocol = passes || paths[call.protocol] !== undefined ? protocolNamed(call.protocol) : undefined
       if (protocol === undefined) {
-        const supported = Object.keys(paths).join(', ')
+        const supported = Object.keys(paths).filter(isServed).join(', ')
         return reply(400, `provider ${name} does not support ${call.protocol} protocol (supported: ${supported})`)
       }
       const { place } = target
@@ -100,9 +105,9 @@ class Attempt {
   async run({ json, bytes }: { json: JsonObject | undefined; bytes: Buffer }): Promise<Reply> {
     const ctx = this.#ctx
     const call = this.#call
-    const { protocol, target, services } = this.#means
+    const { protocol, target, place, services } = this.#means
     const client: ShapedBody = { json: json ?? {}, bytes }
-    call.model = target.options.model ?? client.json.model
+    call.model = target.options.model ?? client.json.model ?? call.requestModel
     call.instance = target.instance
     const hold = ctx.hold('llm_active_connections', services.enter(ctx, call))
     this.#settle = () => hold.settle()
@@ -112,8 +117,17 @@ class Attempt {
       const sent = json === undefined ? client : shapeBody(client, protocol, target)
       call.toolCount = Array.isArray(sent.json.tools) ? sent.json.tools.length : 0
       call.endUserId = protocol.endUserId(sent.json)
-      answer = await this.#ask(sent)
-      return await (isEventStream(answer) ? this.#stream(answer, client, sent) : this.#whole(answer))
+      // The API that has a path of its own for streams is asked by it as the client asked us (facts ai-plugins 3.1).
+      const byPath = protocol.streamSwitch !== undefined
+      const streams = byPath ? call.requestType === 'ai_stream' : protocol.isStreaming(sent.json)
+      const passes = protocol.name === 'passthrough'
+      const wire = passes ? this.#passage() : place.target(protocol.name, { model: call.model, streams })
+      if (wire === undefined) {
+        this.#over(undefined, undefined)
+        return reply(400, { error_msg: NO_PATH })
+      }
+      answer = await this.#ask(sent, wire, streams)
+      return await (isEventStream(answer, protocol.framing) ? this.#stream(answer, client, sent) : this.#whole(answer))
     } catch (thrown) {
       const error = asError(thrown)
       this.#over(error, call.aborted ?? (answer === undefined ? undefined : 'read_error'))
@@ -125,23 +139,25 @@ class Attempt {
     }
   }
 
-  #ask(sent: ShapedBody): Promise<Answer> {
+  async #ask(sent: ShapedBody, wire: string, streams: boolean): Promise<Answer> {
     const { protocol, target, place, limits, services } = this.#means
-    const streams = protocol.isStreaming(sent.json)
+    const { auth } = target
+    const method = protocol.name === 'passthrough' ? this.#ctx.request.method : 'POST'
+    const unsigned = { method, host: place.hostHeader, target: wire, body: sent.bytes }
+    const proof = auth === undefined ? undefined : await auth.fields(unsigned, this.#ctx)
     const total = streams ? shorter(limits.clocks.total, limits.maxStreamMs) : limits.clocks.total
     this.#streamLimited = streams && total === limits.maxStreamMs
-    const passage = protocol.name === 'passthrough' ? this.#passage() : undefined
-    const wire = passage ?? place.target(protocol.name)!
     this.#call.upstream = { scheme: place.scheme, host: place.host, target: wire }
-    return services.transport.exchange(this.#ctx, {
+    return await services.transport.exchange(this.#ctx, {
       origin: place.origin,
       address: place.address,
-      method: passage === undefined ? 'POST' : this.#ctx.request.method,
+      method,
       target: wire,
-      headers: requestFields(this.#ctx.request.headers, target.headers, target.keepAlive),
+      headers: requestFields(this.#ctx, target, proof),
       body: sent.bytes.length === 0 ? null : sent.bytes,
       clocks: { ...limits.clocks, total },
       verify: target.verify,
+      ...(typeof target.keepAlive === 'object' && { keepAlive: target.keepAlive }),
       marksContent: streams,
     })
   }
@@ -149,9 +165,10 @@ class Attempt {
   /** The client's own path and query, or those that a plugin has put in their place. */
   #passage(): string {
     const { request, outbound } = this.#ctx
-    if (outbound.target === undefined) return this.#means.place.passage(request.path, request.search)
+    const { place } = this.#means
+    if (outbound.target === undefined) return place.passage(request.path, requestSearch(this.#ctx, request.search))
     const [path, ...search] = outbound.target.split('?')
-    return this.#means.place.passage(path!, search.join('?'))
+    return place.passage(path!, requestSearch(this.#ctx, search.join('?')))
   }
 
   /** Reads the answer to its end before anything is said to the client, so that a break in it can be told honestly. */
@@ -204,6 +221,7 @@ class Attempt {
     const reader = protocol.openReader(sent.json, call.logging.payloads, counting)
     const stream = new EventStream(body, {
       reader,
+      framing: protocol.framing,
       hidesUsage:
         protocol.isStreaming(client.json) && !protocol.asksForUsage(client.json) && protocol.asksForUsage(sent.json),
       maxBytes: limits.maxResponseBytes ?? Number.POSITIVE_INFINITY,
@@ -269,8 +287,13 @@ async function decoded(
 }
 
 /** Chosen by the answer, whatever was asked for. An error is read whole, so that it reaches the client as it is. */
-function isEventStream({ status, headers }: Answer): boolean {
-  return status < 400 && headers.get('content-type')?.toLowerCase().includes('text/event-stream') === true
+function isEventStream({ status, headers }: Answer, { mediaType }: Framing = sse): boolean {
+  return status < 400 && headers.get('content-type')?.toLowerCase().includes(mediaType) === true
+}
+
+/** Whether what a provider speaks is a protocol of clients' that we know. */
+function isServed(spoken: string): boolean {
+  return protocolNamed(spoken as ProtocolName) !== undefined
 }
 
 /** Of two limits the one that ends first; 0 is none. */

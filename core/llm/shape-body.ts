@@ -1,6 +1,6 @@
 // The client's body as it goes to the provider (facts ai-plugins 3.2); changes neither the client's object nor its bytes.
 import { GatewayError } from '../errors.ts'
-import { deepMerge, type JsonObject, sortedJson } from './json.ts'
+import { deepMerge, isObject, type JsonObject, sortedJson } from './json.ts'
 import type { Protocol } from './protocols/protocol.ts'
 import type { Target } from './target.ts'
 
@@ -17,8 +17,9 @@ export function shapeBody(client: ShapedBody, protocol: Protocol, target: Target
   const usage = protocol.usageRequest(client.json)
   const patch = requestBody[protocol.name]
   const limit = maxTokens === undefined ? undefined : provider.maxTokens[protocol.name]
-  const removesModel = provider.removesModel === true && Object.hasOwn(client.json, 'model')
-  const untouched = Object.keys(options).length === 0 && patch === undefined && limit === undefined && !removesModel
+  const unsent = [provider.removesModel ? 'model' : undefined, protocol.streamSwitch].filter(key => key !== undefined)
+  const removes = unsent.some(key => Object.hasOwn(client.json, key))
+  const untouched = Object.keys(options).length === 0 && patch === undefined && limit === undefined && !removes
 
   let json = client.json
   if (usage !== undefined) json = { ...json, [usage.key]: usage.value }
@@ -27,10 +28,10 @@ export function shapeBody(client: ShapedBody, protocol: Protocol, target: Target
   json = { ...json, ...options }
   if (limit !== undefined) {
     if (limit.drop !== undefined) json = without(json, limit.drop)
-    json = { ...json, [limit.set]: maxTokens }
+    json = withPath(json, limit.set.split('.'), maxTokens)
   }
   if (patch !== undefined) json = deepMerge(json, patch, force)
-  if (provider.removesModel) json = without(json, 'model')
+  for (const key of unsent) json = without(json, key)
   // An operator has turned the stream off: what we added to it would be refused.
   if (usage !== undefined && json[usage.key] === usage.value && !protocol.isStreaming(json)) {
     json = Object.hasOwn(client.json, usage.key)
@@ -38,6 +39,13 @@ export function shapeBody(client: ShapedBody, protocol: Protocol, target: Target
       : without(json, usage.key)
   }
   return { bytes: Buffer.from(written(json)), json }
+}
+
+/** A copy with `value` at the end of a path of members; what is no object on the way gives way to one. */
+function withPath(json: JsonObject, [key, ...rest]: readonly string[], value: unknown): JsonObject {
+  if (rest.length === 0) return { ...json, [key!]: value }
+  const inner = json[key!]
+  return { ...json, [key!]: withPath(isObject(inner) ? inner : {}, rest, value) }
 }
 
 function without(json: JsonObject, key: string): JsonObject {

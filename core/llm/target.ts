@@ -1,18 +1,24 @@
 // Where a provider is asked, and what the operator adds to every request: worked out once per config.
+import type { KeepAlive } from '../proxy/transport.ts'
+import type { Auth } from './auth/auth.ts'
 import type { JsonObject } from './json.ts'
 import { aside } from './protocols/detect.ts'
 import type { ProtocolName } from './protocols/protocol.ts'
-import type { Provider } from './providers/provider.ts'
+import type { Provider, Spoken } from './providers/provider.ts'
+import { strictEscape } from './strict-escape.ts'
 
-/** What an operator lays over requests; secrets are in `headers` and `query` only. */
+/** What an operator lays over requests; secrets are in `headers`, `query` and `auth` only. */
 export interface TargetConfig {
   provider: Provider
   /** Its name in labels and logs. */
   instance: string
   /** scheme://host[:port][/path][?query]; undefined means the provider's own. */
   endpoint: string | undefined
+  /** Where in the provider's world. */
+  conf?: { readonly region?: string; readonly project_id?: string }
   headers: Readonly<Record<string, string>>
   query: Readonly<Record<string, string>>
+  auth?: Auth | undefined
   /** Members that replace those of the body. */
   options: JsonObject
   maxTokens: number | undefined
@@ -20,15 +26,25 @@ export interface TargetConfig {
   requestBody: Readonly<Partial<Record<ProtocolName, JsonObject>>>
   force: boolean
   verify: boolean
-  /** Whether the connection may be used again. */
-  keepAlive: boolean
+  /** What becomes of the connection afterwards; false closes it. */
+  keepAlive: KeepAlive | boolean
+  /** Of the client's header fields only those that say nothing of who it is (`forward_headers: safe`). */
+  safeHeaders?: boolean
 }
 
-export interface Target extends Omit<TargetConfig, 'endpoint' | 'query' | 'headers'> {
+export interface Target extends Omit<TargetConfig, 'endpoint' | 'query' | 'headers' | 'conf'> {
   /** By lower-case name. */
   headers: ReadonlyMap<string, string>
+  /** Fields that a client may send and this provider does not get: the operator's or `auth` stand in their place. */
+  withheld: ReadonlySet<string>
   /** Undefined when nobody said where the provider is. */
   place: Place | undefined
+}
+
+/** What a path may depend on. */
+export interface Asked {
+  readonly model: unknown
+  readonly streams: boolean
 }
 
 export interface Place {
@@ -39,28 +55,28 @@ export interface Place {
   readonly scheme: string
   /** Without port. */
   readonly host: string
-  /** Path and query on the wire; undefined for a protocol that the provider does not have. */
-  target(protocol: ProtocolName): string | undefined
+  /** As the Host header has it: without the port where that is the scheme's own. */
+  readonly hostHeader: string
+  /** Path and query on the wire; undefined for what the provider does not speak, and where the path needs what is not known. */
+  target(spoken: Spoken, asked: Asked): string | undefined
   /** The same for a request that is passed through: the client's own path (normalised) and query. */
   passage(path: string, search: string): string
 }
 
 export function openTarget(config: TargetConfig): Target {
-  const { endpoint, query, ...rest } = config
+  const { endpoint: _, query: __, conf: ___, ...rest } = config
+  const headers = new Map(Object.entries(config.headers).map(([name, value]) => [name.toLowerCase(), value]))
   return {
     ...rest,
-    headers: new Map(Object.entries(config.headers).map(([name, value]) => [name.toLowerCase(), value])),
-    place: placeOf(config.provider, endpoint, query),
+    headers,
+    withheld: new Set([...headers.keys(), ...(config.auth?.replaces ?? [])]),
+    place: placeOf(config),
   }
 }
 
 /** facts ai-plugins 3.3: an endpoint's path, even a lone slash, takes the place of the protocol's. */
-function placeOf(
-  provider: Provider,
-  endpoint: string | undefined,
-  query: Readonly<Record<string, string>>,
-): Place | undefined {
-  const stated = endpoint ?? provider.origin
+function placeOf({ provider, endpoint, query, conf = {} }: TargetConfig): Place | undefined {
+  const stated = endpoint ?? filled(provider.origin, conf)
   const url = stated === undefined ? undefined : endpointUrl(stated)
   if (url === undefined) return undefined
   const { hostname, pathname, searchParams } = url
@@ -71,15 +87,21 @@ function placeOf(
   for (const [name, value] of searchParams) args.append(name, value)
   const search = args.size === 0 ? '' : `?${args}`
   const ownPath = /^\w+:\/\/[^/?#]*\//.test(stated!) ? pathname : undefined
-  const base = baseOf(ownPath ?? provider.paths['openai-chat'] ?? provider.paths['anthropic-messages'] ?? '')
+  const fixed = (paths: Provider['paths'] = {}): Provider['paths'] =>
+    Object.fromEntries(Object.entries(paths).map(([spoken, path]) => [spoken, ownPath ?? filled(path, conf)]))
+  const paths = fixed(provider.paths)
+  const streamPaths = { ...paths, ...fixed(provider.streamPaths) }
+  const base = baseOf(ownPath ?? paths['openai-chat'] ?? paths['anthropic-messages'] ?? '')
   return {
     origin: `${scheme}://${address}`,
     address,
     scheme,
     host: hostname,
-    target(protocol: ProtocolName) {
-      const path = ownPath ?? provider.paths[protocol]
-      return path && path + search
+    hostHeader: url.host,
+    target(spoken, { model, streams }) {
+      const path = (streams ? streamPaths : paths)[spoken]
+      const whole = path?.includes('{model}') ? withModel(path, model) : path
+      return whole && whole + search
     },
     passage(clientPath, clientSearch) {
       const beside = aside(clientPath)
@@ -112,6 +134,24 @@ function queryOf(args: URLSearchParams, query: Readonly<Record<string, string>>,
 /** A path that was decoded, as it goes on the wire. */
 function encodePath(path: string): string {
   return encodeURI(path).replace(/[?#]/g, encodeURIComponent)
+}
+
+/** A template with what `conf` says; undefined where it does not say all of it. `{model}` is left for later. */
+function filled(template: string | undefined, conf: NonNullable<TargetConfig['conf']>): string | undefined {
+  if (template === undefined) return undefined
+  let known = true
+  const text = template.replace(/\{(region|project_id)\}/g, (_, name: 'region' | 'project_id') => {
+    const value = conf[name]
+    if (value === undefined || value === '') known = false
+    return strictEscape(value ?? '')
+  })
+  return known ? text : undefined
+}
+
+/** Clients choose models: one that could lead to another path is none. */
+function withModel(path: string, model: unknown): string | undefined {
+  if (typeof model !== 'string' || /^\.{0,2}$/.test(model)) return undefined
+  return path.replace('{model}', () => strictEscape(model))
 }
 
 /** The endpoint, if it is one: http or https, without credentials. */

@@ -24,6 +24,11 @@ export function markCredentials(ctx: Context, names: ReadonlySet<string>): void 
   marked.set(ctx, before === undefined ? names : new Set([...before, ...names]))
 }
 
+/** The names so marked; undefined when there are none. */
+export function credentialNames(ctx: Context): ReadonlySet<string> | undefined {
+  return marked.get(ctx)
+}
+
 /** Whether the value of a header field or query argument is to be kept out of logs. */
 export function isCredential(ctx: Context, name: string): boolean {
   const lower = name.toLowerCase()

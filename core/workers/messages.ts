@@ -26,6 +26,8 @@ export interface WorkerSettings {
   names: NameSettings
   /** Where names may not lead. */
   deniedAddresses: readonly string[]
+  /** JSON, for configurations that name no service account of Google's. */
+  gcpServiceAccount: string | undefined
   keepAlive: KeepAlive
   /** Whether upstreams that say how are checked. */
   healthChecks: boolean

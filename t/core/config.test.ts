@@ -83,6 +83,17 @@ describe('the configuration', () => {
     })
   })
 
+  it('takes the service account of Google’s from the environment, above the file, and quotes none of it', () => {
+    const file = 'sluice: {gcp_service_account: "{}"}'
+    assert.equal(load(file).config.sluice.gcpServiceAccount, '{}')
+    assert.equal(load(file, { GCP_SERVICE_ACCOUNT: '{"a":1}' }).config.sluice.gcpServiceAccount, '{"a":1}')
+    assert.equal(load('', { GCP_SERVICE_ACCOUNT: '' }).config.sluice.gcpServiceAccount, undefined)
+    assert.match(
+      refusal('sluice: {gcp_service_account: {private_key: planted}}'),
+      /: expected text, got a group of keys$/,
+    )
+  })
+
   describe('of conf/config.example.yaml', () => {
     const path = 'conf/config.example.yaml'
     const text = readFileSync(path, 'utf8')

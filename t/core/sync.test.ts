@@ -9,6 +9,7 @@ import { type Rejected, Sync } from '../../core/sync.ts'
 import { makeContext } from '../helpers/context.ts'
 import { startGateway } from '../helpers/gateway.ts'
 import { openJournal } from '../helpers/journal.ts'
+import { noAccount } from '../helpers/no-account.ts'
 import { until } from '../helpers/until.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { upstreamEnv } from '../helpers/upstream-env.ts'
@@ -93,6 +94,7 @@ describe('sync', () => {
         log: journal.log,
         metrics,
         transport: upstreams.transport,
+        gcpTokens: noAccount(),
         plugins: new Map([marked, fragile].map(each => [each.name, each])),
       },
       applied: (revision, rejected) => void applied.push({ revision, rejected }),

@@ -409,6 +409,7 @@ describe('the config of ai-proxy', () => {
   const problem = (config: object) =>
     configProblem(aiProxy, 'config', config as Record<string, unknown>)?.replace(/^.* err: /, '')
   const good = { provider: 'openai', auth: {} }
+  const aws = { access_key_id: 'A', secret_access_key: 'S' }
 
   for (const config of [
     good,
@@ -425,6 +426,21 @@ describe('the config of ai-proxy', () => {
       override: { request_body: { passthrough: {}, 'openai-chat': { a: null } }, request_body_force_override: true },
     },
     { provider: 'openai-compatible', auth: { query: { 'a[b]': 'c' } } },
+    // The minimal ones of facts ai-plugins 6.5.
+    {
+      provider: 'bedrock',
+      auth: { aws },
+      provider_conf: { region: 'us-east-1' },
+      options: { model: 'anthropic.claude-3-5-sonnet-20241022-v2:0' },
+    },
+    {
+      provider: 'vertex-ai',
+      auth: { gcp: { max_ttl: 8 } },
+      provider_conf: { project_id: 'p', region: 'us-central1' },
+    },
+    { provider: 'vertex-ai', auth: {}, override: { endpoint: 'http://h' } },
+    { provider: 'anthropic', auth: { header: { 'x-api-key': 'k' } }, forward_headers: 'safe' },
+    { provider: 'gemini', auth: { gcp: { service_account_json: '{}' } } },
   ]) {
     it(`may be ${JSON.stringify(config)}`, () => assert.equal(problem(config), undefined))
   }
@@ -433,9 +449,82 @@ describe('the config of ai-proxy', () => {
     [{ auth: {} }, 'property "provider" is required'],
     [{ provider: 'openai' }, 'property "auth" is required'],
     [{ provider: 'nobody', auth: {} }, 'property "provider" validation failed: matches none of the enum values'],
-    [{ provider: 'vertex-ai', auth: {} }, 'ai provider: vertex-ai is not supported.'],
-    [{ provider: 'bedrock', auth: {} }, 'ai provider: bedrock is not supported.'],
-    [{ ...good, auth: { gcp: {} } }, 'auth.gcp is not supported: no provider here needs it'],
+    [
+      { provider: 'vertex-ai', auth: {} },
+      'vertex-ai requires either provider_conf (project_id + region) or override.endpoint',
+    ],
+    [
+      { provider: 'vertex-ai', auth: { gcp: {} }, provider_conf: { region: 'us-central1' } },
+      'vertex-ai requires either provider_conf (project_id + region) or override.endpoint',
+    ],
+    [{ provider: 'bedrock', auth: { aws } }, 'bedrock requires provider_conf.region'],
+    [{ provider: 'bedrock', auth: {}, provider_conf: { region: 'us-east-1' } }, 'bedrock requires auth.aws'],
+    [{ ...good, auth: { aws } }, 'auth.aws is for bedrock, not for openai'],
+    [
+      { provider: 'bedrock', auth: { aws: { access_key_id: 'A' } }, provider_conf: { region: 'us-east-1' } },
+      'property "auth" validation failed: property "aws" validation failed: property "secret_access_key" is required',
+    ],
+    [
+      { provider: 'bedrock', auth: { aws: { ...aws, session_token: '' } } },
+      'property "auth" validation failed: property "aws" validation failed: property "session_token" validation failed: string too short, expected at least 1, got 0',
+    ],
+    [
+      { ...good, provider_conf: { region: '' } },
+      'property "provider_conf" validation failed: property "region" validation failed: string too short, expected at least 1, got 0',
+    ],
+    [
+      { ...good, auth: { gcp: { max_ttl: 0 } } },
+      'property "auth" validation failed: property "gcp" validation failed: property "max_ttl" validation failed: expected 0 to be at least 1',
+    ],
+    [
+      { ...good, auth: { gcp: { expire_early_secs: -1 } } },
+      'property "auth" validation failed: property "gcp" validation failed: property "expire_early_secs" validation failed: expected -1 to be at least 0',
+    ],
+    [
+      { ...good, auth: { gcp: { service_account_json: '{"private_key": nonsense}' } } },
+      'invalid gcp service_account_json: it is not JSON',
+    ],
+    [
+      { ...good, auth: { gcp: { service_account_json: 'nonsense' } } },
+      'invalid gcp service_account_json: it is not JSON',
+    ],
+    [
+      { ...good, forward_headers: 'none' },
+      'property "forward_headers" validation failed: matches none of the enum values',
+    ],
+    ...(
+      [
+        ['max_req_body_size', 0, 1],
+        ['max_stream_duration_ms', 0, 1],
+        ['max_response_bytes', 0, 1],
+        ['keepalive_timeout', 999, 1000],
+        ['keepalive_pool', 0, 1],
+        ['streaming_flush_interval_ms', -1, 0],
+      ] as const
+    ).map(([name, value, least]): [object, string] => [
+      { ...good, [name]: value },
+      `property "${name}" validation failed: expected ${value} to be at least ${least}`,
+    ]),
+    [
+      { ...good, override: { endpoint: '' } },
+      'property "override" validation failed: property "endpoint" validation failed: string too short, expected at least 1, got 0',
+    ],
+    [
+      { ...good, override: { llm_options: { temperature: 1 } } },
+      'property "override" validation failed: property "llm_options" validation failed: additional properties forbidden, found temperature',
+    ],
+    [
+      { ...good, override: { request_body: { 'openai-chat': 'x' } } },
+      'property "override" validation failed: property "request_body" validation failed: property "openai-chat" validation failed: wrong type: expected object, got string',
+    ],
+    [
+      { ...good, options: { model: 1 } },
+      'property "options" validation failed: property "model" validation failed: wrong type: expected string, got number',
+    ],
+    [
+      { ...good, ssl_verify: 'no' },
+      'property "ssl_verify" validation failed: wrong type: expected boolean, got string',
+    ],
     [{ ...good, auth: { foo: {} } }, 'property "auth" validation failed: additional properties forbidden, found foo'],
     [
       { ...good, auth: { header: { a: 'line\nbreak' } } },
@@ -464,5 +553,15 @@ describe('the config of ai-proxy', () => {
     const said = problem({ ...good, auth: { header: { Authorization: ['Bearer secret'] } } })
     assert.match(said!, /wrong type/)
     assert.doesNotMatch(said!, /secret/)
+    for (const auth of [
+      { gcp: { service_account_json: 'planted' } },
+      { gcp: { service_account_json: '{"private_key":"planted" planted' } },
+      { aws: { access_key_id: 'A', secret_access_key: ['planted'] } },
+      { aws: { access_key_id: 'A', secret_access_key: 'S', session_token: ['planted'] } },
+    ]) {
+      const problems = problem({ provider: 'bedrock', auth, provider_conf: { region: 'r' } })
+      assert.ok(problems !== undefined)
+      assert.doesNotMatch(problems, /planted/)
+    }
   })
 })

@@ -12,6 +12,7 @@ import { Transport } from '../../core/proxy/transport.ts'
 import fileLogger from '../../plugins/file-logger.ts'
 import { makeContext } from '../helpers/context.ts'
 import { startGateway, type TestGateway } from '../helpers/gateway.ts'
+import { noAccount } from '../helpers/no-account.ts'
 import { until } from '../helpers/until.ts'
 import { type ScriptedUpstream, startUpstream } from '../helpers/upstream.ts'
 
@@ -316,7 +317,8 @@ describe('file-logger', () => {
     const metrics = new MetricsWriter({ publish: () => {} })
     const owner = { kind: 'route', id: '1' } as const
     const transport = new Transport()
-    const env = { now: Date.now, random: Math.random, log: silent, metrics, transport, owner, metadata: undefined }
+    const clock = { now: Date.now, random: Math.random }
+    const env = { ...clock, log: silent, metrics, transport, gcpTokens: noAccount(), owner, metadata: undefined }
     const hooks = fileLogger.setup({ path, max_req_body_bytes: 1, max_resp_body_bytes: 1 }, env)
     for (let n = 0; n < 20; n++) await hooks.log!(await makeContext({ target: `/${n}` }))
     await hooks.close!()

@@ -1,6 +1,7 @@
 // Which protocol a request speaks: one table, first match wins (facts ai-plugins 2.1); knows nothing else of any of them.
 import { isTable, type JsonObject } from '../json.ts'
 import { anthropicMessages } from './anthropic-messages.ts'
+import { bedrockConverse } from './bedrock-converse.ts'
 import { openaiChat } from './openai-chat.ts'
 import { openaiEmbeddings } from './openai-embeddings.ts'
 import { openaiResponses } from './openai-responses.ts'
@@ -23,7 +24,8 @@ export function aside(path: string): string | undefined {
 const signs: readonly [ProtocolName, (body: JsonObject, path: string) => boolean][] = [
   // Models are asked for without a body.
   ['passthrough', (_, path) => aside(path)?.startsWith('/models') === false],
-  ['bedrock-converse', (body, path) => path.endsWith('/converse') && isTable(body.messages)],
+  // AWS's own clients ask for a stream by another path.
+  ['bedrock-converse', (body, path) => /\/converse(-stream)?$/.test(path) && isTable(body.messages)],
   ['anthropic-messages', (_, path) => path.endsWith('/v1/messages')],
   ['openai-responses', (body, path) => path.endsWith('/v1/responses') && body.input !== undefined],
   ['openai-chat', body => isTable(body.messages)],
@@ -47,6 +49,7 @@ const spoken: Partial<Record<ProtocolName, Protocol>> = {
   'openai-chat': openaiChat,
   'openai-responses': openaiResponses,
   'openai-embeddings': openaiEmbeddings,
+  'bedrock-converse': bedrockConverse,
   passthrough,
   'anthropic-messages': anthropicMessages,
   'vertex-predict': vertexPredict,

@@ -73,8 +73,8 @@ export interface Protocol {
   readonly streamSwitch?: string
   /** The model that a client names in the path (decoded, without query) instead of the body. */
   pathModel?(path: string): string | undefined
-  /** Whether the client asks for a stream. */
-  isStreaming(body: JsonObject): boolean
+  /** Whether the client asks for a stream, by its body or by the path it sends it to (decoded, without query). */
+  isStreaming(body: JsonObject, path?: string): boolean
   /** What makes a stream report its usage where the client has not asked for that itself. */
   usageRequest(body: JsonObject): Addition | undefined
   /** Whether a body on its way to the provider asks for usage in the stream. */

@@ -6,6 +6,7 @@ import { MetricsWriter } from '../../../core/observe/metrics-writer.ts'
 import type { Change } from '../../../core/store/store.ts'
 import { Sync } from '../../../core/sync.ts'
 import { builtins } from '../../../plugins/index.ts'
+import { noAccount } from '../../helpers/no-account.ts'
 import { percentile } from '../statistics.ts'
 import { heapInUse } from './meter.ts'
 import { itemOf } from './population.ts'
@@ -37,6 +38,7 @@ export async function editCost(count: number): Promise<EditCost> {
       log: silent,
       metrics: new MetricsWriter({ publish() {} }),
       transport: upstreams.transport,
+      gcpTokens: noAccount(),
       upstreams,
       plugins: new Map(builtins.map(builtin => [builtin.name, builtin])),
     },

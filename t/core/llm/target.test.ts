@@ -22,7 +22,8 @@ function open(provider: string, given: Partial<TargetConfig> = {}) {
 
 function placeOf(provider: string, given: Partial<TargetConfig> = {}) {
   const place = open(provider, given)
-  return place && { origin: place.origin, address: place.address, target: place.target('openai-chat') }
+  const target = place?.target('openai-chat', { model: 'm', streams: false })
+  return place && { origin: place.origin, address: place.address, target }
 }
 
 describe('a target', () => {

@@ -85,6 +85,7 @@ describe('a pool of workers', function () {
       minRevision: undefined,
       names: { servers: [], serviceServers: [], validMs: 0, timeoutMs: 5_000, search: true, ipv6: true },
       deniedAddresses: [],
+      gcpServiceAccount: undefined,
       keepAlive: { size: 320, idleMs: 4_000, requests: 1_000 },
       healthChecks: true,
       serverName: 'APISIX',
