@@ -1,0 +1,143 @@
+// What Converse's bodies, answers and events say.
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { awsEventStream, encodeMessage } from '../../../../core/llm/framing/aws-event-stream.ts'
+import { bedrockConverse } from '../../../../core/llm/protocols/bedrock-converse.ts'
+import { detectProtocol } from '../../../../core/llm/protocols/detect.ts'
+import type { EventReader } from '../../../../core/llm/protocols/protocol.ts'
+
+const event = (type: string, payload: unknown) =>
+  encodeMessage({ ':message-type': 'event', ':event-type': type }, Buffer.from(JSON.stringify(payload)))
+const delta = (delta: object) => event('contentBlockDelta', { contentBlockIndex: 0, delta })
+const begin = event('messageStart', { role: 'assistant' })
+const toolStart = event('contentBlockStart', {
+  contentBlockIndex: 1,
+  start: { toolUse: { toolUseId: 't', name: 'n' } },
+})
+const stop = event('messageStop', { stopReason: 'end_turn' })
+const metadata = event('metadata', {
+  usage: { inputTokens: 10, outputTokens: 5, totalTokens: 215, cacheReadInputTokens: 150, cacheWriteInputTokens: 50 },
+})
+const usage = { prompt: 10, completion: 5, total: 215, cacheRead: 150, cacheCreation: 50, reasoning: 0 }
+
+/** What a reader knows after `reads`. */
+function follow(reads: readonly Buffer[], collectText = true) {
+  const splitter = awsEventStream.open()
+  const reader = bedrockConverse.openReader({}, collectText)
+  for (const read of reads) {
+    const cut = splitter.feed(read)
+    if (cut !== undefined) reader.read(cut)
+  }
+  return factsOf(reader)
+}
+
+const factsOf = ({ dataSeen, contentSeen, complete, failed, usage, hasToolCalls, text }: EventReader) => ({
+  ...{ dataSeen, contentSeen, complete, failed, usage, hasToolCalls, text },
+})
+const nothing = factsOf(bedrockConverse.openReader({}, true))
+
+describe('bedrock-converse', () => {
+  it('is what is sent to its paths with messages, and nothing else', () => {
+    for (const path of ['/converse', '/model/m/converse', '/model/m/converse-stream', '/x/converse'])
+      assert.equal(detectProtocol({ messages: [] }, path), 'bedrock-converse')
+    assert.equal(detectProtocol({ messages: 'x' }, '/converse'), 'passthrough')
+    assert.equal(detectProtocol({ messages: [] }, '/converse/x'), 'openai-chat')
+  })
+
+  it('streams by its body or by its path', () => {
+    assert.equal(bedrockConverse.isStreaming({ stream: true }, '/converse'), true)
+    assert.equal(bedrockConverse.isStreaming({}, '/model/m/converse-stream'), true)
+    assert.equal(bedrockConverse.isStreaming({ stream: 'true' }, '/model/m/converse'), false)
+    assert.equal(bedrockConverse.isStreaming({}), false)
+  })
+
+  it('may name its model in the path', () => {
+    const arn = 'arn:aws:bedrock:us-east-1:1:inference-profile/us.m'
+    assert.equal(bedrockConverse.pathModel!('/model/m:0/converse'), 'm:0')
+    assert.equal(bedrockConverse.pathModel!(`/aws/model/${arn}/converse-stream`), arn)
+    assert.equal(bedrockConverse.pathModel!('/converse'), undefined)
+  })
+
+  it('has messages with text, the system’s first', () => {
+    const body = {
+      system: [{ text: 'a' }, { cachePoint: {} }, { text: 'b' }],
+      messages: [
+        { role: 'user', content: [{ text: 'c' }, { image: {} }, { text: 'd' }] },
+        { role: 'assistant', content: [{ toolUse: {} }] },
+        { role: 'assistant', content: 'not a list' },
+        null,
+      ],
+    }
+    assert.deepEqual(bedrockConverse.messages(body), [
+      { role: 'system', content: 'a b' },
+      { role: 'user', content: 'c d' },
+    ])
+    assert.deepEqual(bedrockConverse.messages({}), [])
+  })
+
+  it('says in a whole answer what it used, and whether it calls tools', () => {
+    const content = [{ text: 'a' }, { toolUse: { name: 'n' } }, { text: 'b' }]
+    const answer = { output: { message: { content } }, usage: { inputTokens: 3, outputTokens: 4 } }
+    assert.deepEqual(bedrockConverse.answerFacts(answer), {
+      usage: { prompt: 3, completion: 4, total: 7, cacheRead: 0, cacheCreation: 0, reasoning: 0 },
+      text: 'a b',
+      hasToolCalls: true,
+    })
+    for (const other of [undefined, null, 7, [], {}, { output: 1, usage: [] }])
+      assert.deepEqual(bedrockConverse.answerFacts(other), { usage: undefined, text: undefined, hasToolCalls: false })
+  })
+
+  it('says the same in a stream however it is cut', () => {
+    const whole = Buffer.concat([begin, delta({ text: 'Hel' }), delta({ text: 'lo' }), toolStart, stop, metadata])
+    const wanted = {
+      ...{ dataSeen: true, contentSeen: true, complete: true, failed: false },
+      ...{ usage, hasToolCalls: true, text: 'Hello' },
+    }
+    assert.deepEqual(follow([whole]), wanted)
+    fc.assert(
+      fc.property(fc.array(fc.nat(whole.length), { maxLength: 30 }), places => {
+        const at = [...new Set(places)].sort((a, b) => a - b)
+        const reads = [0, ...at].map((from, index) => whole.subarray(from, at[index] ?? whole.length))
+        assert.deepEqual(follow(reads), wanted)
+      }),
+      { numRuns: 200 },
+    )
+    assert.deepEqual(follow([whole], false), { ...wanted, text: undefined })
+  })
+
+  it('has content with the first text, tool or reasoning, not with the announcement of a role', () => {
+    const empty = { ...nothing, dataSeen: true }
+    assert.deepEqual(follow([begin]), empty)
+    assert.deepEqual(follow([begin, delta({ text: '' })]), { ...empty, text: '' })
+    for (const first of [
+      delta({ text: 'a' }),
+      delta({ reasoningContent: { text: 'a' } }),
+      delta({ toolUse: {} }),
+      toolStart,
+    ])
+      assert.equal(follow([begin, first]).contentSeen, true)
+  })
+
+  it('has failed with an exception, and is not complete without its stop', () => {
+    const failing = encodeMessage({ ':message-type': 'exception', ':exception-type': 'x' }, Buffer.from('{}'))
+    const error = encodeMessage({ ':message-type': 'error', ':error-code': 'x' }, Buffer.alloc(0))
+    for (const end of [failing, error]) assert.deepEqual(pick(follow([begin, end])), { complete: true, failed: true })
+    assert.deepEqual(pick(follow([begin, delta({ text: 'a' }), metadata])), { complete: false, failed: false })
+  })
+
+  it('makes no sense of nonsense, and no harm either', () => {
+    const odd = [event('metadata', 7), event('contentBlockDelta', null), event('unheardOf', {}), event('metadata', {})]
+    const noJson = encodeMessage({ ':message-type': 'event', ':event-type': 'metadata' }, Buffer.from('{'))
+    assert.deepEqual(follow([...odd, noJson]), { ...nothing, dataSeen: true })
+  })
+
+  it('tells errors as AWS’s clients understand them', () => {
+    const error = { code: 'upstream_reset', message: 'it broke' }
+    assert.deepEqual(bedrockConverse.errorBody(error), { message: 'it broke', code: 'upstream_reset' })
+    assert.deepEqual(pick(follow([bedrockConverse.errorEvent(error)])), { complete: true, failed: true })
+  })
+})
+
+function pick({ complete, failed }: { complete: boolean; failed: boolean }) {
+  return { complete, failed }
+}
