@@ -127,12 +127,57 @@ describe('bedrock-converse', () => {
 
   it('makes no sense of nonsense, and no harm either', () => {
     const odd = [event('metadata', 7), event('contentBlockDelta', null), event('unheardOf', {}), event('metadata', {})]
+    assert.deepEqual(follow(odd), { ...nothing, dataSeen: true })
+  })
+
+  it('says of an event that cannot be read that something is lost', () => {
     const noJson = encodeMessage({ ':message-type': 'event', ':event-type': 'metadata' }, Buffer.from('{'))
-    assert.deepEqual(follow([...odd, noJson]), { ...nothing, dataSeen: true })
+    // A header of a type that there is none.
+    const noHeaders = Buffer.from('0000001400000004d4f2f6f001410a0000000000', 'hex')
+    for (const bytes of [noJson, noHeaders]) {
+      const reader = bedrockConverse.openReader({}, false)
+      reader.read({ bytes, ends: [bytes.length] })
+      assert.equal(reader.malformed, true)
+    }
+  })
+
+  it('takes messages in front and behind, the system’s in their own place', () => {
+    const before = [
+      { role: 'system', content: 's1' },
+      { role: 'user', content: 'u1' },
+    ]
+    const after = [
+      { role: 'system', content: 's2' },
+      { role: 'assistant', content: 'a2' },
+    ]
+    const body = { system: [{ text: 's' }], messages: [{ role: 'user', content: [{ text: 'u' }] }], x: 1 }
+    assert.deepEqual(bedrockConverse.withMessages(body, { before, after }), {
+      system: [{ text: 's1' }, { text: 's' }, { text: 's2' }],
+      messages: [
+        { role: 'user', content: [{ text: 'u1' }] },
+        { role: 'user', content: [{ text: 'u' }] },
+        { role: 'assistant', content: [{ text: 'a2' }] },
+      ],
+      x: 1,
+    })
+    assert.deepEqual(bedrockConverse.withMessages({}, { before: [], after: [] }), { messages: [] })
+  })
+
+  it('refuses in its own shape, whole and streamed', () => {
+    const said = { text: 'no', model: 'm', id: 'i', usage: { inputTokens: 1, outputTokens: 2, totalTokens: 3 } }
+    assert.deepEqual(JSON.parse(bedrockConverse.refusal(said, false).toString()), {
+      output: { message: { role: 'assistant', content: [{ text: 'no' }] } },
+      stopReason: 'end_turn',
+      usage: said.usage,
+    })
+    assert.deepEqual(follow([bedrockConverse.refusal({ ...said, usage: undefined }, true)]), {
+      ...{ dataSeen: true, contentSeen: true, complete: true, failed: false, hasToolCalls: false, text: 'no' },
+      usage: { prompt: 0, completion: 0, total: 0, cacheRead: 0, cacheCreation: 0, reasoning: 0 },
+    })
   })
 
   it('tells errors as AWS’s clients understand them', () => {
-    const error = { code: 'upstream_reset', message: 'it broke' }
+    const error = { status: 500, code: 'upstream_reset', message: 'it broke' }
     assert.deepEqual(bedrockConverse.errorBody(error), { message: 'it broke', code: 'upstream_reset' })
     assert.deepEqual(pick(follow([bedrockConverse.errorEvent(error)])), { complete: true, failed: true })
   })
