@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { Agent, request as httpRequest } from 'node:http'
 import OpenAI, { APIError, APIUserAbortError, InternalServerError, RateLimitError } from 'openai'
-import { configProblem } from '../../core/resource/plugin-configs.ts'
+import { configProblem, fillPlugin } from '../../core/resource/plugin-configs.ts'
 import aiProxy from '../../plugins/ai-proxy.ts'
 import { startGateway, type TestGateway } from '../helpers/gateway.ts'
 import { until } from '../helpers/until.ts'
@@ -548,6 +548,32 @@ describe('the config of ai-proxy', () => {
   for (const [config, said] of wrong) {
     it(`is not ${JSON.stringify(config)}`, () => assert.equal(problem(config), said))
   }
+
+  it('has the defaults of APISIX’s, and ours', () => {
+    const {
+      provider: _,
+      auth,
+      ...defaults
+    } = fillPlugin(aiProxy, {
+      ...good,
+      auth: { gcp: {} },
+      override: {},
+      logging: {},
+    })
+    assert.deepEqual(auth, { gcp: { expire_early_secs: 60 } })
+    assert.deepEqual(defaults, {
+      override: { request_body_force_override: false },
+      logging: { summaries: false, payloads: false },
+      timeout: 30_000,
+      max_req_body_size: 67_108_864,
+      keepalive: true,
+      keepalive_timeout: 60_000,
+      keepalive_pool: 30,
+      streaming_flush_interval_ms: 10,
+      ssl_verify: true,
+      forward_headers: 'all',
+    })
+  })
 
   it('never has its secrets quoted', () => {
     const said = problem({ ...good, auth: { header: { Authorization: ['Bearer secret'] } } })

@@ -1,12 +1,17 @@
 // What becomes of the client's body.
 import assert from 'node:assert/strict'
+import { bedrockConverse } from '../../../core/llm/protocols/bedrock-converse.ts'
 import { openaiChat } from '../../../core/llm/protocols/openai-chat.ts'
+import type { Protocol } from '../../../core/llm/protocols/protocol.ts'
 import { providers } from '../../../core/llm/providers/table.ts'
 import { shapeBody } from '../../../core/llm/shape-body.ts'
 import { openTarget, type TargetConfig } from '../../../core/llm/target.ts'
 
-function shape(text: string, given: Partial<Omit<TargetConfig, 'provider'>> & { provider?: string } = {}): string {
-  const { provider = 'openai-compatible', ...rest } = given
+function shape(
+  text: string,
+  given: Partial<Omit<TargetConfig, 'provider'>> & { provider?: string; protocol?: Protocol } = {},
+): string {
+  const { provider = 'openai-compatible', protocol = openaiChat, ...rest } = given
   const target = openTarget({
     provider: providers.get(provider)!,
     instance: 'test',
@@ -24,7 +29,7 @@ function shape(text: string, given: Partial<Omit<TargetConfig, 'provider'>> & { 
   const bytes = Buffer.from(text)
   const client = { bytes, json: JSON.parse(text) as Record<string, unknown> }
   const before = structuredClone(client.json)
-  const shaped = shapeBody(client, openaiChat, target)
+  const shaped = shapeBody(client, protocol, target)
   assert.deepEqual(client.json, before, 'the parsed body is not changed')
   assert.equal(client.bytes.toString(), text, 'the bytes are not changed')
   assert.deepEqual(shaped.json, JSON.parse(shaped.bytes.toString()), 'the object says what the bytes say')
@@ -35,6 +40,25 @@ describe('the body for a provider', () => {
   it('is byte for byte the client’s when nothing changes it', () => {
     const odd = ' {"messages" : [],\n"x":null, "n":1.0, "big":12345678901234567890, "x":"\\u0041"}\r\n'
     assert.equal(shape(odd), odd)
+  })
+
+  it('of Bedrock names neither the model nor a stream: the path does', () => {
+    const bedrock = { provider: 'bedrock', protocol: bedrockConverse }
+    const untouched = '{ "messages":[ ] }'
+    assert.equal(shape(untouched, bedrock), untouched)
+    assert.equal(shape('{"stream":true,"model":"m","messages":[]}', bedrock), '{"messages":[]}')
+    assert.equal(shape('{"stream":false,"b":1,"a":2}', bedrock), '{"a":2,"b":1}')
+    assert.equal(shape('{"messages":[]}', { ...bedrock, options: { model: 'm' } }), '{"messages":[]}')
+  })
+
+  it('of Bedrock has its limit of tokens within another member', () => {
+    const limited = { provider: 'bedrock', protocol: bedrockConverse, maxTokens: 5 }
+    assert.equal(shape('{}', limited), '{"inferenceConfig":{"maxTokens":5}}')
+    assert.equal(
+      shape('{"inferenceConfig":{"maxTokens":9,"topP":1}}', limited),
+      '{"inferenceConfig":{"maxTokens":5,"topP":1}}',
+    )
+    assert.equal(shape('{"inferenceConfig":"x"}', limited), '{"inferenceConfig":{"maxTokens":5}}')
   })
 
   it('of a stream gets include_usage and nothing else', () => {

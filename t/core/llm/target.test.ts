@@ -1,5 +1,6 @@
 // Where providers are asked.
 import assert from 'node:assert/strict'
+import type { Spoken } from '../../../core/llm/providers/provider.ts'
 import { providers } from '../../../core/llm/providers/table.ts'
 import { openTarget, type TargetConfig } from '../../../core/llm/target.ts'
 
@@ -39,6 +40,56 @@ describe('a target', () => {
       assert.deepEqual(placeOf(provider), { origin, address: origin.slice('https://'.length), target })
     })
   }
+
+  it('has a path for each protocol of its provider', () => {
+    const path = (provider: string, spoken: Spoken, streams = false) =>
+      open(provider, { conf: { region: 'us-east-1', project_id: 'p' }, endpoint: 'http://h' })!.target(spoken, {
+        model: 'm',
+        streams,
+      })
+    for (const provider of ['openai', 'openai-compatible']) {
+      assert.equal(path(provider, 'openai-responses'), '/v1/responses')
+      assert.equal(path(provider, 'openai-embeddings'), '/v1/embeddings')
+    }
+    assert.equal(path('anthropic', 'openai-chat'), '/v1/chat/completions')
+    assert.equal(path('anthropic', 'anthropic-messages'), '/v1/messages')
+    assert.equal(
+      path('vertex-ai', 'vertex-predict'),
+      '/v1/projects/p/locations/us-east-1/publishers/google/models/m:predict',
+    )
+    assert.equal(path('bedrock', 'bedrock-converse'), '/model/m/converse')
+    assert.equal(path('bedrock', 'bedrock-converse', true), '/model/m/converse-stream')
+    assert.equal(path('deepseek', 'openai-responses'), undefined)
+    assert.equal(path('openai', 'openai-chat', true), '/v1/chat/completions')
+  })
+
+  it('is where provider_conf says', () => {
+    const conf = { region: 'us-central1', project_id: 'my-project' }
+    const vertex = open('vertex-ai', { conf })
+    assert.equal(vertex?.origin, 'https://us-central1-aiplatform.googleapis.com:443')
+    const bedrock = open('bedrock', { conf: { region: 'eu-west-1' } })
+    assert.equal(bedrock?.origin, 'https://bedrock-runtime.eu-west-1.amazonaws.com:443')
+    assert.equal(bedrock?.hostHeader, 'bedrock-runtime.eu-west-1.amazonaws.com')
+    assert.equal(open('vertex-ai'), undefined)
+  })
+
+  it('has no path where provider_conf does not say enough', () => {
+    const asked = { model: 'm', streams: false }
+    for (const conf of [{}, { region: 'r' }, { project_id: 'p' }, { region: 'r', project_id: '' }])
+      assert.equal(open('vertex-ai', { conf, endpoint: 'http://h' })!.target('openai-chat', asked), undefined)
+    assert.equal(open('vertex-ai', { endpoint: 'http://h/own' })!.target('openai-chat', asked), '/own')
+  })
+
+  it('lets no model lead to another path', () => {
+    const at = (model: unknown) =>
+      open('bedrock', { endpoint: 'http://h' })!.target('bedrock-converse', { model, streams: false })
+    assert.equal(at('a.b-v2:0'), '/model/a.b-v2%3A0/converse')
+    assert.equal(at('arn:aws:x/y'), '/model/arn%3Aaws%3Ax%2Fy/converse')
+    assert.equal(at('../../x?y#z%2F'), '/model/..%2F..%2Fx%3Fy%23z%252F/converse')
+    assert.equal(at("é!'()*$&"), '/model/%C3%A9%21%27%28%29%2A%24%26/converse')
+    assert.equal(at('\ud800'), '/model/%EF%BF%BD/converse')
+    for (const none of [undefined, null, '', '.', '..', 7, {}]) assert.equal(at(none), undefined)
+  })
 
   for (const provider of ['openai-compatible', 'azure-openai']) {
     it(`of ${provider} is nowhere without an endpoint`, () => assert.equal(placeOf(provider), undefined))
