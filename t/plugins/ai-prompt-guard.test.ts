@@ -106,6 +106,17 @@ describe('ai-prompt-guard', () => {
     it(name, async () => assert.equal(await verdict(config, chat(...messages)), expected))
   }
 
+  const dialects = [
+    ['/v1/messages', '{"messages":[{"role":"user","content":[{"type":"text","text":"bad"}]}]}'],
+    ['/model/m/converse', '{"messages":[{"role":"user","content":[{"text":"bad"}]}]}'],
+    ['/v1/responses', '{"input":"bad"}'],
+    ['/v1/embeddings', '{"input":"bad"}'],
+  ] as const
+  for (const [path, body] of dialects) {
+    it(`reads what is sent to ${path}`, async () =>
+      assert.equal(await verdict({ deny_patterns: ['bad'] }, body, path), PROHIBITED))
+  }
+
   it('refuses a request without a body', async () => {
     assert.equal(await verdict({}, null), 'Empty request body')
   })
@@ -119,7 +130,6 @@ describe('ai-prompt-guard', () => {
       ['of no protocol', '{}', '/chat'],
       ['of a scalar', '5', '/chat'],
       ['that is passed through', '{"prompt":"bad"}', '/chat'],
-      ['of another protocol', '{"messages":[{"role":"user","content":"bad"}]}', '/v1/messages'],
     ]
     for (const [name, body, path] of unreadable) {
       it(`${name} goes on by default, with a line in the log`, async () => {
