@@ -3,14 +3,17 @@
 //   exchange: what is known of it  ->  protocol: what the body means  ->  shape-body, fields: what is sent  ->  target: where
 //   ->  transport: there and back  ->  event-stream, or the whole body  ->  reply
 //
-// Where a provider does not speak the client's protocol, a converter will stand before shape-body and behind the transport;
-// until then such requests are refused by name. Several targets will be a loop around `attempt`: one that fails has left
-// nothing behind and sent nothing to the client.
+// Where a provider does not speak the client's protocol, a converter stands before shape-body and behind the transport. What
+// the provider is asked and what it says is read in its own protocol; only what the client gets is converted. Several targets
+// will be a loop around `attempt`: one that fails has left nothing behind and sent nothing to the client.
 import type { Context, Upstream } from '../context.ts'
 import { asError, ClientGone, GatewayError, UpstreamError } from '../errors.ts'
 import type { Answer, Clocks, Transport } from '../proxy/transport.ts'
 import { type Reply, readAll, reply } from '../reply.ts'
 import { decodeContent, isEncoded } from './content-coding.ts'
+import { type Conversion, type Converter, convertAnswer, openConversion } from './converters/converter.ts'
+import { findConverter } from './converters/table.ts'
+import { Translation } from './converters/translation.ts'
 import { EventStream } from './event-stream.ts'
 import { type Aborted, type Exchange, exchange as exchangeSlot } from './exchange.ts'
 import { type Failure, failureOf, isLimit } from './failure.ts'
@@ -54,15 +57,18 @@ export function llmCall(target: Target, limits: CallLimits, services: CallServic
       const call = exchangeSlot.get(ctx)
       if (call === undefined) throw new Error('an LLM call without an exchange')
       const passes = call.protocol === 'passthrough'
-      const protocol = passes || paths[call.protocol] !== undefined ? protocolNamed(call.protocol) : undefined
-      if (protocol === undefined) {
+      const speaks = (name: ProtocolName) => name === 'passthrough' || paths[name] !== undefined
+      const converter = speaks(call.protocol) ? undefined : findConverter(call.protocol, speaks)
+      const speaker = protocolNamed(call.protocol)
+      const protocol = converter === undefined ? speaker : protocolNamed(converter.to)
+      if (speaker === undefined || protocol === undefined || !speaks(protocol.name)) {
         const supported = Object.keys(paths).filter(isServed).join(', ')
         return reply(400, `provider ${name} does not support ${call.protocol} protocol (supported: ${supported})`)
       }
       const { place } = target
       if (place === undefined) {
         const message = `override.endpoint does not say where provider ${name} is`
-        return errorReply(protocol, { status: 500, code: 'no_endpoint', message })
+        return errorReply(speaker, { status: 500, code: 'no_endpoint', message })
       }
       // Plugins may have put another body in the place of the one that the access phase saw.
       const bytes = await ctx.body.bytes(Number.POSITIVE_INFINITY)
@@ -71,7 +77,8 @@ export function llmCall(target: Target, limits: CallLimits, services: CallServic
       if (!isObject(json) && !passes)
         throw new GatewayError(400, 'body_not_json', 'the request body is not a JSON object')
       const client = { json: isObject(json) ? json : undefined, bytes }
-      return await new Attempt(ctx, call, { protocol, target, place, limits, services }).run(client)
+      const means = { speaker, protocol, converter, target, place, limits, services }
+      return await new Attempt(ctx, call, means).run(client)
     },
   }
 }
@@ -79,7 +86,11 @@ export function llmCall(target: Target, limits: CallLimits, services: CallServic
 const saysNothing: AnswerFacts = { usage: undefined, text: undefined, hasToolCalls: false }
 
 interface Means {
+  /** The client's protocol. */
+  readonly speaker: Protocol
+  /** The provider's: the same one, unless there is a converter between the two. */
   readonly protocol: Protocol
+  readonly converter: Converter | undefined
   readonly target: Target
   readonly place: Place
   readonly limits: CallLimits
@@ -92,6 +103,7 @@ class Attempt {
   readonly #call: Exchange
   readonly #means: Means
   readonly #started = performance.now()
+  #conversion: Conversion | undefined
   #settle: (() => void) | undefined
   /** The total clock is max_stream_duration_ms. */
   #streamLimited = false
@@ -105,7 +117,7 @@ class Attempt {
   async run({ json, bytes }: { json: JsonObject | undefined; bytes: Buffer }): Promise<Reply> {
     const ctx = this.#ctx
     const call = this.#call
-    const { protocol, target, place, services } = this.#means
+    const { speaker, protocol, target, place, services } = this.#means
     const client: ShapedBody = { json: json ?? {}, bytes }
     call.model = target.options.model ?? client.json.model ?? call.requestModel
     call.instance = target.instance
@@ -114,7 +126,7 @@ class Attempt {
     let answer: Answer | undefined
     try {
       // Over what is no object nothing can be laid.
-      const sent = json === undefined ? client : shapeBody(client, protocol, target)
+      const sent = json === undefined ? client : this.#shape(client)
       call.toolCount = Array.isArray(sent.json.tools) ? sent.json.tools.length : 0
       call.endUserId = protocol.endUserId(sent.json)
       // The API that has a path of its own for streams is asked by it as the client asked us (facts ai-plugins 3.1).
@@ -135,8 +147,15 @@ class Attempt {
       const failure = failureOf(error, call.aborted)
       const attempt = ctx.attempts.at(-1)
       if (attempt !== undefined && answer === undefined) attempt.status = failure.status
-      return isLimit(call.aborted) ? reply(failure.status, failure.message) : errorReply(protocol, failure)
+      return isLimit(call.aborted) ? reply(failure.status, failure.message) : errorReply(speaker, failure)
     }
+  }
+
+  #shape(client: ShapedBody): ShapedBody {
+    const { protocol, converter, target } = this.#means
+    if (converter === undefined) return shapeBody(client, protocol, target)
+    this.#conversion = openConversion(converter, client.json, this.#call.model)
+    return shapeBody({ bytes: undefined, json: this.#conversion.body }, protocol, target)
   }
 
   async #ask(sent: ShapedBody, wire: string, streams: boolean): Promise<Answer> {
@@ -148,12 +167,13 @@ class Attempt {
     const total = streams ? shorter(limits.clocks.total, limits.maxStreamMs) : limits.clocks.total
     this.#streamLimited = streams && total === limits.maxStreamMs
     this.#call.upstream = { scheme: place.scheme, host: place.host, target: wire }
+    const headers = requestFields(this.#ctx, target, proof)
     return await services.transport.exchange(this.#ctx, {
       origin: place.origin,
       address: place.address,
       method,
       target: wire,
-      headers: requestFields(this.#ctx, target, proof),
+      headers: this.#conversion?.headers?.(headers) ?? headers,
       body: sent.bytes.length === 0 ? null : sent.bytes,
       clocks: { ...limits.clocks, total },
       verify: target.verify,
@@ -191,30 +211,30 @@ class Attempt {
     this.#ctx.buffer(raw.length)
     const coding = headers.get('content-encoding')
     const bytes = isEncoded(coding) ? await decoded(raw, coding, { max, tooLarge }) : raw
-    const { usage, text, hasToolCalls, failed } = status < 400 ? protocol.answerFacts(parsed(bytes)) : saysNothing
+    const json = status < 400 || this.#conversion !== undefined ? parsed(bytes) : undefined
+    const { usage, text, hasToolCalls, failed } = status < 400 ? protocol.answerFacts(json) : saysNothing
     call.usage = usage
     call.hasToolCalls = hasToolCalls
     if (call.logging.payloads) call.responseText = text
+    const meant = typeof failed === 'number' ? failed : status
+    const converted = this.#conversion && convertAnswer(this.#conversion, json, meant)
     this.#over(undefined, failed === undefined ? undefined : 'upstream_error')
     call.timeToFirstTokenMs = call.upstreamMs
-    return {
-      status: typeof failed === 'number' ? failed : status,
-      headers: responseFields(headers),
-      body: bytes,
-      source: 'upstream',
-    }
+    const shown = responseFields(headers)
+    if (converted !== undefined) shown.set('Content-Type', 'application/json')
+    return { status: meant, headers: shown, body: converted ?? bytes, source: 'upstream' }
   }
 
   /** Answers as soon as there is something to send; what fails before that can still be told with a status. */
   async #stream({ status, headers, body }: Answer, client: ShapedBody, sent: ShapedBody): Promise<Reply> {
     const call = this.#call
-    const { protocol, target, limits } = this.#means
+    const { speaker, protocol, target, limits } = this.#means
     if (isEncoded(headers.get('content-encoding'))) {
       const error = new UpstreamError('malformed', 'the stream is compressed, which was not asked for')
       body.cancel(error)
       this.#over(error, 'read_error')
       const message = 'the AI service sent a compressed stream'
-      return errorReply(protocol, { status: 502, code: 'upstream_compressed_stream', message })
+      return errorReply(speaker, { status: 502, code: 'upstream_compressed_stream', message })
     }
     call.streaming = true
     const counting = target.provider.counting?.[protocol.name]
@@ -222,8 +242,12 @@ class Attempt {
     const stream = new EventStream(body, {
       reader,
       framing: protocol.framing,
+      translation: this.#conversion && new Translation(this.#conversion, reader),
       hidesUsage:
-        protocol.isStreaming(client.json) && !protocol.asksForUsage(client.json) && protocol.asksForUsage(sent.json),
+        this.#conversion === undefined &&
+        protocol.isStreaming(client.json) &&
+        !protocol.asksForUsage(client.json) &&
+        protocol.asksForUsage(sent.json),
       maxBytes: limits.maxResponseBytes ?? Number.POSITIVE_INFINITY,
       firstData: () => {
         call.timeToFirstTokenMs = this.#elapsed()
@@ -234,7 +258,7 @@ class Attempt {
         call.responseText = reader.text
         this.#over(error, aborted)
       },
-      errorEvent: error => protocol.errorEvent(failureOf(error, call.aborted), reader.sequence),
+      errorEvent: error => speaker.errorEvent(failureOf(error, call.aborted), reader.sequence),
     })
     await stream.opened
     return { status, headers: responseFields(headers), body: stream, source: 'upstream' }

@@ -1,5 +1,5 @@
 // A provider's stream on its way to the client: bytes pass as they come, a reader follows them; knows no provider and no JSON.
-import { ClientGone, UpstreamError } from '../errors.ts'
+import { asError, ClientGone, UpstreamError } from '../errors.ts'
 import type { AnswerBody } from '../proxy/transport.ts'
 import type { Sink, Source } from '../reply.ts'
 import type { Aborted } from './exchange.ts'
@@ -11,6 +11,8 @@ export interface StreamOptions {
   reader: EventReader
   /** SSE without it. */
   framing?: Framing | undefined
+  /** The client speaks another protocol: it gets what this makes of the provider's events, and none of the bytes. */
+  translation?: { read(frames: Cut): Buffer; end(): Buffer } | undefined
   /** The client has not asked for the events that carry only usage: they are taken out on the way. */
   hidesUsage: boolean
   /** Bytes from the provider. */
@@ -29,8 +31,8 @@ const LF = 0x0a
 
 /**
  * Every read leaves in one write, at once. Bytes are untouched, except that usage-only events are taken out when the client
- * has not asked for them. Only then, or where a framing has no way out of half a frame, does an incomplete one wait for its
- * end. A stream that breaks ends with an error event and without the protocol's own end.
+ * has not asked for them, or that all are translated. Only then, or where a framing has no way out of half a frame, does an
+ * incomplete one wait for its end. A stream that breaks ends with an error event and without the protocol's own end.
  */
 export class EventStream implements Source, Sink {
   /** Resolves when there is something to send, rejects with the reason when there never will be. */
@@ -58,7 +60,7 @@ export class EventStream implements Source, Sink {
     const framing = options.framing ?? sse
     this.#splitter = framing.open()
     this.#patch = framing.patch
-    this.#whole = options.hidesUsage || framing.patch === undefined
+    this.#whole = options.hidesUsage || framing.patch === undefined || options.translation !== undefined
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     this.opened = promise
     this.#opening = { resolve, reject }
@@ -69,7 +71,7 @@ export class EventStream implements Source, Sink {
 
   write(chunk: Buffer): void {
     if (this.#over) return
-    const { maxBytes } = this.#options
+    const { maxBytes, translation } = this.#options
     this.#bytes += chunk.length
     if (this.#bytes > maxBytes) {
       return this.#break(new UpstreamError('too_large', 'max_response_bytes exceeded'), 'max_response_bytes')
@@ -77,11 +79,12 @@ export class EventStream implements Source, Sink {
     const within = this.#splitter.partial && !this.#whole
     const frames = this.#splitter.feed(chunk)
     if (frames !== undefined) this.#follow(frames)
+    if (this.#over) return
     // Passed on, and a terminator behind it, it would look as if nothing were missing.
     if (this.#options.reader.malformed) return this.#break(notUnderstood(), 'read_error', within)
     if (!this.#whole) return this.#send(chunk)
-    if (frames !== undefined) this.#send(this.#shown(frames))
-    if (this.#splitter.lost && !this.#over) {
+    if (frames !== undefined && translation === undefined) this.#send(this.#shown(frames))
+    if (this.#splitter.lost) {
       this.#break(
         new UpstreamError('malformed', 'the provider sent what is no event, or too large for one'),
         'read_error',
@@ -139,11 +142,21 @@ export class EventStream implements Source, Sink {
   // -------------------------------------------------------------------------------------------------------------------
 
   #follow(frames: Cut): void {
-    const { reader, firstData } = this.#options
+    const { reader, firstData, translation } = this.#options
     const { dataSeen, contentSeen } = reader
-    reader.read(frames)
+    if (translation === undefined) reader.read(frames)
+    else this.#translate(() => translation.read(frames))
     if (!dataSeen && reader.dataSeen) firstData()
     if (!contentSeen && reader.contentSeen) this.#body.contentSeen()
+  }
+
+  /** What cannot be translated breaks the stream. */
+  #translate(translated: () => Buffer): void {
+    try {
+      this.#send(translated())
+    } catch (error) {
+      this.#break(asError(error), 'read_error')
+    }
   }
 
   #send(bytes: Buffer): void {
@@ -180,11 +193,17 @@ export class EventStream implements Source, Sink {
   }
 
   #finishIfComplete(ended = false): boolean {
-    const { reader } = this.#options
+    const { reader, translation } = this.#options
     const last = this.#splitter.rest()
     if (last !== undefined) this.#follow(last)
+    if (this.#over) return true
     if (!reader.complete && !ended) return false
-    if (last !== undefined && this.#whole) this.#send(this.#shown(last))
+    if (translation !== undefined) {
+      this.#translate(() => translation.end())
+      // Complete, but without anything to tell the client: it would wait for a message that never comes.
+      if (!this.#sent) this.#break(new UpstreamError('malformed', 'the stream says nothing'), 'incomplete')
+      if (this.#over) return true
+    } else if (last !== undefined && this.#whole) this.#send(this.#shown(last))
     this.#close(undefined, reader.failed ? 'upstream_error' : undefined)
     if (!this.#sent) this.#opening.resolve()
     this.#sink?.end()

@@ -1,6 +1,6 @@
 // The client's body as it goes to the provider (facts ai-plugins 3.2); changes neither the client's object nor its bytes.
 import { GatewayError } from '../errors.ts'
-import { deepMerge, isObject, type JsonObject, sortedJson } from './json.ts'
+import { deepMerge, isObject, type JsonObject, shallow, sortedJson } from './json.ts'
 import type { Protocol } from './protocols/protocol.ts'
 import type { Target } from './target.ts'
 
@@ -11,8 +11,11 @@ export interface ShapedBody {
   readonly json: JsonObject
 }
 
-/** Throws nothing; `json` must be what `bytes` say. */
-export function shapeBody(client: ShapedBody, protocol: Protocol, target: Target): ShapedBody {
+/** A converter's body has no bytes yet. */
+export type UnshapedBody = Omit<ShapedBody, 'bytes'> & { readonly bytes: Buffer | undefined }
+
+/** Throws GatewayError 400 for what is nested too deep to be written; `json` must be what `bytes` say. */
+export function shapeBody(client: UnshapedBody, protocol: Protocol, target: Target): ShapedBody {
   const { provider, options, maxTokens, requestBody, force } = target
   const usage = protocol.usageRequest(client.json)
   const patch = requestBody[protocol.name]
@@ -23,7 +26,9 @@ export function shapeBody(client: ShapedBody, protocol: Protocol, target: Target
 
   let json = client.json
   if (usage !== undefined) json = { ...json, [usage.key]: usage.value }
-  if (untouched) return { bytes: usage === undefined ? client.bytes : usage.splice(client.bytes), json }
+  if (untouched && client.bytes !== undefined) {
+    return { bytes: usage === undefined ? client.bytes : usage.splice(client.bytes), json }
+  }
 
   json = { ...json, ...options }
   if (limit !== undefined) {
@@ -38,7 +43,11 @@ export function shapeBody(client: ShapedBody, protocol: Protocol, target: Target
       ? { ...json, [usage.key]: client.json[usage.key] }
       : without(json, usage.key)
   }
-  return { bytes: Buffer.from(written(json)), json }
+  return { bytes: Buffer.from(shallow(() => sortedJson(json), tooDeep)), json }
+}
+
+export function tooDeep(): Error {
+  return new GatewayError(400, 'body_too_deep', 'the request body is nested too deep')
 }
 
 /** A copy with `value` at the end of a path of members; what is no object on the way gives way to one. */
@@ -51,14 +60,4 @@ function withPath(json: JsonObject, [key, ...rest]: readonly string[], value: un
 function without(json: JsonObject, key: string): JsonObject {
   const { [key]: _, ...rest } = json
   return rest
-}
-
-/** What JSON.parse can read may still be nested too deep to be written by a function that calls itself. */
-function written(json: JsonObject): string {
-  try {
-    return sortedJson(json)
-  } catch (error) {
-    if (error instanceof RangeError) throw new GatewayError(400, 'body_too_deep', 'the request body is nested too deep')
-    throw error
-  }
 }
