@@ -45,8 +45,12 @@ export function redacted<T>(ctx: Context, values: Iterable<readonly [string, T]>
 /** The query as the client sent it, with secret values replaced. */
 export function redactedSearch(ctx: Context): string {
   const { search } = ctx.request
-  if (search === '') return ''
-  return search.replace(/([^&=]+)=([^&]*)/g, (pair, name: string) =>
+  return search === '' ? '' : redactedArguments(ctx, search)
+}
+
+/** A query, or the end of a request line that has one, with secret values replaced. */
+export function redactedArguments(ctx: Context, query: string): string {
+  return query.replace(/([^&=?\s]+)=([^&\s]*)/g, (pair, name: string) =>
     isCredential(ctx, decoded(name)) ? `${name}=${REDACTED}` : pair,
   )
 }

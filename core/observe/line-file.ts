@@ -10,7 +10,9 @@ export interface LineFileOptions {
   /** Milliseconds since the epoch. */
   now(): number
   /** Lines that will never be in the file: the queue was full, or the file could not be written. */
-  lost(lines: number): void
+  lost(lines: number, why: 'queue_full' | 'failed'): void
+  /** Bytes that are written without waiting for more; 256 KiB without it. */
+  enough?: number
 }
 
 // What may wait for the disk. Past it lines are dropped rather than memory.
@@ -44,6 +46,7 @@ export class LineFile {
   readonly #path: string
   readonly #options: LineFileOptions
   readonly #gone: () => void
+  readonly #enough: number
   /** Lines that wait, each with its end; undefined while none does. */
   #page: JsonBytes | undefined
   #lines = 0
@@ -62,6 +65,7 @@ export class LineFile {
     this.#path = path
     this.#options = options
     this.#gone = gone
+    this.#enough = options.enough ?? ENOUGH
   }
 
   /** Queues the line that `put` writes, without its end. A `put` that throws has written nothing. */
@@ -78,11 +82,11 @@ export class LineFile {
     }
     if (page.length + this.#leaving > MAX_QUEUED) {
       page.rewind(before)
-      return this.#options.lost(1)
+      return this.#options.lost(1, 'queue_full')
     }
     this.#lines++
     this.#writing ??= this.#drain()
-    if (page.length >= ENOUGH) this.#hurry()
+    if (page.length >= this.#enough) this.#hurry()
   }
 
   /** Resolves when what was queued is in the file, or lost. The last user's close closes the file. */
@@ -107,7 +111,7 @@ export class LineFile {
       try {
         await this.#append(page.written())
       } catch (error) {
-        this.#options.lost(lines)
+        this.#options.lost(lines, 'failed')
         this.#complain(asError(error))
       }
       this.#leaving = 0
@@ -117,7 +121,7 @@ export class LineFile {
 
   /** Resolves when there is enough to write, or the first line has waited long enough. */
   async #gathered(): Promise<void> {
-    if (this.#page!.length >= ENOUGH || this.users === 0) return
+    if (this.#page!.length >= this.#enough || this.users === 0) return
     let timer: NodeJS.Timeout | undefined
     await new Promise<void>(resolve => {
       this.#hurry = resolve

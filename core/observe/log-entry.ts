@@ -8,6 +8,7 @@ import { type Variable, variable } from '../router/vars.ts'
 import { isObject } from '../schema/json.ts'
 import { isCredential, REDACTED, redacted, redactedSearch } from './credentials.ts'
 import type { JsonBytes } from './json-bytes.ts'
+import { loggedVariable } from './logged-variable.ts'
 import { gatewayMs, latencyMs, requestSize, responseSize, upstreamMs } from './measures.ts'
 
 /** A body for the log, as much of it as there is; `truncated` when that is not all. */
@@ -45,11 +46,19 @@ const OWN: ReadonlySet<string> = new Set([
 ])
 const serverText = JSON.stringify(server)
 
+export interface LineParts {
+  bodies: Bodies
+  /** Members beside the entry's own. */
+  more: Entry
+  /** The `route_id` of a request that no route matched. */
+  unmatched?: string | undefined
+}
+
 /**
  * The line of a logger without `log_format`: an object of JSON, with what of `more` the entry has no member for. Values of
  * known credentials are not in it.
  */
-export function putDefaultLine(line: JsonBytes, ctx: Context, { bodies, more }: { bodies: Bodies; more: Entry }): void {
+export function putDefaultLine(line: JsonBytes, ctx: Context, { bodies, more, unmatched }: LineParts): void {
   const { request, consumer, reply } = ctx
   const search = redactedSearch(ctx)
   const uri = request.path + (search === '' ? '' : `?${search}`)
@@ -75,7 +84,7 @@ export function putDefaultLine(line: JsonBytes, ctx: Context, { bodies, more }: 
   line.raw(serverText)
   const asked = variable(ctx, 'upstream_addr')
   putText(line, ',"upstream":', asked === undefined ? undefined : String(asked))
-  const { service_id = request.host, route_id } = identity(ctx)
+  const { service_id = request.host, route_id } = identity(ctx, unmatched)
   putText(line, ',"service_id":', service_id)
   putText(line, ',"route_id":', route_id)
   if (consumer !== undefined) {
@@ -142,16 +151,17 @@ function putBody(line: JsonBytes, body: LoggedBody | undefined): void {
 }
 
 /** What every entry is found by. */
-export function identity({ route }: Context): { route_id?: string; service_id?: string } {
-  return route === undefined ? {} : { service_id: route.service?.id ?? '', route_id: route.id }
+export function identity({ route }: Context, unmatched?: string): { route_id?: string; service_id?: string } {
+  if (route !== undefined) return { service_id: route.service?.id ?? '', route_id: route.id }
+  return unmatched === undefined ? {} : { route_id: unmatched }
 }
 
-/** What a logger's expressions and formats may ask for: the request's variables and the kept bodies. */
-export function lookup(ctx: Context, bodies: Bodies): (name: string) => Variable {
+/** What a logger may ask for: the request's variables, by default as logs may have them, and the kept bodies. */
+export function lookup(ctx: Context, bodies: Bodies, read = loggedVariable): (name: string) => Variable {
   return name => {
     if (name === 'request_body') return bodies.request?.text
     if (name === 'resp_body') return bodies.response?.text
-    return variable(ctx, name)
+    return read(ctx, name)
   }
 }
 

@@ -288,7 +288,7 @@ const cases: readonly Case[] = [
   {
     what: 'log entries that cannot be written',
     act: () => Promise.all([send('GET', '/logged'), send('GET', '/logged')]),
-    moves: { 'sluice_log_entries_dropped_total{plugin="file-logger"}': 2 },
+    moves: { 'sluice_log_entries_dropped_total{plugin="file-logger",reason="failed"}': 2 },
   },
   {
     what: 'hooks that throw',

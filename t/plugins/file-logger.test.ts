@@ -175,6 +175,28 @@ describe('file-logger', () => {
     assert.doesNotMatch(text, /s3cret|secret-1/)
   })
 
+  it('writes no secrets into a format of the user either', async () => {
+    const log_format = {
+      request: '$request',
+      uri: '$request_uri',
+      args: '$args',
+      one: '$arg_private',
+      two: '$http_x_api_key',
+      three: '$cookie_s',
+      other: '$arg_x $http_x_other',
+      x: '$arg_x',
+      referer: '$http_referer',
+    }
+    await configure({ log_format }, { 'key-auth': { header: 'X-Private', query: 'private' } })
+    const headers = { 'X-Api-Key': 's3cret', Cookie: 's=s3cret', Referer: 'http://a.test/?access_token=s3cret&y=2' }
+    const entry = (await logged('/a?private=secret-1&x=1', { headers })) as unknown as Record<string, string>
+    assert.equal(entry.request, 'GET /a?private=[redacted]&x=1 HTTP/1.1')
+    assert.equal(entry.uri, '/a?private=[redacted]&x=1')
+    assert.equal(entry.args, 'private=[redacted]&x=1')
+    assert.deepEqual([entry.one, entry.two, entry.three, entry.x], ['[redacted]', '[redacted]', '[redacted]', '1'])
+    assert.equal(entry.referer, 'http://a.test/?access_token=[redacted]&y=2')
+  })
+
   it('includes the bodies where it is told to, cut where they are too long', async () => {
     const limits = { max_req_body_bytes: 8, max_resp_body_bytes: 5 }
     await configure({ include_req_body: true, include_resp_body: true, ...limits })
@@ -310,7 +332,7 @@ describe('file-logger', () => {
   it('counts the lines it could not write', async () => {
     await configure({ path: folder })
     await (await fetch(gateway.url)).arrayBuffer()
-    await until(() => /dropped_total\{plugin="file-logger"\} 1$/m.test(gateway.scrape()), 'the counter')
+    await until(() => /dropped_total\{plugin="file-logger",reason="failed"\} 1$/m.test(gateway.scrape()), 'the counter')
   })
 
   it('has written everything when it is closed', async () => {
