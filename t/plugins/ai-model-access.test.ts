@@ -28,7 +28,9 @@ describe('ai-model-access', () => {
         consumers: {
           ann: { username: 'ann', plugins: { 'key-auth': { key: 'of-ann' }, 'ai-model-access': { models: ['o4'] } } },
           bob: { username: 'bob', plugins: { 'key-auth': { key: 'of-bob' } } },
+          cyd: { username: 'cyd', group_id: 'few', plugins: { 'key-auth': { key: 'of-cyd' } } },
         },
+        consumer_groups: { few: { plugins: { 'ai-model-access': { models: ['o5'] } } } },
       },
     })
     assert.deepEqual(gateway.rejected, [])
@@ -117,7 +119,7 @@ describe('ai-model-access', () => {
     assert.equal((await fetch(`${gateway.url}/v1/models`)).status, 200)
   })
 
-  it('takes the list of the consumer before that of the route', async () => {
+  it('takes the list of the consumer before that of its group, and both before that of the route', async () => {
     await start(config, { 'key-auth': {} })
     const allowed = async (key: string, model: string) =>
       (await ask(chat(model), undefined, { apikey: key })).status === 200
@@ -126,6 +128,7 @@ describe('ai-model-access', () => {
       [true, false, true],
     )
     assert.equal(await allowed('of-bob', 'o4'), false)
+    assert.deepEqual([await allowed('of-cyd', 'o5'), await allowed('of-cyd', 'gpt-4o')], [true, false])
   })
 
   it('is told to the openai SDK as an error that it knows, also for a stream', async () => {
