@@ -109,12 +109,32 @@ describe('ai-prompt-guard', () => {
   const dialects = [
     ['/v1/messages', '{"messages":[{"role":"user","content":[{"type":"text","text":"bad"}]}]}'],
     ['/model/m/converse', '{"messages":[{"role":"user","content":[{"text":"bad"}]}]}'],
-    ['/v1/responses', '{"input":"bad"}'],
-    ['/v1/embeddings', '{"input":"bad"}'],
   ] as const
   for (const [path, body] of dialects) {
     it(`reads what is sent to ${path}`, async () =>
       assert.equal(await verdict({ deny_patterns: ['bad'] }, body, path), PROHIBITED))
+  }
+
+  const others: [string, object, object, string, string | undefined][] = [
+    ['a response’s input is looked at', { deny_patterns: ['bad'] }, { input: 'bad' }, '/v1/responses', PROHIBITED],
+    [
+      'all of a response’s input is looked at, the last of it or not',
+      { deny_patterns: ['bad'] },
+      { input: ['bad', { role: 'user', content: 'good' }] },
+      '/v1/responses',
+      PROHIBITED,
+    ],
+    [
+      'instructions are the system’s',
+      { deny_patterns: ['bad'] },
+      { instructions: 'bad', input: 'good' },
+      '/v1/responses',
+      PASSES,
+    ],
+    ['a text to be embedded is looked at', { deny_patterns: ['bad'] }, { input: 'bad' }, '/v1/embeddings', PROHIBITED],
+  ]
+  for (const [name, config, body, path, expected] of others) {
+    it(name, async () => assert.equal(await verdict(config, JSON.stringify(body), path), expected))
   }
 
   it('refuses a request without a body', async () => {
@@ -130,6 +150,7 @@ describe('ai-prompt-guard', () => {
       ['of no protocol', '{}', '/chat'],
       ['of a scalar', '5', '/chat'],
       ['that is passed through', '{"prompt":"bad"}', '/chat'],
+      ['that only counts tokens', '{"messages":[{"role":"user","content":"bad"}]}', '/v1/messages/count_tokens'],
     ]
     for (const [name, body, path] of unreadable) {
       it(`${name} goes on by default, with a line in the log`, async () => {

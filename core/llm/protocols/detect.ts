@@ -14,7 +14,7 @@ import { vertexPredict } from './vertex-predict.ts'
  * what is to be moderated or spoken is an input. APISIX takes them for chat and embeddings.
  */
 const ASIDE =
-  /\/v1(\/models(?:\/.+)?|\/messages\/count_tokens|\/responses\/(?:input_tokens|compact)|\/moderations|\/audio\/speech)$/
+  /\/v1(\/models(?:\/.+)?|\/messages\/count_tokens|\/responses\/input_tokens|\/moderations|\/audio\/speech)$/
 
 /** What stands behind `/v1` of a request for such an API, or for a list of models; undefined for all others. */
 export function aside(path: string): string | undefined {
