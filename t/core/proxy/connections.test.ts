@@ -70,6 +70,15 @@ describe('connections to an upstream', () => {
     assert.equal(upstream.openConnections(), 2)
   })
 
+  it('that the next burst needs are kept for it, however many', async () => {
+    const few = { ...forever, size: 1 }
+    for (let times = 0; times < 5; times++) await atOnce(8, few)
+    assert.equal(new Set(upstream.received.map(({ socket }) => socket)).size, 8)
+    await until(() => upstream.openConnections() === 1, 'they are closed when no burst comes')
+    for (let times = 0; times < 3; times++) await ask(few)
+    assert.equal(upstream.openConnections(), 1)
+  })
+
   it('are used again the last one first', async () => {
     await atOnce(3, forever)
     await ask(forever)
