@@ -136,7 +136,8 @@ describe('an event stream of AWS', () => {
       return bytes
     }
     const cases: [string, Buffer][] = [
-      ['with a length that its checksum does not know', broken(0, 1)],
+      ['with a length that is too large', broken(0, 1)],
+      ['with a length that its checksum does not know', broken(2, 1)],
       ['with headers longer than the frame', broken(4, 0xff)],
       ['with a header that is another', broken(20, 0x2b)],
       ['with a payload that is another', broken(good.length - 6, 0x8d)],
