@@ -14,6 +14,7 @@ import { providers } from '../core/llm/providers/table.ts'
 import { openTarget } from '../core/llm/target.ts'
 import { type Env, type Infer, plugin, type Schema } from '../core/plugin.ts'
 import { type Reply, reply } from '../core/reply.ts'
+import { isReference } from '../core/schema.ts'
 
 const patch = { type: 'object' } as const
 const milliseconds = { type: 'integer', minimum: 0 } as const
@@ -137,7 +138,7 @@ export default plugin({
   check(config) {
     const { provider, auth, provider_conf: conf, override } = config
     const account = auth.gcp?.service_account_json
-    const wrong = account === undefined ? undefined : serviceAccountProblem(account)
+    const wrong = account === undefined || isReference(account) ? undefined : serviceAccountProblem(account)
     if (wrong !== undefined) return `invalid gcp service_account_json: ${wrong}`
     if (provider === 'vertex-ai' && !(conf?.project_id && conf.region) && override?.endpoint === undefined) {
       return 'vertex-ai requires either provider_conf (project_id + region) or override.endpoint'

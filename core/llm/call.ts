@@ -62,7 +62,7 @@ export function llmCall(target: Target, limits: CallLimits, services: CallServic
       const speaker = protocolNamed(call.protocol)
       const protocol = converter === undefined ? speaker : protocolNamed(converter.to)
       if (speaker === undefined || protocol === undefined || !speaks(protocol.name)) {
-        const supported = Object.keys(paths).filter(isServed).join(', ')
+        const supported = Object.keys(paths).join(', ')
         return reply(400, `provider ${name} does not support ${call.protocol} protocol (supported: ${supported})`)
       }
       const { place } = target
@@ -313,11 +313,6 @@ async function decoded(
 /** Chosen by the answer, whatever was asked for. An error is read whole, so that it reaches the client as it is. */
 function isEventStream({ status, headers }: Answer, { mediaType }: Framing = sse): boolean {
   return status < 400 && headers.get('content-type')?.toLowerCase().includes(mediaType) === true
-}
-
-/** Whether what a provider speaks is a protocol of clients' that we know. */
-function isServed(spoken: string): boolean {
-  return protocolNamed(spoken as ProtocolName) !== undefined
 }
 
 /** Of two limits the one that ends first; 0 is none. */

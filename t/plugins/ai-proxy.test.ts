@@ -441,6 +441,12 @@ describe('the config of ai-proxy', () => {
     { provider: 'vertex-ai', auth: {}, override: { endpoint: 'http://h' } },
     { provider: 'anthropic', auth: { header: { 'x-api-key': 'k' } }, forward_headers: 'safe' },
     { provider: 'gemini', auth: { gcp: { service_account_json: '{}' } } },
+    { provider: 'gemini', auth: { gcp: { service_account_json: '$ENV://GCP' } } },
+    {
+      provider: 'bedrock',
+      auth: { aws: { access_key_id: '$env://A', secret_access_key: '$secret://vault/1/aws/secret' } },
+      provider_conf: { region: 'us-east-1' },
+    },
   ]) {
     it(`may be ${JSON.stringify(config)}`, () => assert.equal(problem(config), undefined))
   }
