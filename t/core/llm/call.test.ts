@@ -668,4 +668,90 @@ describe('a call', () => {
       assert.doesNotMatch((await upstream.received[0]!.body).toString(), /stream_options/)
     })
   })
+
+  describe('of a client of Anthropic’s', () => {
+    const ask = (more: object = {}) =>
+      JSON.stringify({ model: 'm', max_tokens: 9, messages: [{ role: 'user', content: 'x' }], ...more })
+    const path = '/v1/messages'
+    const cached = { ...usage, prompt_tokens_details: { cached_tokens: 2 } }
+    const counted = { prompt: 3, completion: 4, total: 7, cacheRead: 2, cacheCreation: 0, reasoning: 0 }
+
+    it('is laid over and counted in the provider’s own protocol', async () => {
+      const choices = [{ message: { content: 'a', tool_calls: [{ id: '1', function: {} }] }, finish_reason: 'stop' }]
+      const made = await call(ask({ tools: [{ name: 'f' }], metadata: { user_id: 'u' } }), {
+        path,
+        payloads: true,
+        script: received => received.json(200, { id: 'c', choices, usage: cached }, { 'content-type': 'text/json' }),
+        target: {
+          options: { model: 'own' },
+          maxTokens: 5,
+          requestBody: { 'openai-chat': { seed: 1 }, 'anthropic-messages': { top_k: 1 } },
+        },
+      })
+      const reply = await made.reply
+      const { model, usage: told } = JSON.parse(await textOf(reply)) as { model: string; usage: object }
+      assert.deepEqual(told, { input_tokens: 1, output_tokens: 4, cache_read_input_tokens: 2 })
+      assert.deepEqual(
+        [model, reply.headers.get('content-type'), reply.source],
+        ['own', 'application/json', 'upstream'],
+      )
+      const { usage: charged, hasToolCalls, responseText, toolCount, endUserId, protocol } = made.call
+      assert.deepEqual(charged, counted)
+      assert.deepEqual(
+        { hasToolCalls, responseText, toolCount, endUserId, protocol },
+        { hasToolCalls: true, responseText: 'a', toolCount: 1, endUserId: 'u', protocol: 'anthropic-messages' },
+      )
+      const received = upstream.received[0]!
+      assert.equal(received.target, '/v1/chat/completions')
+      assert.deepEqual(JSON.parse((await received.body).toString()), {
+        max_completion_tokens: 9,
+        max_tokens: 5,
+        messages: [{ role: 'user', content: 'x' }],
+        model: 'own',
+        seed: 1,
+        tools: [{ type: 'function', function: { name: 'f' } }],
+        user: 'u',
+      })
+    })
+
+    it('that streams is counted as whole ones are', async () => {
+      const made = await call(ask({ stream: true }), {
+        path,
+        payloads: true,
+        script: async received => {
+          received.startStream()
+          for (const event of [chunk('a'), chunk('b'), { choices: [], usage: cached }, '[DONE]'])
+            await received.event(event)
+          received.response.end()
+        },
+      })
+      assert.match(await textOf(await made.reply), /"input_tokens":1,.*\n\nevent: message_stop/s)
+      assert.deepEqual([made.call.usage, made.call.responseText, made.call.aborted], [counted, 'ab', undefined])
+    })
+
+    it('is refused when it cannot be said otherwise, and leaves nothing behind', async () => {
+      const made = await call(ask({ messages: [] }), { path })
+      await assert.rejects(made.reply, { status: 400, code: 'not_convertible', message: 'missing messages' })
+      assert.deepEqual([upstream.received.length, made.active, made.call.done], [0, 0, true])
+    })
+
+    it('is told in its own words that nobody answers, and what limits are', async () => {
+      const refused = await call(ask(), { path, target: { endpoint: 'http://127.0.0.1:1' } })
+      const { status, body } = await failure(refused)
+      const { type, error } = JSON.parse(body) as { type: string; error: { type: string; code: string } }
+      assert.deepEqual([status, type, error.type, error.code], [500, 'error', 'api_error', 'upstream_refused'])
+      const long = await call(ask({ stream: true }), {
+        path,
+        limits: { maxResponseBytes: 300 },
+        script: async received => {
+          received.startStream()
+          for (let at = 0; at < 9; at++) await received.event(chunk('a'))
+        },
+      })
+      const text = await textOf(await long.reply)
+      assert.match(text, /event: error\ndata: .*"max_response_bytes"/)
+      assert.doesNotMatch(text, /message_stop/)
+      assert.equal(long.call.aborted, 'max_response_bytes')
+    })
+  })
 })

@@ -1,10 +1,13 @@
 // OpenAI's embeddings from Vertex AI.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import OpenAI from 'openai'
 import { GatewayError, UpstreamError } from '../../../../core/errors.ts'
 import { convertAnswer, openConversion } from '../../../../core/llm/converters/converter.ts'
 import { embeddingsVertex } from '../../../../core/llm/converters/embeddings-vertex.ts'
 import { vertexPredict } from '../../../../core/llm/protocols/vertex-predict.ts'
+import { startGateway } from '../../../helpers/gateway.ts'
+import { startUpstream } from '../../../helpers/upstream.ts'
 
 const open = (body: Record<string, unknown>) => openConversion(embeddingsVertex, body, 'v')
 const answer = (said: unknown, body: Record<string, unknown> = {}, status = 200) => {
@@ -96,5 +99,50 @@ describe('embeddings for Vertex AI', () => {
       }),
       { numRuns: 500 },
     )
+  })
+})
+
+describe('the openai SDK before Vertex AI', () => {
+  it('gets its embeddings, in the base64 that it asks for by itself and as floats', async () => {
+    const upstream = await startUpstream(received =>
+      received.json(200, { predictions: [prediction([0.5, -1], 3), prediction([2, 3.25], 4)] }),
+    )
+    const config = {
+      provider: 'vertex-ai',
+      provider_conf: { project_id: 'p', region: 'r' },
+      auth: { header: { Authorization: 'Bearer operator' } },
+      override: { endpoint: upstream.origin },
+    }
+    const gateway = await startGateway({
+      resources: { routes: { 1: { uri: '/*', plugins: { 'ai-proxy': config } } } },
+    })
+    try {
+      const client = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'client', maxRetries: 0 })
+      for (const more of [{}, { encoding_format: 'float' as const }]) {
+        const { data, usage, model } = await client.embeddings.create({ model: 'text-005', input: ['a', 'b'], ...more })
+        assert.deepEqual(
+          data.map(({ embedding }) => [...embedding]),
+          [
+            [0.5, -1],
+            [2, 3.25],
+          ],
+        )
+        assert.deepEqual({ usage, model }, { usage: { prompt_tokens: 7, total_tokens: 7 }, model: 'text-005' })
+      }
+      const [received] = upstream.received
+      assert.equal(received!.target, '/v1/projects/p/locations/r/publishers/google/models/text-005:predict')
+      assert.deepEqual(JSON.parse((await received!.body).toString()), {
+        instances: [{ content: 'a' }, { content: 'b' }],
+      })
+      upstream.script = answered =>
+        answered.json(404, { error: { code: 404, message: 'no model', status: 'NOT_FOUND' } })
+      await assert.rejects(client.embeddings.create({ model: 'text-006', input: 'a' }), {
+        status: 404,
+        code: 'NOT_FOUND',
+      })
+    } finally {
+      await gateway.close()
+      await upstream.close()
+    }
   })
 })
