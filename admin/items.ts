@@ -254,11 +254,9 @@ export function itemsOf(deps: ItemsDeps): Items {
         const { item, guards } = await existing(kind, id, terms)
         if (item === undefined) throw keyNotFound()
         if (!terms.force) checkDelete(kind.kind, id)
-        const below = kinds
-          .filter(inner => inner.nested && inner.directory === kind.kind)
-          .flatMap(inner => catalogue.of(inner.kind, prefixOf({ kind: inner, parent: id })))
-        const changes = [item, ...below].map(each => ({ kind: each.kind, id: each.id, value: null }))
-        const revision = await write(changes, guards, async () => [])
+        // With all that is below it: what others have put there meanwhile would belong to whoever comes by that name next.
+        const below = kinds.some(inner => inner.nested && inner.directory === kind.kind)
+        const revision = await write([{ kind: item.kind, id, value: null, below }], guards, async () => [])
         // Not the id: how many, as etcd says it.
         return { status: 200, body: { deleted: '1', key: keyOf(kind, id) }, revision }
       })

@@ -24,6 +24,8 @@ export interface Row {
   value: string | null
   /** Milliseconds since the epoch; null for ever. */
   expires: number | null
+  /** What is below it is deleted too. */
+  below?: boolean | undefined
 }
 
 export function prepare(db: DatabaseSync) {
@@ -36,6 +38,7 @@ export function prepare(db: DatabaseSync) {
       on conflict do update set value = excluded.value, revision = excluded.revision, expires = excluded.expires
       returning created`),
     remove: db.prepare('delete from item where kind = ? and id = ?'),
+    below: db.prepare('select id from item where kind = ? and id >= ? and id < ? order by id'),
     due: db.prepare('select kind, id from item where expires <= ?'),
     note: db.prepare('insert into change (revision, position, kind, id, value, created) values (?, ?, ?, ?, ?, ?)'),
     forget: db.prepare('delete from change where revision <= ?'),
@@ -51,9 +54,9 @@ export function prepare(db: DatabaseSync) {
 /** Throws on what no store could keep, see checkWrites. */
 export function encode(changes: readonly Write[], now: number): Row[] {
   checkWrites(changes)
-  return changes.map(({ kind, id, value, ttlSeconds }) => {
+  return changes.map(({ kind, id, value, ttlSeconds, below }) => {
     const expires = ttlSeconds === undefined ? null : Math.ceil(now + ttlSeconds * 1000)
-    return { kind, id, value: value === null ? null : JSON.stringify(value), expires }
+    return { kind, id, value: value === null ? null : JSON.stringify(value), expires, below }
   })
 }
 

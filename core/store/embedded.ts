@@ -198,7 +198,7 @@ class EmbeddedStore implements Store {
   /** Whether anything changed. */
   #apply(rows: readonly Row[], revision: Revision): boolean {
     let position = 0
-    for (const { kind, id, value, expires } of rows) {
+    for (const { kind, id, value, expires } of rows.flatMap(row => this.#spread(row))) {
       if (value === null) {
         if (this.#sql.remove.run(kind, id).changes === 0) continue
         this.#sql.note.run(revision, position++, kind, id, null, null)
@@ -208,6 +208,14 @@ class EmbeddedStore implements Store {
       }
     }
     return position > 0
+  }
+
+  /** A row, with a row for each item below it where they go with it. */
+  #spread(row: Row): readonly Row[] {
+    if (!row.below) return [row]
+    // The next byte after the slash.
+    const below = this.#sql.below.all(row.kind, `${row.id}/`, `${row.id}0`) as unknown as Pick<Row, 'id'>[]
+    return [row, ...below.map(({ id }) => ({ kind: row.kind, id, value: null, expires: null }))]
   }
 
   /** Between the look and the commit nothing else can write: both are one turn of the event loop. */

@@ -38,6 +38,8 @@ export interface Write {
   id: string
   value: Readonly<Record<string, unknown>> | null
   ttlSeconds?: number
+  /** Of a delete: what is kept below the item goes with it, also what nobody here knows of, however much it is. */
+  below?: boolean
 }
 
 /** `item` is undefined when the key was deleted. */
@@ -94,11 +96,12 @@ export type ConfigSource = Pick<Store, 'list' | 'watch'>
 /** Seconds; etcd's longest lease. */
 const longestTtl = 9_000_000_000
 
-/** Throws on what no store could keep: a key named twice (etcd refuses that too), a ttl that is no time. */
+/** Throws on what no store could keep: a key named twice (etcd refuses that too), a ttl that is no time, a put of many. */
 export function checkWrites(changes: readonly Write[]): void {
   const keys = new Set<string>()
-  for (const { kind, id, ttlSeconds } of changes) {
+  for (const { kind, id, value, ttlSeconds, below } of changes) {
     const key = `${kind}/${id}`
+    if (below && value !== null) throw new TypeError(`what is below ${key} can only be deleted`)
     if (keys.has(key)) throw new TypeError(`a write names ${key} twice`)
     keys.add(key)
     if (ttlSeconds !== undefined && !(ttlSeconds > 0 && ttlSeconds <= longestTtl)) {

@@ -71,7 +71,14 @@ export class MemoryStore implements Store {
 
   #apply(changes: readonly Write[]): void {
     const revision = ++this.#revision
-    const made = changes.map(({ kind, id, value, ttlSeconds }): Change => {
+    const spread = (change: Write): Write[] => {
+      const prefix = `${change.kind}/${change.id}/`
+      const below = [...this.#items.values()].filter(
+        ({ kind, id }) => change.below && `${kind}/${id}`.startsWith(prefix),
+      )
+      return [change, ...below.map(({ kind, id }) => ({ kind, id, value: null }))]
+    }
+    const made = changes.flatMap(spread).map(({ kind, id, value, ttlSeconds }): Change => {
       const key = `${kind}/${id}`
       if (value === null) {
         this.#items.delete(key)

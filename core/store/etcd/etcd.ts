@@ -113,8 +113,10 @@ export class EtcdStore implements Store {
 
   async write(changes: readonly Write[], guards: Guards = []): Promise<Revision> {
     checkWrites(changes)
-    const operations = changes.map(({ kind, id, value, ttlSeconds }) => ({
+    const operations = changes.map(({ kind, id, value, ttlSeconds, below }) => ({
       key: this.layout.keyOf({ kind, id }),
+      // One operation whatever it holds: etcd takes 128 in a transaction.
+      below: below ? this.layout.below({ kind, id }) : undefined,
       // Before anything is waited for: the caller may change what it gave.
       value: value === null ? null : Buffer.from(JSON.stringify(value)),
       ttl: ttlSeconds === undefined ? undefined : Math.ceil(ttlSeconds),
@@ -129,7 +131,8 @@ export class EtcdStore implements Store {
     )
     return this.#called(async () => {
       const requests: IRequestOp[] = []
-      for (const { key, value, ttl } of operations) {
+      for (const { key, below, value, ttl } of operations) {
+        if (below) requests.push({ request_delete_range: { key: below.from, range_end: below.to } })
         if (value === null) requests.push({ request_delete_range: { key } })
         else {
           const lease = ttl === undefined ? '0' : await grantLease(this.cluster, ttl)

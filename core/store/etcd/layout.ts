@@ -53,6 +53,11 @@ export class Layout {
     return { from: Buffer.from(`${directory}\0`), to: below(directory).to }
   }
 
+  /** What is kept below an item. */
+  below({ kind, id }: Place): { readonly from: Buffer; readonly to: Buffer } {
+    return below(`${this.prefix}/${kind}/${id}/`)
+  }
+
   find(key: Buffer): Found {
     const [text, readable] = read(key)
     const path = text.slice(this.prefix.length + 1)

@@ -109,6 +109,25 @@ export function storeContract(open: () => Promise<StoreBench>, { waits = true } 
       assert.equal(seen.writes[0]![0]!.revision, last)
     })
 
+    it('deletes what is below an item with it, in one write, however much it is, and nothing beside it', async () => {
+      const below = Array.from({ length: 300 }, (_, at) => `jack/credentials/${at}`)
+      for (let from = 0; from < below.length; from += 100) {
+        await store.write(below.slice(from, from + 100).map(id => put('consumers', id)))
+      }
+      const beside = ['jac', 'jack-', 'jack.', 'jack0', 'jack0/credentials/1', 'jackson', 'jackson/credentials/1']
+      await store.write([put('consumers', 'jack'), ...beside.map(id => put('consumers', id)), put('routes', 'jack/x')])
+      const { revision } = await store.list()
+      const seen = record(store, revision)
+      const gone = await store.write([{ kind: 'consumers', id: 'jack', value: null, below: true }])
+      await until(() => seen.writes.length > 0)
+      const changes = seen.writes.flat()
+      assert.deepEqual(changes.map(({ id }) => id).sort(), ['jack', ...below].sort())
+      assert.ok(changes.every(({ item, revision }) => item === undefined && revision === gone))
+      const left = (await store.list()).items.map(({ id }) => id)
+      assert.deepEqual(left.sort(), [...beside, 'jack/x'].sort())
+      await assert.rejects(store.write([{ ...put('consumers', 'jack'), below: true }]), TypeError)
+    })
+
     it('answers a write that changes nothing with a revision from which a watch misses nothing', async () => {
       const before = await store.write([put('routes', '1')])
       const nothing = await store.write([remove('routes', 'none')])
