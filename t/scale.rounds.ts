@@ -1,10 +1,11 @@
-// A gateway process with many routes: how long it takes to load them, how late its loops come, when an edit is in effect.
+// A gateway process with many routes: how long loading takes, how late its loops come, also under edits and lists, when an edit is in effect.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { silent } from '../core/observe/log.ts'
 import { openEmbedded } from '../core/store/embedded.ts'
@@ -31,9 +32,13 @@ export interface ScaleReport {
   workers: number
   /** Milliseconds from the start of the process until it serves. */
   readyMs: number
-  /** How late the loops came while it loaded, and while it was edited; milliseconds. */
+  /** How late the loops came while it loaded, while nothing was asked of it, while it was edited, and while it was listed; milliseconds. */
   loading: { main: Late; workers: Late }
+  quiet: { main: Late; workers: Late }
   editing: { main: Late; workers: Late }
+  listing: { main: Late; workers: Late }
+  /** Lists that were read meanwhile, of everything, by filters and by pages; milliseconds that each took. */
+  lists: Record<string, { count: number; took: Spread }>
   /** Bytes of JavaScript heap per route, with whatever else there is. */
   heapPerRoute: { main: number; worker: number }
   edits: number
@@ -45,6 +50,9 @@ export interface ScaleReport {
 }
 
 const WORKERS = 2
+/** How long nothing is asked, and how long lists are, one after the other. */
+const QUIET_MS = 2_000
+const LIST_MS = 6_000
 const EDITED = 40
 /** The first edits compile what checks them. */
 const WARM_UP = 20
@@ -60,17 +68,31 @@ export async function scaleRound(routes: number, { edits }: { edits: number }): 
   await once(upstream, 'listening')
   const { port } = upstream.address() as AddressInfo
   const bare = await measured(10, async () => undefined)
-  const full = await measured(routes, gateway => edit(gateway, { routes, edits, port }))
+  const full = await measured(routes, async gateway => {
+    const quietFrom = Date.now()
+    await delay(QUIET_MS)
+    const edited = await edit(gateway, { routes, edits, port })
+    const listed = await list(gateway, LIST_MS)
+    return { quietFrom, edited, listed }
+  })
   upstream.close()
   const perRoute = (main: boolean) => (full.heap(main) - bare.heap(main)) / routes
+  const { quietFrom, edited, listed } = full.result
+  const during = (from: number, to: number) => ({
+    main: full.late(true, from, to),
+    workers: full.late(false, from, to),
+  })
   return {
     routes,
     workers: WORKERS,
     readyMs: full.ready - full.began,
-    loading: { main: full.late(true, 0, full.ready), workers: full.late(false, 0, full.ready) },
-    editing: { main: full.late(true, full.result.from), workers: full.late(false, full.result.from) },
+    loading: during(0, full.ready),
+    quiet: during(quietFrom, quietFrom + QUIET_MS),
+    editing: during(edited.from, listed.from),
+    listing: during(listed.from, listed.to),
+    lists: listed.lists,
     heapPerRoute: { main: Math.round(perRoute(true)), worker: Math.round(perRoute(false)) },
-    ...full.result.edited,
+    ...edited.edited,
   }
 }
 
@@ -123,8 +145,10 @@ export function assertScales(report: ScaleReport): void {
   assert.equal(report.stale, 0, 'an acknowledged edit is in effect')
   const within = report.routes <= 10_000 ? 20 : 50
   assert.ok(report.effectiveMs.p99 < within, `an edit is in effect within ${within} ms`)
-  for (const loops of [report.loading.main, report.loading.workers, report.editing.main, report.editing.workers])
-    assert.ok(loops.own.p99 < 50, 'no loop is late by 50 ms')
+  for (const { main, workers } of [report.loading, report.editing, report.listing]) {
+    for (const { own } of [main, workers]) assert.ok(own.p99 < 50, 'no loop is late by 50 ms')
+  }
+  assert.ok(report.listing.workers.own.p99 < report.quiet.workers.own.p99 + 5, 'lists are no business of workers')
 }
 
 async function fill(path: string, routes: number): Promise<void> {
@@ -165,6 +189,29 @@ async function edit(gateway: GatewayProcess, { routes, edits, port }: { routes: 
   }
   for (const client of clients) client.close()
   return { from, edited: { edits, acknowledgedMs: spread(acknowledged), effectiveMs: spread(effective), stale } }
+}
+
+/** Every kind of list again and again, until so many milliseconds are over. */
+async function list(gateway: GatewayProcess, forMs: number) {
+  const paths = { everything: '/routes', filtered: '/routes?uri=/9&label=team', page: '/routes?page=3&page_size=500' }
+  const took: Record<string, number[]> = { everything: [], filtered: [], page: [] }
+  const from = Date.now()
+  while (Date.now() < from + forMs) {
+    for (const [name, path] of Object.entries(paths)) {
+      const began = performance.now()
+      // As text: this process and the gateway share the machine.
+      const answer = await fetch(`${gateway.urls.admin}/apisix/admin${path}`, {
+        headers: { 'x-api-key': gateway.adminKey },
+      })
+      assert.equal(answer.status, 200)
+      await answer.arrayBuffer()
+      took[name]!.push(performance.now() - began)
+    }
+  }
+  const lists = Object.entries(took).map(
+    ([name, times]) => [name, { count: times.length, took: spread(times) }] as const,
+  )
+  return { from, to: Date.now(), lists: Object.fromEntries(lists) }
 }
 
 function spread(values: readonly number[]): Spread {
