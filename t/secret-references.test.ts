@@ -156,6 +156,26 @@ describe('a secret reference', () => {
     assert.equal(await told(), 503)
   })
 
+  it('to a manager that cannot be asked stands for nothing, and disturbs nobody', async () => {
+    vault.secrets.set('kv/apisix/a', { b: 'one' })
+    for (const more of [
+      { uri: 'ftp://127.0.0.1' },
+      { uri: 'http://127.0.0.1:99999' },
+      { uri: 7 },
+      { token: 'line\nfeed' },
+    ]) {
+      await gateway.put({ ...manager(more), ...route('$secret://vault/1/a/b') })
+      assert.equal(await told(), 503)
+      assert.equal((await fetch(`${gateway.url}/other`)).status, 200)
+    }
+    await gateway.put(manager())
+    await until(async () => (await told()) === 'one', 'a good one is asked')
+    await gateway.put(manager({ uri: 7 }))
+    vault.secrets.set('kv/apisix/a', { b: 'two' })
+    await until(async () => (await told()) === 'two', 'the last good one goes on')
+    assert.ok(!/line/.test(logged()))
+  })
+
   it('recognises a consumer and a credential by what it stands for, never by itself', async () => {
     vault.secrets.set('kv/apisix/jack', { key: 'k1' })
     const secret = '$secret://vault/1/jack/key'

@@ -2,7 +2,7 @@
 import type { Logger } from '../observe/log.ts'
 import type { Plugin } from '../plugin.ts'
 import { configProblem, useOf } from '../resource/plugin-configs.ts'
-import { resourceKind } from '../resource.ts'
+import { resourceKind, resourceProblem } from '../resource.ts'
 import { isObject } from '../schema.ts'
 import { inSlices, steps } from '../slices.ts'
 import type { Change, ConfigSource, Item, Revision } from '../store/store.ts'
@@ -176,8 +176,9 @@ export class ResolvedSource implements ConfigSource {
   #note({ kind, id }: Pick<Item, 'kind' | 'id'>, item: Item | undefined): void {
     const { secrets } = this.#options
     if (kind === 'secrets') {
-      const news = secrets.manage(id, item?.fault === undefined ? item?.value : undefined)
-      if (news && this.#noted.size > 0) void this.look()
+      const config = item && this.#managerIn(item)
+      const good = item === undefined || config !== undefined
+      if (good && secrets.manage(id, config) && this.#noted.size > 0) void this.look()
       return
     }
     const key = keyOf({ kind, id })
@@ -191,6 +192,15 @@ export class ResolvedSource implements ConfigSource {
     if (known?.item.modRevision === item.modRevision) Object.assign(known, { item, references })
     else this.#noted.set(key, { item, references, told: undefined, again: false })
     this.#timer ??= setInterval(() => void this.look(), this.#options.lookEvery ?? LOOK_EVERY_MS).unref()
+  }
+
+  /** How a manager is configured; undefined for what is no valid configuration. */
+  #managerIn({ id, value, fault }: Item): Item['value'] | undefined {
+    const { plugins, log } = this.#options
+    const problem = fault ?? resourceProblem('secrets', { ...value, id }, plugins)
+    if (problem === undefined) return value
+    log.error({ secret: id, reason: problem }, 'a secret manager is not valid; the last good one is asked')
+    return undefined
   }
 
   #references(): Set<string> {

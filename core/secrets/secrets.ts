@@ -62,16 +62,16 @@ export class Secrets {
     return textOf(this.#managers.get(reference.manager)?.kept.get(reference.path)?.fields, reference.field)
   }
 
-  /** A manager as it is configured now, by the id of its secret; undefined when it is no more. False when that is no news. */
+  /** A manager as it is configured now, by the id of its secret; undefined when it is no more. False when nothing changes. */
   manage(id: string, config: Readonly<Record<string, unknown>> | undefined): boolean {
     const known = this.#managers.get(id)
     const text = JSON.stringify(config)
-    if (known?.config === text) return false
+    if (known?.config === text || !id.startsWith('vault/')) return false
+    const manager = config && this.#open(id, config as unknown as VaultOptions) // a valid one has what it needs
+    if (manager === undefined && config !== undefined) return false
     void known?.manager.close()
     this.#managers.delete(id)
-    if (config === undefined || !id.startsWith('vault/')) return true
-    const { token } = config as unknown as VaultOptions
-    const manager = openVault({ ...(config as unknown as VaultOptions), token: this.of(token) ?? token })
+    if (manager === undefined) return true
     // What was known stays until the new one has said something else: most often only its token is another.
     const kept = new Map(
       [...(known?.kept ?? [])].map(([path, { fields }]) => [path, { fields, due: 0, reading: undefined }]),
@@ -112,8 +112,22 @@ export class Secrets {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#managers.values()].map(({ manager }) => manager.close()))
+    const opened = [...this.#managers.values()]
     this.#managers.clear()
+    await Promise.all(opened.map(({ manager }) => manager.close()))
+  }
+
+  /** Undefined when nothing can be asked like that: what is valid may still be no URL. */
+  #open(id: string, options: VaultOptions): SecretManager | undefined {
+    try {
+      return openVault({ ...options, token: this.of(options.token) ?? options.token })
+    } catch (error) {
+      this.#options.log.error(
+        { secret: id, err: asError(error).message },
+        'a secret manager cannot be used; the last good one is',
+      )
+      return undefined
+    }
   }
 
   #ofEnvironment({ variable, member }: OfEnvironment): string | undefined {
@@ -148,6 +162,8 @@ export class Secrets {
       known.due = now() + (known.fields === undefined ? this.#times.keepNothing : this.#times.keep)
       opened.fault = undefined
     } catch (error) {
+      // Closed meanwhile: nobody waits for it.
+      if (this.#managers.get(id) !== opened) return
       const { message } = asError(error)
       if (error instanceof NotGiven) known.due = now() + this.#times.keepNothing
       else opened.awayUntil = now() + this.#times.away
