@@ -166,7 +166,7 @@ class Attempt {
     const proof = auth === undefined ? undefined : await auth.fields(unsigned, this.#ctx)
     const total = streams ? shorter(limits.clocks.total, limits.maxStreamMs) : limits.clocks.total
     this.#streamLimited = streams && total === limits.maxStreamMs
-    this.#call.upstream = { scheme: place.scheme, host: place.host, target: wire }
+    this.#call.upstream = { scheme: place.scheme, host: place.host, path: wire.split('?', 1)[0]! }
     const headers = requestFields(this.#ctx, target, proof)
     return await services.transport.exchange(this.#ctx, {
       origin: place.origin,

@@ -34,8 +34,8 @@ export interface Exchange {
   model: unknown
   /** Who is asked: `ai-proxy-<provider>`. */
   instance: string
-  /** Where the last attempt went; undefined before the first. `target` is path and query. */
-  upstream: { readonly scheme: string; readonly host: string; readonly target: string } | undefined
+  /** Where the last attempt went; undefined before the first. Not the query: it may have the operator's key. */
+  upstream: { readonly scheme: string; readonly host: string; readonly path: string } | undefined
   /** The answer came as a stream of events, whatever was asked for. */
   streaming: boolean
   /** Undefined when the provider has said nothing (yet). */

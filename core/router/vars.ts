@@ -66,7 +66,7 @@ const getters = new Map<string, Getter>(
     upstream_response_time: ctx => times(ctx, 'responseMs'),
     upstream_scheme: ctx => exchange.get(ctx)?.upstream?.scheme,
     upstream_status: ctx => joined(ctx, attempt => attempt.status?.toString()),
-    upstream_uri: ctx => pathOf(exchange.get(ctx)?.upstream?.target) ?? ctx.outbound.target,
+    upstream_uri: ctx => exchange.get(ctx)?.upstream?.path ?? ctx.outbound.target,
     uri: ctx => ctx.request.path,
     // facts ai-plugins 18.1
     request_type: ctx => exchange.get(ctx)?.requestType ?? 'traditional_http',
@@ -145,10 +145,6 @@ function times(ctx: Context, of: 'connectMs' | 'headerMs' | 'responseMs'): strin
 /** Known of an attempt, not of a request that nobody was asked for (facts ai-plugins 18.1). */
 function streams(call: Exchange | undefined): boolean {
   return call?.upstream !== undefined && call.requestType === 'ai_stream'
-}
-
-function pathOf(target: string | undefined): string | undefined {
-  return target?.split('?', 1)[0]
 }
 
 /** A model is what the client says it is; only texts and numbers have a text. */

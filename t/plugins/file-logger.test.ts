@@ -48,7 +48,7 @@ const pretender = plugin({
         logging: { summaries, payloads },
       })
       call.model = 'given'
-      call.upstream = { scheme: 'https', host: 'llm.test', target: '/v1/chat?key=secret' }
+      call.upstream = { scheme: 'https', host: 'llm.test', path: '/v1/chat' }
       call.usage = { prompt: 23, completion: 8, total: 31, cacheRead: 1, cacheCreation: 2, reasoning: 3 }
       call.timeToFirstTokenMs = 12
       call.upstreamMs = 34

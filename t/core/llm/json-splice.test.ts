@@ -1,7 +1,7 @@
 // Splicing members into JSON bytes.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { appendMember, memberSpan, withMember } from '../../../core/llm/json-splice.ts'
+import { appendMember, keysOf, memberSpan, withMember } from '../../../core/llm/json-splice.ts'
 
 const valueText = (json: string, key: string) => {
   const span = memberSpan(Buffer.from(json), key)
@@ -51,6 +51,7 @@ describe('json-splice', () => {
         const spliced = withMember(json, name, JSON.stringify(put))
         const entries = new Map(Object.entries(before)).set(name, put)
         assert.deepEqual(JSON.parse(spliced.toString()), Object.fromEntries(entries))
+        assert.deepEqual(new Set(keysOf(json)), new Set(Object.keys(before)))
         const span = memberSpan(json, name)
         assert.equal(span !== undefined, Object.hasOwn(before, name))
         if (span === undefined) {
@@ -70,6 +71,11 @@ describe('json-splice', () => {
   it('takes the last of members with the same name, as JSON.parse does', () => {
     assert.equal(valueText('{"a":1,"b":{"a":2},"a":3}', 'a'), '3')
     assert.equal(withMember(Buffer.from('{"a":1,"a":2}'), 'a', '9').toString(), '{"a":1,"a":9}')
+  })
+
+  it('names every key as often as it stands there', () => {
+    assert.deepEqual(keysOf(Buffer.from('{"a":1,"b":{"c":2},"\\u0061":3}')), ['a', 'b', 'a'])
+    assert.deepEqual(keysOf(Buffer.from(' {}')), [])
   })
 
   it('does not look into nested values or strings', () => {

@@ -226,7 +226,7 @@ describe('a variable of a call to an LLM', () => {
     exchange.set(ctx, {
       ...openExchange(asked),
       model: 5,
-      upstream: { scheme: 'https', host: 'llm.test', target: '/v1/chat?key=secret' },
+      upstream: { scheme: 'https', host: 'llm.test', path: '/v1/chat' },
       timeToFirstTokenMs: 12,
       upstreamMs: 34,
       usage: { prompt: 1, completion: 2, total: 3, cacheRead: 4, cacheCreation: 5, reasoning: 6 },
