@@ -232,7 +232,7 @@ export default plugin({
 async function readJson(ctx: Context, max: number): Promise<{ json: unknown } | { refusal: Reply }> {
   try {
     const bytes = await ctx.body.bytes(max)
-    if (bytes.length === 0 && detectProtocol(undefined, ctx.request.path) !== undefined) return { json: undefined }
+    if (bytes.length === 0 && asksForModels(ctx)) return { json: undefined }
     if (bytes.length === 0) return { refusal: reply(400, { message: 'could not get body: request body is empty' }) }
     return { json: await ctx.body.json(max) }
   } catch (error) {
@@ -262,6 +262,11 @@ function authOf({ auth: { aws, gcp }, provider_conf }: Config, env: Env): Auth |
   const { service_account_json: account, max_ttl, expire_early_secs } = gcp
   const maxMs = max_ttl === undefined ? Number.POSITIVE_INFINITY : max_ttl * 1000
   return gcpAuth(env.gcpTokens, account, { earlyMs: expire_early_secs * 1000, maxMs })
+}
+
+/** Only looks: the same path deletes a model, with the operator's key. */
+function asksForModels({ request: { method, path } }: Context): boolean {
+  return (method === 'GET' || method === 'HEAD') && detectProtocol(undefined, path) !== undefined
 }
 
 /** As long as `timeout` may be at most. */

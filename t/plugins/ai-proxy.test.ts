@@ -379,6 +379,12 @@ describe('ai-proxy', () => {
       assert.match(await response.text(), /^\{"message":"could not parse JSON request body: .+"\}\n$/)
     })
 
+    it('to delete a model', async () => {
+      await start()
+      const response = await fetch(`${gateway.url}/v1/models/ft:x`, { method: 'DELETE' })
+      assert.deepEqual([response.status, upstream.received.length], [400, 0])
+    })
+
     it('an empty chunked body', async () => {
       await start()
       const response = await fetch(gateway.url, {
