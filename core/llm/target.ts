@@ -4,7 +4,7 @@ import type { Auth } from './auth/auth.ts'
 import type { JsonObject } from './json.ts'
 import { aside } from './protocols/detect.ts'
 import type { ProtocolName } from './protocols/protocol.ts'
-import type { Provider, Spoken } from './providers/provider.ts'
+import type { Provider } from './providers/provider.ts'
 import { strictEscape } from './strict-escape.ts'
 
 /** What an operator lays over requests; secrets are in `headers`, `query` and `auth` only. */
@@ -57,8 +57,8 @@ export interface Place {
   readonly host: string
   /** As the Host header has it: without the port where that is the scheme's own. */
   readonly hostHeader: string
-  /** Path and query on the wire; undefined for what the provider does not speak, and where the path needs what is not known. */
-  target(spoken: Spoken, asked: Asked): string | undefined
+  /** Path and query on the wire; undefined for a protocol that the provider does not speak, and where the path needs what is not known. */
+  target(protocol: ProtocolName, asked: Asked): string | undefined
   /** The same for a request that is passed through: the client's own path (normalised) and query. */
   passage(path: string, search: string): string
 }
@@ -88,7 +88,7 @@ function placeOf({ provider, endpoint, query, conf = {} }: TargetConfig): Place 
   const search = args.size === 0 ? '' : `?${args}`
   const ownPath = /^\w+:\/\/[^/?#]*\//.test(stated!) ? pathname : undefined
   const fixed = (paths: Provider['paths'] = {}): Provider['paths'] =>
-    Object.fromEntries(Object.entries(paths).map(([spoken, path]) => [spoken, ownPath ?? filled(path, conf)]))
+    Object.fromEntries(Object.entries(paths).map(([protocol, path]) => [protocol, ownPath ?? filled(path, conf)]))
   const paths = fixed(provider.paths)
   const streamPaths = { ...paths, ...fixed(provider.streamPaths) }
   const base = baseOf(ownPath ?? paths['openai-chat'] ?? paths['anthropic-messages'] ?? '')
@@ -98,8 +98,8 @@ function placeOf({ provider, endpoint, query, conf = {} }: TargetConfig): Place 
     scheme,
     host: hostname,
     hostHeader: url.host,
-    target(spoken, { model, streams }) {
-      const path = (streams ? streamPaths : paths)[spoken]
+    target(protocol, { model, streams }) {
+      const path = (streams ? streamPaths : paths)[protocol]
       const whole = path?.includes('{model}') ? withModel(path, model) : path
       return whole && whole + search
     },

@@ -2,9 +2,6 @@
 import type { ProtocolName } from '../protocols/protocol.ts'
 import type { Counting } from '../usage.ts'
 
-/** What a provider can be spoken to in: a protocol of clients, or one that only a converter speaks (facts ai-plugins 2.1). */
-export type Spoken = ProtocolName | 'vertex-predict'
-
 /**
  * `origin` and paths may hold `{region}` and `{project_id}`, which `provider_conf` tells, and paths `{model}`; without a
  * value for one of them there is no such place.
@@ -14,14 +11,14 @@ export interface Provider {
   /** scheme://host; undefined where only `override.endpoint` can tell. */
   readonly origin?: string
   /** What it speaks, each with its path. */
-  readonly paths: Readonly<Partial<Record<Spoken, string>>>
+  readonly paths: Readonly<Partial<Record<ProtocolName, string>>>
   /** Paths of streams, where they are others. */
-  readonly streamPaths?: Readonly<Partial<Record<Spoken, string>>>
+  readonly streamPaths?: Readonly<Partial<Record<ProtocolName, string>>>
   /**
    * The member that `override.llm_options.max_tokens` is written to (`a.b` is a member of an object within the body), and
    * the one that it takes the place of.
    */
-  readonly maxTokens: Readonly<Partial<Record<Spoken, { readonly set: string; readonly drop?: string }>>>
+  readonly maxTokens: Readonly<Partial<Record<ProtocolName, { readonly set: string; readonly drop?: string }>>>
   /** The endpoint names the model, the body must not. */
   readonly removesModel?: boolean
   /** How usage counts in the events of its streams; where nothing is said it is absolute. */

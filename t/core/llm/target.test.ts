@@ -1,6 +1,6 @@
 // Where providers are asked.
 import assert from 'node:assert/strict'
-import type { Spoken } from '../../../core/llm/providers/provider.ts'
+import type { ProtocolName } from '../../../core/llm/protocols/protocol.ts'
 import { providers } from '../../../core/llm/providers/table.ts'
 import { openTarget, type TargetConfig } from '../../../core/llm/target.ts'
 
@@ -42,8 +42,8 @@ describe('a target', () => {
   }
 
   it('has a path for each protocol of its provider', () => {
-    const path = (provider: string, spoken: Spoken, streams = false) =>
-      open(provider, { conf: { region: 'us-east-1', project_id: 'p' }, endpoint: 'http://h' })!.target(spoken, {
+    const path = (provider: string, protocol: ProtocolName, streams = false) =>
+      open(provider, { conf: { region: 'us-east-1', project_id: 'p' }, endpoint: 'http://h' })!.target(protocol, {
         model: 'm',
         streams,
       })

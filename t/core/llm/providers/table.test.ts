@@ -180,6 +180,26 @@ describe('a provider', () => {
       assert.deepEqual([upstream.received.length, google.received.length], [20, 1])
     })
 
+    it('gives embeddings to the openai SDK', async () => {
+      await start('vertex-ai', gcp, { account: testAccount(`${google.origin}/token`).json })
+      const predictions = [[0.25, -1], [0.5]].map(values => ({
+        embeddings: { values, statistics: { token_count: 3 } },
+      }))
+      upstream.script = received => received.json(200, { predictions })
+      const openai = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'client', maxRetries: 0 })
+      const asked = { model: 'text-embedding-005', input: ['a', 'b'], encoding_format: 'float' as const }
+      const { data, usage } = await openai.embeddings.create(asked)
+      assert.deepEqual(
+        data.map(({ embedding }) => embedding),
+        [[0.25, -1], [0.5]],
+      )
+      assert.deepEqual(usage, { prompt_tokens: 6, total_tokens: 6 })
+      const [received] = upstream.received
+      assert.equal(received!.target, '/v1/projects/p/locations/r/publishers/google/models/text-embedding-005:predict')
+      assert.equal(received!.headers.authorization, 'Bearer ya29.token')
+      assert.deepEqual(JSON.parse(await bodyOf(received)), { instances: [{ content: 'a' }, { content: 'b' }] })
+    })
+
     it('is not asked without a token', async () => {
       google.script = received => received.json(400, { error: 'invalid_grant' })
       await start('vertex-ai', { ...gcp, auth: { gcp: { service_account_json: testAccount(google.origin).json } } })
