@@ -4,8 +4,8 @@ import { Readable } from 'node:stream'
 import Router from '@koa/router'
 import type Koa from 'koa'
 import { type Keyring, lockedReason } from '../core/keyring.ts'
+import type { KnownPlugins } from '../core/known-plugins.ts'
 import type { Logger } from '../core/observe/log.ts'
-import type { Plugin } from '../core/plugin.ts'
 import type { PluginCodeStatus } from '../core/plugin-code/own-plugins.ts'
 import type { CheckedUpstream } from '../core/proxy/health/keeper.ts'
 import { useOf } from '../core/resource/plugin-configs.ts'
@@ -43,7 +43,7 @@ export interface WorkerStatus {
 
 export interface ControlDeps {
   catalogue: Catalogue
-  plugins: ReadonlyMap<string, Plugin>
+  plugins: KnownPlugins
   keyring: Keyring
   onUnknownPlugin: OnUnknown
   /** What keys begin with: `/apisix`, or what etcd's begin with. */

@@ -1,6 +1,6 @@
 // What the verbs do to the items of a kind: the one place that reads and writes the store; knows no HTTP but its statuses.
 import type { Keyring } from '../core/keyring.ts'
-import type { Plugin } from '../core/plugin.ts'
+import type { KnownPlugins } from '../core/known-plugins.ts'
 import { resourceProblem, unservedIn, warnings } from '../core/resource.ts'
 import { isObject } from '../core/schema.ts'
 import { Conflict, type Guards, type Item, type Revision, type Store, type Write } from '../core/store/store.ts'
@@ -22,7 +22,7 @@ export interface ItemsDeps {
   store: Store
   /** Of the same store, with the tags that `references` needs. */
   catalogue: Catalogue
-  plugins: ReadonlyMap<string, Plugin>
+  plugins: KnownPlugins
   keyring: Keyring
   /** Resolves when the data plane serves this revision, or has been waited for long enough. */
   applied(revision: Revision): Promise<void>
@@ -106,7 +106,7 @@ export function itemsOf(deps: ItemsDeps): Items {
     const changes = [{ kind: kind.directory, id, value: sealed, ...ttl }]
     const revision = await write(changes, how.guards, async () => {
       const guards = await checkWrite(kind.kind, id, value)
-      const unserved = unservedIn(kind.kind, value)
+      const unserved = unservedIn(kind.kind, value, plugins)
       if (unserved !== undefined) throw refuse(400, unserved)
       return guards
     })

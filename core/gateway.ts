@@ -192,7 +192,7 @@ class Turn implements Listed {
   async #answer(): Promise<Reply> {
     const ctx = this.#ctx
     if (this.#refused !== undefined) throw this.#refused
-    const matching = this.#snapshot.matchWithBody(ctx)
+    const matching = this.#snapshot.matchWhenKnown(ctx)
     const match = matching instanceof Promise ? await matching : matching
     if (match === undefined) {
       return (
@@ -282,16 +282,32 @@ class Turn implements Listed {
     return errorReply(error, ctx.request.headers.get('accept'))
   }
 
-  /** A promise only where filters are asked for a whole body first. */
+  /** A promise only where a header filter gives one, or filters are asked for a whole body first. */
   #send(answer: Reply): Awaitable<void> {
+    this.#ctx.reply = answer
+    const pending = this.#filterHead(answer)
+    if (pending === undefined) return this.#deliver(answer)
+    // Where the client has left meanwhile, the answer has been let go.
+    return pending.then(() => (this.#closed ? undefined : this.#deliver(answer)))
+  }
+
+  #filterHead(answer: Reply, from = 0): Promise<void> | undefined {
+    const steps = this.#plan.headerFilter
+    for (let at = from; at < steps.length; at++) {
+      const step = steps[at]!
+      const pending = this.#guard(step, 'header_filter', () => step.hook(this.#ctx, answer))
+      if (pending !== undefined) return pending.then(() => this.#filterHead(answer, at + 1))
+    }
+    return undefined
+  }
+
+  #deliver(answer: Reply): Awaitable<void> {
     const ctx = this.#ctx
     const { limits } = this.#gateway.options
-    ctx.reply = answer
-    for (const step of this.#plan.headerFilter) this.#guard(step, 'header_filter', () => step.hook(ctx, answer))
     this.#nameOurselves(answer)
     const filters: Step<Filter>[] = []
     for (const step of this.#plan.bodyFilter) {
-      this.#guard(step, 'body_filter', () => {
+      void this.#guard(step, 'body_filter', () => {
         const hook = step.hook(ctx, answer)
         if (hook !== undefined) filters.push({ ...step, hook })
       })
@@ -401,12 +417,15 @@ class Turn implements Listed {
   }
 
   /** Runs a response hook: its failure is logged and changes nothing else (facts core 1.4). */
-  #guard(step: Step<unknown>, phase: string, run: () => void): void {
+  #guard(step: Step<unknown>, phase: string, run: () => Awaitable<void>): Promise<void> | undefined {
+    const failed = (error: unknown) => this.#hookFailed(step, { phase, error }, 'response hook failed')
     try {
       this.#enter(step)
-      run()
+      const pending = run()
+      return pending instanceof Promise ? this.#gateway.clock.within(pending, () => false).catch(failed) : undefined
     } catch (error) {
-      this.#hookFailed(step, { phase, error }, 'response hook failed')
+      failed(error)
+      return undefined
     }
   }
 

@@ -4,6 +4,8 @@ import { Forwarding, type ForwardingOptions } from './forwarding.ts'
 import { Gateway, type GatewayOptions } from './gateway.ts'
 import { HoldBook } from './holds.ts'
 import { GcpTokens } from './llm/auth/gcp-tokens.ts'
+import { Sandbox, type SandboxLimits } from './javascript/sandbox.ts'
+import { available, type KnownPlugins, PluginMap } from './known-plugins.ts'
 import { type LocalUpstreams, localUpstreams } from './local-upstreams.ts'
 import { type Logger, silent } from './observe/log.ts'
 import type { Metrics } from './observe/metrics.ts'
@@ -30,7 +32,9 @@ export interface InProcessOptions {
   /** Beside the built-in ones. */
   plugins?: readonly Plugin[]
   /** In the place of all. */
-  allPlugins?: ReadonlyMap<string, Plugin>
+  allPlugins?: KnownPlugins
+  /** Configs may hold functions, and these are their limits. */
+  javascript?: SandboxLimits
   log?: Logger
   /** Where `$env://` leads; without it to nothing. */
   env?: Readonly<Record<string, string | undefined>>
@@ -96,8 +100,11 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     createRevision: revision,
     modRevision: revision,
   })
-  const all = [...builtins, ...(options.plugins ?? [])]
-  const plugins = options.allPlugins ?? new Map(all.map(plugin => [plugin.name, plugin]))
+  const sandbox = options.javascript && new Sandbox(options.javascript)
+  const javascript = sandbox !== undefined
+  const all = [...available(builtins, javascript), ...(options.plugins ?? [])]
+  const named = all.map((plugin): [string, Plugin] => [plugin.name, plugin])
+  const plugins = options.allPlugins ?? new PluginMap(named, javascript)
   const source = options.source ?? {
     list: async () => ({
       items: Object.entries(options.resources ?? {}).flatMap(([kind, items]) =>
@@ -129,6 +136,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
         account: options.gcpServiceAccount,
         now: options.now ?? Date.now,
       }),
+      sandbox,
     },
     applied: (applied, bad) => {
       rejected = bad
@@ -182,7 +190,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     async close() {
       await sync.close()
       await resolved.close()
-      await upstreams.close()
+      await Promise.all([upstreams.close(), sandbox?.close()])
     },
   }
 }

@@ -287,7 +287,9 @@ function at<T>({ where }: LoadedConfig, key: string, run: () => T): T {
 /** Built-in plugins and the user's own. Those that the configuration enables must be there. */
 async function openPlugins({ config, where }: LoadedConfig, log: Logger): Promise<OwnPlugins> {
   try {
-    return await OwnPlugins.open({ folders: config.sluice.pluginDirs, builtins, enabled: config.plugins, log })
+    const { pluginDirs: folders, javascript } = config.sluice
+    const enabled = config.plugins
+    return await OwnPlugins.open({ folders, builtins, enabled, javascript: javascript.enabled, log })
   } catch (error) {
     if (!(error instanceof PluginCodeError)) throw error
     const key = error instanceof NotThere ? `plugins[${config.plugins?.indexOf(error.plugin)}]` : 'sluice.plugin_dirs'

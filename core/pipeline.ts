@@ -1,6 +1,7 @@
 // Plugin instances -> one array per phase. Everything that depends on configuration is decided here, nothing per request.
 import { type Context, slot } from './context.ts'
 import { GatewayError } from './errors.ts'
+import { ConfigFunction, type FunctionPhase } from './javascript/config-function.ts'
 import type { Awaitable, Env, Hooks, Plugin, TurnHook } from './plugin.ts'
 import { type Filter, type Reply, reply } from './reply.ts'
 import { compileExpr } from './router/expr.ts'
@@ -14,6 +15,8 @@ export interface Meta {
   error_response?: string | object
   priority?: number
   filter?: unknown[]
+  /** The text of a function that runs before the plugin in every phase. */
+  pre_function?: string
 }
 
 /** A plugin with one config on one owner. Its hooks are made on first use and closed once, when the config is gone. */
@@ -39,7 +42,7 @@ export class Instance {
     if (this.#hooks !== undefined) return this.#hooks
     try {
       mustBeKnown(this.#config)
-      this.#hooks = withMeta(this.plugin.setup(this.#config, this.#env), this.#meta)
+      this.#hooks = this.#setUp()
     } catch (error) {
       const { log, owner } = this.#env
       log.error({ plugin: this.plugin.name, owner, err: error }, 'plugin could not be set up; its requests are refused')
@@ -48,6 +51,26 @@ export class Instance {
       this.#hooks = { rewrite: refuse, access: refuse }
     }
     return this.#hooks
+  }
+
+  #setUp(): Hooks {
+    const hooks = this.plugin.setup(this.#config, this.#env)
+    const { pre_function: source } = this.#meta
+    const prepared = source === undefined ? hooks : withPreFunction(hooks, this.#preparation(source))
+    return withMeta(prepared, this.#meta)
+  }
+
+  /** What `_meta.pre_function` does before each phase. Its failure is logged and changes nothing (facts core 1.2). */
+  #preparation(source: string): Preparation {
+    const { sandbox, log, owner } = this.#env
+    if (sandbox === undefined) throw new Error('JavaScript in configs is off')
+    const place = { plugin: this.plugin.name, owner, at: '_meta.pre_function' }
+    const own = new ConfigFunction(source, { sandbox, log, place })
+    return (ctx, phase) =>
+      own.run(ctx, phase, this.#config).then(
+        () => {},
+        () => {},
+      )
   }
 
   async close(): Promise<void> {
@@ -183,8 +206,8 @@ function withFilter(hooks: Hooks, expression: unknown[]): Hooks {
   return {
     ...turnHooks(hooks, hook => hook && (ctx => (runs(ctx) ? hook(ctx) : undefined))),
     ...(header_filter && {
-      header_filter(ctx: Context, answer: Reply): void {
-        if (runs(ctx)) header_filter(ctx, answer)
+      header_filter(ctx: Context, answer: Reply): Awaitable<void> {
+        return runs(ctx) ? header_filter(ctx, answer) : undefined
       },
     }),
     ...(body_filter && {
@@ -200,10 +223,28 @@ function withFilter(hooks: Hooks, expression: unknown[]): Hooks {
   }
 }
 
-function turnHooks(hooks: Hooks, wrap: (hook: TurnHook | undefined) => TurnHook | undefined): Hooks {
+const turnPhases = ['rewrite', 'access', 'before_proxy'] as const
+type TurnPhase = (typeof turnPhases)[number]
+
+type Preparation = (ctx: Context, phase: FunctionPhase) => Promise<void>
+
+/** Runs `before` each hook but that of the body, whose pieces are not its business. */
+function withPreFunction(hooks: Hooks, before: Preparation): Hooks {
+  const { header_filter, log } = hooks
+  return {
+    ...turnHooks(hooks, (hook, phase) => hook && (ctx => before(ctx, phase).then(() => hook(ctx)))),
+    ...(header_filter && {
+      header_filter: (ctx: Context, answer: Reply) =>
+        before(ctx, 'header_filter').then(() => header_filter(ctx, answer)),
+    }),
+    ...(log && { log: (ctx: Context) => before(ctx, 'log').then(() => log(ctx)) }),
+  }
+}
+
+function turnHooks(hooks: Hooks, wrap: (hook: TurnHook | undefined, phase: TurnPhase) => TurnHook | undefined): Hooks {
   const wrapped: Hooks = { ...hooks }
-  for (const phase of ['rewrite', 'access', 'before_proxy'] as const) {
-    const hook = wrap(hooks[phase])
+  for (const phase of turnPhases) {
+    const hook = wrap(hooks[phase], phase)
     if (hook !== undefined) wrapped[phase] = hook
   }
   return wrapped

@@ -1,5 +1,6 @@
 // What a plugin is: one value. It registers nothing, patches nothing, and sees a request only through its Context.
 import type { Context } from './context.ts'
+import type { Sandbox } from './javascript/sandbox.ts'
 import type { Infer, Schema } from './json-schema.ts'
 import type { GcpTokens } from './llm/auth/gcp-tokens.ts'
 import type { Logger } from './observe/log.ts'
@@ -27,7 +28,7 @@ export interface Hooks {
   /** Last look before the upstream; `ctx.upstream` may be wrapped here. */
   before_proxy?: TurnHook
   /** Status and headers may be changed; the body may not. */
-  header_filter?(ctx: Context, reply: Reply): void
+  header_filter?(ctx: Context, reply: Reply): Awaitable<void>
   /** Returns the filter for this response's body, or nothing to leave it alone. */
   body_filter?(ctx: Context, reply: Reply): Filter | void
   /** Always, once, after the last byte or the break; every hold has ended by then. */
@@ -56,6 +57,8 @@ export interface Env<M = unknown> {
   owner: Owner
   /** The plugin's metadata with its defaults; undefined while there is none. Other metadata means another instance. */
   metadata: M | undefined
+  /** Runs functions of configs; undefined where there may be none. */
+  sandbox?: Sandbox | undefined
 }
 
 export interface PluginSpec<S extends Schema, C extends Schema, M extends Schema> {

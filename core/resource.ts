@@ -1,11 +1,13 @@
 // Resources: whether one is valid, whether it can be served, and what the data plane makes of it; knows no others, no stores.
+
+import { functionsAreOff, type KnownPlugins } from './known-plugins.ts'
 import type { Plugin, Schema } from './plugin.ts'
 import type { Plugins } from './resource/attributes.ts'
 import { type Consumer, consumer } from './resource/consumer.ts'
 import { type Credential, credential } from './resource/credential.ts'
 import type { Definition } from './resource/definition.ts'
 import { graphqlCostDecoration } from './resource/graphql-cost-decoration.ts'
-import { fillPlugin, pluginsProblem, pluginsWarnings } from './resource/plugin-configs.ts'
+import { fillPlugin, pluginsProblem, pluginsWarnings, withPreFunction } from './resource/plugin-configs.ts'
 import { pluginMetadata } from './resource/plugin-metadata.ts'
 import { consumerGroup, globalRule, type PluginSet, pluginConfig } from './resource/plugin-sets.ts'
 import { proto } from './resource/proto.ts'
@@ -186,21 +188,30 @@ function holdsPlugins(kind: ResourceKind): boolean {
 }
 
 /** What a valid resource asks for that APISIX has and this version has not. */
-export function unservedIn(kind: ResourceKind, value: Readonly<Record<string, unknown>>): string | undefined {
+export function unservedIn(
+  kind: ResourceKind,
+  value: Readonly<Record<string, unknown>>,
+  { javascript = false }: KnownPlugins,
+): string | undefined {
   const { upstream } = value
   return (
-    definitions[kind].unserved?.(value) ?? (isObject(upstream) ? upstreamUnserved(upstream, 'upstream.') : undefined)
+    definitions[kind].unserved?.(value) ??
+    (isObject(upstream) ? upstreamUnserved(upstream, 'upstream.') : undefined) ??
+    (javascript ? undefined : functionIn(kind, value))
   )
 }
 
+function functionIn(kind: ResourceKind, { filter_func: filter, plugins }: Readonly<Record<string, unknown>>) {
+  if (!holdsPlugins(kind)) return undefined
+  if (filter !== undefined) return `filter_func: ${functionsAreOff}`
+  const name = withPreFunction(plugins)
+  return name === undefined ? undefined : `_meta.pre_function of plugin ${name}: ${functionsAreOff}`
+}
+
 /** Why the data plane cannot serve an item; undefined when it can. Encrypted values come in clear. */
-export function checkResource(
-  kind: ResourceKind,
-  value: unknown,
-  plugins: ReadonlyMap<string, Plugin>,
-): string | undefined {
+export function checkResource(kind: ResourceKind, value: unknown, plugins: KnownPlugins): string | undefined {
   if (!isServed(kind)) return notServed(kind)
-  return resourceProblem(kind, value, plugins) ?? unservedIn(kind, value as Item['value']) // a valid one is an object
+  return resourceProblem(kind, value, plugins) ?? unservedIn(kind, value as Item['value'], plugins) // a valid one is an object
 }
 
 /** What is accepted without effect in a valid resource: one sentence each. */

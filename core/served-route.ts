@@ -1,7 +1,9 @@
 // An edition of a route, ready to be matched and assembled; and a route as the gateway meets it, on one snapshot.
 import { Assembly, clientCertId, type Named, upstreamId } from './assembly.ts'
-import type { Consumer, Context, RouteFacts, Upstream } from './context.ts'
+import { type Consumer, type Context, type RouteFacts, slot, type Upstream } from './context.ts'
 import { Edition, type EditionEnv } from './edition.ts'
+import { ConfigFunction } from './javascript/config-function.ts'
+import { namesIn } from './javascript/source.ts'
 import type { Plan } from './pipeline.ts'
 import type { Route } from './resource.ts'
 import { addressSet } from './router/addresses.ts'
@@ -19,14 +21,20 @@ interface Conditions {
   /** Methods and client addresses. */
   readonly plain: Check
   readonly vars: Check
-  /** Whether `vars` are of the body. */
+  /** Whether `vars`, or the function's, are of the body. */
   readonly readsBody: boolean
+  /** Whether there is a function that is asked when all else fits. */
+  readonly asks: boolean
 }
+
+/** What the functions of routes (`filter_func`) have said of a request. */
+const verdicts = slot<Map<RouteEdition, boolean>>()
 
 export class RouteEdition extends Edition<'routes'> {
   /** Hosts of the service, which a route without its own has. */
   readonly serviceHosts: readonly string[]
   #conditions: Conditions | undefined = undefined
+  #filter: ConfigFunction | undefined = undefined
   #assembly: Assembly | undefined = undefined
   /** The snapshot since which nothing that a route could name has changed, when the assembly was last looked at. */
   #assembledAt = -1
@@ -65,13 +73,33 @@ export class RouteEdition extends Edition<'routes'> {
   /** Whether a request that matches host and path also fulfils the other conditions (facts core 2.5). */
   accepts(ctx: Context): boolean {
     this.#conditions ??= conditions(this.#route)
-    return this.#conditions.plain(ctx) && this.#conditions.vars(ctx)
+    return this.#conditions.plain(ctx) && this.#conditions.vars(ctx) && !(this.#conditions.asks && this.#declines(ctx))
   }
 
   /** Whether that cannot be said before the body is here. */
   waitsForBody(ctx: Context): boolean {
     this.#conditions ??= conditions(this.#route)
     return this.#conditions.readsBody && this.#conditions.plain(ctx) && !fieldsAreKnown(ctx)
+  }
+
+  /** It is accepted only if its function says so, which has not been asked. */
+  isUndecided(ctx: Context): boolean {
+    return this.#conditions?.asks === true && verdicts.get(ctx)?.has(this) !== true
+  }
+
+  /** Its function has said so. */
+  #declines(ctx: Context): boolean {
+    return verdicts.get(ctx)?.get(this) === false
+  }
+
+  /** Asks the function. Rejects with GatewayError: nobody knows then whose request it is. */
+  async decide(ctx: Context, { sandbox, log }: EditionEnv): Promise<void> {
+    if (sandbox === undefined) throw new Error('JavaScript in configs is off')
+    const place = { route: this.id, at: 'filter_func' }
+    this.#filter ??= new ConfigFunction(this.#route.filter_func!, { sandbox, log, place })
+    const verdict = await this.#filter.test(ctx)
+    const known = verdicts.get(ctx) ?? new Map<RouteEdition, boolean>()
+    verdicts.set(ctx, known.set(this, verdict))
   }
 
   /** With what it names as `snapshot` has it. */
@@ -145,10 +173,13 @@ function conditions(route: Route): Conditions {
   }
   const [first = always, second] = checks
   const plain = second === undefined ? first : (ctx: Context) => first(ctx) && second(ctx)
-  if (route.vars === undefined) return { plain, vars: always, readsBody: false }
+  const asks = route.filter_func !== undefined
+  const named = asks ? namesIn(route.filter_func!) : []
+  const readsField = (name: string) => /^post_arg[_.]/.test(name)
+  if (route.vars === undefined) return { plain, vars: always, readsBody: named.some(readsField), asks }
   const expr = compileExpr(route.vars)
-  const readsBody = [...expr.names].some(name => /^post_arg[_.]/.test(name))
-  return { plain, vars: ctx => expr.test(name => lookUp(ctx, name)), readsBody }
+  const readsBody = [...expr.names, ...named].some(readsField)
+  return { plain, vars: ctx => expr.test(name => lookUp(ctx, name)), readsBody, asks }
 }
 
 function lookUp(ctx: Context, name: string): unknown {

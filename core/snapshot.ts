@@ -5,8 +5,9 @@ import type { Consumer, ConsumerIndex, Context } from './context.ts'
 import type { Edition } from './edition.ts'
 import type { Editions } from './editions.ts'
 import { GatewayError } from './errors.ts'
+import type { KnownPlugins } from './known-plugins.ts'
 import { type Attached, type Instance, type Plan, plan } from './pipeline.ts'
-import type { Awaitable, Env, Plugin } from './plugin.ts'
+import type { Awaitable, Env } from './plugin.ts'
 import type { UpstreamEnv } from './proxy/upstream-env.ts'
 import type { ServedKind } from './resource.ts'
 import { readFields } from './router/post-arg.ts'
@@ -17,7 +18,7 @@ import type { Revision } from './store/store.ts'
 
 /** What the configuration of a worker is made with. */
 export interface SnapshotEnv extends Omit<Env, 'owner' | 'metadata'> {
-  plugins: ReadonlyMap<string, Plugin>
+  plugins: KnownPlugins
   upstreams: UpstreamEnv
   /** `radixtree_host_uri` without it. */
   router?: RouterName
@@ -54,8 +55,8 @@ export class Snapshot implements ConsumerIndex {
     this.namedSince = made.namedSince
   }
 
-  /** As `match`; a promise when a route that may match asks for the body, and it has still to come. */
-  matchWithBody(ctx: Context): Awaitable<Match | undefined> {
+  /** As `match`; a promise when a route that may match asks for the body, or has a function that must be asked. */
+  matchWhenKnown(ctx: Context): Awaitable<Match | undefined> {
     const { router, env } = this.#editions
     let waits = false
     const found = router.find(ctx.request, route => {
@@ -63,15 +64,20 @@ export class Snapshot implements ConsumerIndex {
       waits = route.waitsForBody(ctx)
       return waits || route.accepts(ctx)
     })
-    if (!waits) return found && this.#matched(found)
-    const max = env.maxPostArgs ?? DEFAULT_MAX_POST_ARGS
-    return readFields(ctx, max).then(read => {
-      if (!read) env.log.warn({ request_id: ctx.id, max }, 'a body is too large for routes to look into')
-      return this.match(ctx)
-    })
+    if (found === undefined) return undefined
+    if (!waits && !found.value.isUndecided(ctx)) return this.#matched(found)
+    const known = waits ? this.#readFields(ctx) : found.value.decide(ctx, env)
+    return known.then(() => this.matchWhenKnown(ctx))
   }
 
-  /** The route that serves a request; a body that has not come yet has no fields. */
+  async #readFields(ctx: Context): Promise<void> {
+    const { env } = this.#editions
+    const max = env.maxPostArgs ?? DEFAULT_MAX_POST_ARGS
+    if (await readFields(ctx, max)) return
+    env.log.warn({ request_id: ctx.id, max }, 'a body is too large for routes to look into')
+  }
+
+  /** The route that serves a request; a body that has not come yet has no fields, and functions say yes. */
   match(ctx: Context): Match | undefined {
     const { router } = this.#editions
     const found = router.find(ctx.request, route => route.seenBy(this.number) && route.accepts(ctx))

@@ -1,4 +1,6 @@
 // Plugins that resources name and this gateway has not: what stands in their place; knows no resource.
+
+import { PluginMap } from './known-plugins.ts'
 import { type Plugin, plugin } from './plugin.ts'
 
 /** refuse: requests are answered 503, for the plugin may have been there to guard them. ignore: APISIX's way (facts core 5.1). */
@@ -23,12 +25,12 @@ const authPlugins: ReadonlySet<string> = new Set([
 const FIRST = 1_000_000
 
 /** The known plugins, and under every other name one that takes any config and refuses or ignores requests. */
-export class PluginsOrNone extends Map<string, Plugin> {
+export class PluginsOrNone extends PluginMap {
   readonly #onUnknown: OnUnknown
   readonly #standIns = new Map<string, Plugin>()
 
-  constructor(known: Iterable<readonly [string, Plugin]>, onUnknown: OnUnknown) {
-    super(known)
+  constructor(known: Iterable<readonly [string, Plugin]>, onUnknown: OnUnknown, javascript = false) {
+    super(known, javascript)
     this.#onUnknown = onUnknown
   }
 

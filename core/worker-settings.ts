@@ -18,6 +18,7 @@ export function workerSettings(
 ): WorkerSettings {
   const { apisix, nginxConfig } = config
   const { http } = nginxConfig
+  const { javascript } = config.sluice
   const { enabled, trustedAddresses: trusted, wait, maxWaiting } = config.sluice.minRevisionHeader
   return {
     listen,
@@ -70,6 +71,7 @@ export function workerSettings(
     plugins: [...plugins.enabled.keys()],
     code: plugins.code,
     onUnknownPlugin: config.sluice.onUnknownPlugin,
+    javascript: javascript.enabled ? { timeout: javascript.timeout, heapMb: javascript.heapMb } : undefined,
     log: { level: logLevel(config), file: nginxConfig.errorLog },
   }
 }

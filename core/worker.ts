@@ -5,6 +5,7 @@ import { asError } from './errors.ts'
 import { Forwarding } from './forwarding.ts'
 import { Gateway } from './gateway.ts'
 import { HoldBook } from './holds.ts'
+import { Sandbox } from './javascript/sandbox.ts'
 import { type Listener, listen } from './listener.ts'
 import { GcpTokens } from './llm/auth/gcp-tokens.ts'
 import { MinRevision } from './min-revision.ts'
@@ -63,6 +64,7 @@ const overload = new Overload(settings.overload, metrics)
 const traffic = new Traffic(metrics)
 const breadcrumb = new Breadcrumb(birth.breadcrumb)
 const feed = new Feed(send)
+const sandbox = settings.javascript && new Sandbox(settings.javascript)
 offerSluice()
 serveCode(settings.code)
 const plugins = [...builtins, ...(await importPlugins(settings.code.entries))]
@@ -95,7 +97,9 @@ const sync = new Sync({
     plugins: new PluginsOrNone(
       plugins.filter(({ name }) => enabled.has(name)).map(plugin => [plugin.name, plugin]),
       settings.onUnknownPlugin,
+      sandbox !== undefined,
     ),
+    sandbox,
   },
   applied(revision, rejected) {
     minRevision?.applied(revision)
@@ -156,6 +160,6 @@ async function drain(order: DrainOrder): Promise<void> {
   clearTimeout(last)
   await gateway.drain(0)
   await sync.close()
-  await transport.close()
+  await Promise.all([transport.close(), sandbox?.close()])
   send({ type: 'drained' })
 }

@@ -8,6 +8,7 @@ import keyAuth from './key-auth.ts'
 import prometheus from './prometheus.ts'
 import proxyRewrite from './proxy-rewrite.ts'
 import responseRewrite from './response-rewrite.ts'
+import { serverlessPostFunction, serverlessPreFunction } from './serverless-function.ts'
 
 export const builtins: readonly Plugin[] = [
   aiModelAccess,
@@ -18,4 +19,6 @@ export const builtins: readonly Plugin[] = [
   prometheus,
   proxyRewrite,
   responseRewrite,
+  serverlessPostFunction,
+  serverlessPreFunction,
 ]

@@ -212,6 +212,24 @@ describe('the guide to plugins', function () {
     assert.match(gateway!.scrape(), /in_flight_refused_total 1/)
   })
 
+  it('runs the functions of its route', async () => {
+    const text = /```json\n(\{\n {2}"uri": "\/reports.*?)```/s.exec(
+      readFileSync(join(root, 'docs/plugins.md'), 'utf8'),
+    )![1]!
+    const route = { ...(JSON.parse(text) as object), upstream: { nodes: upstream.nodes } }
+    gateway = await startGateway({ javascript: { timeout: 5_000, heapMb: 64 }, resources: { routes: { 1: route } } })
+    assert.deepEqual(gateway.rejected, [])
+    const ask = (init: RequestInit) => fetch(`${gateway!.url}/reports/2026`, init)
+    assert.equal((await ask({})).status, 404)
+    const headers = { 'x-tenant': 'eu-1' }
+    assert.equal((await ask({ headers, method: 'DELETE' })).status, 405)
+    assert.equal((await ask({ headers })).status, 200)
+    assert.deepEqual(
+      upstream.received.map(({ target }) => target),
+      ['/2026'],
+    )
+  })
+
   it('tells of slow requests', async () => {
     const { log, lines } = openJournal()
     const url = await start('slow-log', { ms: 0 }, { log })

@@ -282,6 +282,13 @@ export const schema = group({
     hook_timeout: duration('60s'),
     /** Folders of plugins of the user's own. */
     plugin_dirs: list(text(undefined, 'a folder', /./), []),
+    /** Functions in configs: serverless-*-function, filter_func, _meta.pre_function. Who writes configs then writes code. */
+    javascript: group({
+      enabled: flag(false),
+      /** How long a call may take, and MiB of heap of the process in which each worker has them run. */
+      timeout: duration('500ms', 1),
+      heap_mb: integer(64, 32, 4_096),
+    }),
     /** What becomes of requests for which a plugin is configured that this gateway has not. */
     on_unknown_plugin: oneOf(['refuse', 'ignore'], 'refuse'),
     /** How old the configuration may be before /status/ready says no; 0 is any age. */

@@ -19,8 +19,8 @@ export class PluginCodeError extends Error {
 export class NotThere extends PluginCodeError {
   readonly plugin: string
 
-  constructor(plugin: string) {
-    super(`Sluice has no plugin named ${plugin}`)
+  constructor(plugin: string, why = 'Sluice has no such plugin') {
+    super(`${plugin}: ${why}`)
     this.plugin = plugin
   }
 }

@@ -1,5 +1,6 @@
 // The user's own plugins in the main thread: loaded, listed, loaded again when a file is saved; knows no route and no thread.
 import { asError } from '../errors.ts'
+import { available, functionsAreOff, isOfFunctions, PluginMap } from '../known-plugins.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Plugin } from '../plugin.ts'
 import { editedFiles, noCode, type PluginCode } from './code.ts'
@@ -20,6 +21,8 @@ export interface OwnPluginsOptions {
   builtins: readonly Plugin[]
   /** Names of the configuration's `plugins`; undefined: every plugin there is. */
   enabled: readonly string[] | undefined
+  /** Whether configs may hold functions. */
+  javascript: boolean
   log: Logger
 }
 
@@ -46,9 +49,9 @@ export interface PluginCodeStatus {
  * over, at once and whole.
  */
 export class OwnPlugins {
-  readonly enabled: Map<string, Plugin>
+  readonly enabled: PluginMap
   /** The same with those that the configuration does not enable. */
-  readonly known: Map<string, Plugin>
+  readonly known: PluginMap
   readonly #options: OwnPluginsOptions
   /** What is enabled in the place of what the configuration says. */
   #chosen: readonly string[] | undefined
@@ -89,7 +92,7 @@ export class OwnPlugins {
   }
 
   /** What the configuration enables, of what there is now. */
-  get configured(): Plugins {
+  get configured(): PluginMap {
     return enabledOf(this.#options, this.known)
   }
 
@@ -99,7 +102,7 @@ export class OwnPlugins {
     replace(this.enabled, this.#enabledOf(this.known))
   }
 
-  #enabledOf(known: Plugins): Map<string, Plugin> {
+  #enabledOf(known: Plugins): PluginMap {
     return enabledOf({ ...this.#options, enabled: this.#chosen ?? this.#options.enabled }, known)
   }
 
@@ -224,10 +227,13 @@ async function look(folders: readonly string[], files: readonly string[]): Promi
 }
 
 /** Throws PluginCodeError for a name that is taken. */
-function knownOf({ builtins }: OwnPluginsOptions, own: readonly Plugin[]): Map<string, Plugin> {
-  const known = new Map(builtins.map(plugin => [plugin.name, plugin]))
+function knownOf({ builtins, javascript }: OwnPluginsOptions, own: readonly Plugin[]): PluginMap {
+  const known = new PluginMap(
+    available(builtins, javascript).map(plugin => [plugin.name, plugin]),
+    javascript,
+  )
   for (const plugin of own) {
-    if (known.has(plugin.name))
+    if (known.has(plugin.name) || isOfFunctions(plugin.name))
       throw new PluginCodeError(`${plugin.name} is the name of a plugin of Sluice's: choose another`)
     known.set(plugin.name, plugin)
   }
@@ -235,15 +241,14 @@ function knownOf({ builtins }: OwnPluginsOptions, own: readonly Plugin[]): Map<s
 }
 
 /** Throws PluginCodeError for a name that nobody has. */
-function enabledOf({ enabled }: OwnPluginsOptions, known: Plugins): Map<string, Plugin> {
-  if (enabled === undefined) return new Map(known)
-  return new Map(
-    enabled.map(name => {
-      const found = known.get(name)
-      if (found === undefined) throw new NotThere(name)
-      return [name, found]
-    }),
-  )
+function enabledOf({ enabled, javascript }: OwnPluginsOptions, known: Plugins): PluginMap {
+  if (enabled === undefined) return new PluginMap(known, javascript)
+  const chosen = enabled.map((name): [string, Plugin] => {
+    const found = known.get(name)
+    if (found === undefined) throw new NotThere(name, isOfFunctions(name) ? functionsAreOff : undefined)
+    return [name, found]
+  })
+  return new PluginMap(chosen, javascript)
 }
 
 function replace<K, V>(map: Map<K, V>, by: ReadonlyMap<K, V>): void {

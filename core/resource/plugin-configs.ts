@@ -1,5 +1,7 @@
 // The plugin configs of a resource: what makes them valid, and their defaults; knows plugins only as schemas and checks.
 import { asError } from '../errors.ts'
+import { sourceProblem } from '../javascript/source.ts'
+import { functionsAreOff, isOfFunctions } from '../known-plugins.ts'
 import type { Plugin, Schema } from '../plugin.ts'
 import { checkExpr } from '../router/expr.ts'
 import { isObject, strangers, type Validator, validator } from '../schema.ts'
@@ -61,10 +63,6 @@ export function useOf(plugin: Plugin, kind: string): PluginUse {
   return (kind === 'consumers' || kind === 'credentials') && plugin.type === 'auth' ? 'consumer' : 'config'
 }
 
-/** Plugins of APISIX's whose config is code. */
-const ofLua = new Set(['serverless-pre-function', 'serverless-post-function'])
-const noLua = 'Lua is not run here, write a plugin instead (docs/plugins.md)'
-
 /** The first thing that is wrong with the plugin configs of a resource of `kind` (facts core 4.8). */
 export function pluginsProblem(
   configs: Plugins,
@@ -77,7 +75,7 @@ export function pluginsProblem(
     if (!isTable(config)) return `invalid plugin conf ${scalar(config)} for plugin [${shown}]`
     // There are no plugins for streams.
     if (plugin === undefined || kind === 'stream_routes') {
-      const code = ofLua.has(name) ? `: ${noLua}` : ''
+      const code = isOfFunctions(name) ? `: ${functionsAreOff}` : ''
       return kind === 'credentials' ? `unknown plugin ${shown}` : `unknown plugin [${shown}]${code}`
     }
     if (kind === 'credentials' && plugin.type !== 'auth') {
@@ -124,10 +122,15 @@ function unrecognisable(plugin: Plugin, config: unknown): string | undefined {
   }
 }
 
+/** The first plugin whose `_meta` holds a function. */
+export function withPreFunction(configs: unknown): string | undefined {
+  if (!isObject(configs)) return undefined
+  return Object.keys(configs).find(name => at(configs, [name, '_meta', 'pre_function']) !== undefined)
+}
+
 function metaProblem(name: string, meta: { filter?: unknown; pre_function?: string } = {}): string | undefined {
-  if (meta.pre_function !== undefined) {
-    return `failed to load _meta.pre_function in plugin ${name}: ${noLua}`
-  }
+  const unusable = meta.pre_function && sourceProblem(meta.pre_function, '(conf, ctx) => { ... }')
+  if (unusable) return `failed to load _meta.pre_function in plugin ${name}: it ${unusable}`
   const invalid = meta.filter === undefined ? undefined : checkExpr(meta.filter)
   return invalid && `failed to validate the 'vars' expression: ${invalid}`
 }

@@ -1,5 +1,6 @@
 // Routes (facts core 3.1): schema, type, and what a schema cannot say (2.7).
 import { asError } from '../errors.ts'
+import { namesIn, sourceProblem } from '../javascript/source.ts'
 import type { Schema } from '../plugin.ts'
 import { addressSet } from '../router/addresses.ts'
 import { checkExpr, compileExpr } from '../router/expr.ts'
@@ -34,6 +35,8 @@ export interface Route extends Described {
   timeout?: Timeout
   /** An expression (facts core 2.6). */
   vars?: unknown[]
+  /** The text of a function of variables. */
+  filter_func?: string
   plugins?: Plugins
   upstream?: Upstream
   upstream_id?: string
@@ -98,21 +101,25 @@ function exclusion(route: Readonly<Record<string, unknown>>): string | undefined
   return undefined
 }
 
-function problem({ remote_addr, remote_addrs = [], vars }: Partial<Route>): string | undefined {
+function problem({ remote_addr, remote_addrs = [], vars, filter_func: source }: Partial<Route>): string | undefined {
   try {
     addressSet(remote_addr === undefined ? remote_addrs : [remote_addr])
   } catch (error) {
     return asError(error).message
   }
+  const unusable = source && sourceProblem(source, "function(vars) { return vars.arg_version === '2' }")
+  if (unusable) return `failed to load 'filter_func' string: it ${unusable}`
   const invalid = vars === undefined ? undefined : checkExpr(vars)
   return invalid && `failed to validate the 'vars' expression: ${invalid}`
 }
 
 function routeUnserved(route: Readonly<Record<string, unknown>>): string | undefined {
-  const refused = unserved(route, ['script', 'script_id', 'filter_func'], '')
+  const refused = unserved(route, ['script', 'script_id'], '')
   if (refused !== undefined) return refused
   if (route.enable_websocket === true) return notServed('enable_websocket')
-  if (route.vars === undefined) return undefined
-  const graphql = [...compileExpr(route.vars).names].find(name => name.startsWith('graphql_'))
-  return graphql && notServed(`${graphql} in vars`)
+  const graphql = (names: Iterable<string>) => [...names].find(name => name.startsWith('graphql_'))
+  const asked = route.vars && graphql(compileExpr(route.vars).names)
+  if (asked) return notServed(`${asked} in vars`)
+  const named = route.filter_func && graphql(namesIn(route.filter_func as string))
+  return named ? notServed(`${named} in filter_func`) : undefined
 }

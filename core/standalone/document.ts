@@ -1,6 +1,6 @@
 // A whole configuration in one document (facts core 5.2, 5.4): its collections become items; knows neither files nor HTTP.
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Plugin } from '../plugin.ts'
+import type { KnownPlugins } from '../known-plugins.ts'
 import { managerOf } from '../resource/secret.ts'
 import { type ResourceKind, resourceKind, resourceProblem, unservedIn } from '../resource.ts'
 import { isObject, shapeProblem } from '../schema.ts'
@@ -51,8 +51,8 @@ export interface ReadDocument {
 
 /** Those that there are, and those that are enabled where a document does not say. */
 export interface PluginChoice {
-  readonly known: ReadonlyMap<string, Plugin>
-  readonly enabled: ReadonlyMap<string, Plugin>
+  readonly known: KnownPlugins
+  readonly enabled: KnownPlugins
 }
 
 const SLICE_MS = 10
@@ -107,7 +107,7 @@ interface Read {
 function readEntry(
   kind: Kind,
   { raw, index, seen }: { raw: unknown; index: number; seen: Set<string> },
-  plugins: ReadonlyMap<string, Plugin>,
+  plugins: KnownPlugins,
 ): Read {
   const unfit = isObject(raw) ? shapeProblem(raw) : 'it should be an object'
   if (unfit !== undefined || !isObject(raw))
@@ -119,7 +119,10 @@ function readEntry(
   const of = resourceKind({ kind, id })
   const value = of === 'consumers' ? sent : { ...sent, id: named === undefined || of === 'credentials' ? id : sent.id }
   const reason =
-    duplicate(of, id, seen) ?? placeProblem(of, id) ?? resourceProblem(of, value, plugins) ?? unservedIn(of, value)
+    duplicate(of, id, seen) ??
+    placeProblem(of, id) ??
+    resourceProblem(of, value, plugins) ??
+    unservedIn(of, value, plugins)
   seen.add(id)
   return { id, value, ...(reason !== undefined && { reason }) }
 }
@@ -148,7 +151,7 @@ function placeProblem(kind: ResourceKind, id: string): string | undefined {
 /** The names in `plugins`; those of stream plugins enable nothing. */
 function pluginsOf(
   document: Readonly<Record<string, unknown>>,
-  known: ReadonlyMap<string, Plugin>,
+  known: KnownPlugins,
   mistakes: Mistake[],
 ): string[] | undefined {
   const list = listOf(document, 'plugins', mistakes)

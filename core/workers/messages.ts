@@ -1,6 +1,7 @@
 // What main and a worker thread say to each other; everything here survives structured cloning.
 import type { ForwardingOptions } from '../forwarding.ts'
 import type { GatewayOptions } from '../gateway.ts'
+import type { SandboxLimits } from '../javascript/sandbox.ts'
 import type { Address, ListenerLimits } from '../listener.ts'
 import type { MinRevisionLimits } from '../min-revision.ts'
 import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
@@ -44,6 +45,8 @@ export interface WorkerSettings {
   /** The user's own plugins. */
   code: PluginCode
   onUnknownPlugin: OnUnknown
+  /** Undefined where configs may hold no functions. */
+  javascript: SandboxLimits | undefined
   log: { level: string; file: string | undefined }
 }
 

@@ -1,13 +1,33 @@
 // The gateway as a process: how it starts, what it says, how it ends.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { configFolder, type GatewayProcess, run, startProcess } from '../helpers/process.ts'
 import { until } from '../helpers/until.ts'
 import { type ScriptedUpstream, startUpstream } from '../helpers/upstream.ts'
+
+/** Processes that it has begun. */
+function childrenOf(parent: number): number[] {
+  const pids = readdirSync('/proc').filter(name => /^\d+$/.test(name))
+  return pids.map(Number).filter(pid => statusOf(pid)?.parent === parent)
+}
+
+/** Nobody may be there to take note of its end. */
+function isAlive(pid: number): boolean {
+  return !['Z', undefined].includes(statusOf(pid)?.state)
+}
+
+function statusOf(pid: number): { state: string; parent: number } | undefined {
+  try {
+    const [, state, parent] = /^\d+ \(.*\) (\S) (\d+)/s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? []
+    return { state: state!, parent: Number(parent) }
+  } catch {
+    return undefined
+  }
+}
 
 describe('the gateway process', function () {
   this.timeout(180_000)
@@ -41,6 +61,23 @@ describe('the gateway process', function () {
     assert.ok(!stdout.includes(gateway.adminKey))
     for (const file of ['admin.key', 'keyring'])
       assert.equal(statSync(join(gateway.folder, 'data', file)).mode & 0o777, 0o600)
+  })
+
+  it('runs functions of configs where that is allowed, in processes that end with it, also when it is killed', async () => {
+    const gateway = await start(configFolder('sluice:\n  javascript: {enabled: true}\n'))
+    const functions = ['(conf, ctx) => ({ status: 200, body: ctx.var.uri })']
+    const plugins = { 'serverless-pre-function': { functions } }
+    const put = (id: string, more: object) => gateway.admin('PUT', `/routes/${id}`, route(more))
+    assert.equal((await put('1', { plugins, filter_func: 'function(vars) { return vars.arg_a }' })).status, 201)
+    assert.equal((await put('2', { priority: -1 })).status, 201)
+    assert.equal(await (await fetch(`${gateway.urls.requests}/x?a=1`)).text(), '/x')
+    assert.equal(await (await fetch(`${gateway.urls.requests}/x`)).text(), '{"ok":true}')
+    const lua = await put('3', { filter_func: 'function(vars) return true end' })
+    assert.equal(lua.status, 400)
+    const children = childrenOf(gateway.child.pid!)
+    assert.ok(children.length > 0)
+    await gateway.stop('SIGKILL')
+    await until(() => children.every(pid => !isAlive(pid)), 'they have ended')
   })
 
   it('serves a route at once when its PUT has answered, in every later version too, until it is deleted', async () => {

@@ -1,6 +1,7 @@
 // Resources: which are refused and in which words, and what the data plane gets of the others.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import { PluginMap } from '../../core/known-plugins.ts'
 import { hashVarsSchema } from '../../core/resource/upstream.ts'
 import {
   checkResource,
@@ -25,6 +26,7 @@ const nodes = { '127.0.0.1:80': 1 }
 const route = (more: Value) => ({ uri: '/a', plugins: {}, ...more })
 const upstream = (more: Value) => ({ nodes, ...more })
 const notServed = (what: string) => `${what} is not served by this version of Sluice`
+const functionsAreOff = 'JavaScript in configs is off here, sluice.javascript.enabled allows it (docs/plugins.md)'
 const invalid = (what: string) => `invalid configuration: ${what}`
 const attribute = (name: string, what: string) => invalid(`property "${name}" validation failed: ${what}`)
 
@@ -107,7 +109,12 @@ describe('a route', () => {
     const lua = 'function(vars) return true end'
     table('routes', [
       [{ uri: '/a', script: lua }, notServed('script')],
-      [route({ filter_func: lua }), notServed('filter_func')],
+      [
+        route({ filter_func: lua }),
+        "failed to load 'filter_func' string: it is Lua, which is not run here: write JavaScript: " +
+          "function(vars) { return vars.arg_version === '2' } (docs/plugins.md, JavaScript in configs)",
+      ],
+      [route({ filter_func: 'function(vars) { return true }' }), `filter_func: ${functionsAreOff}`],
       [route({ enable_websocket: true }), notServed('enable_websocket')],
       [route({ enable_websocket: false }), undefined],
       [route({ upstream: upstream({ type: 'p2c' }) }), notServed('upstream.type "p2c"')],
@@ -116,6 +123,17 @@ describe('a route', () => {
         notServed('upstream.discovery_type "nacos"'),
       ],
     ])
+  })
+
+  it('may have functions where they are allowed, of variables that there are', () => {
+    const allowed = new PluginMap(fakePlugins, true)
+    const said = (filter_func: string) => checkResource('routes', route({ filter_func }), allowed)
+    assert.equal(said('function(vars) { return vars.uri === "/a" }'), undefined)
+    assert.equal(said('function(vars) { return vars.graphql_name }'), notServed('graphql_name in filter_func'))
+    assert.match(
+      said('function(vars) { return vars. }') ?? '',
+      /^failed to load 'filter_func' string: it is no JavaScr/,
+    )
   })
 
   it('is refused for an expression that is none', () => {
@@ -490,7 +508,7 @@ describe('plugins of a resource', () => {
       [uses({ nobody: {} }), 'unknown plugin [nobody]'],
       [
         uses({ 'serverless-pre-function': { functions: ['return function() end'] } }),
-        'unknown plugin [serverless-pre-function]: Lua is not run here, write a plugin instead (docs/plugins.md)',
+        `unknown plugin [serverless-pre-function]: ${functionsAreOff}`,
       ],
       [uses({ 'ai-proxy': { provider: 'openai' } }), failed('ai-proxy', 'property "auth" is required')],
       [
@@ -527,8 +545,10 @@ describe('plugins of a resource', () => {
       [meta({ filter: [['uri', 'like', '/a']] }), "failed to validate the 'vars' expression: invalid operator 'like'"],
       [
         meta({ pre_function: 'return function() end' }),
-        'failed to load _meta.pre_function in plugin late: Lua is not run here, write a plugin instead (docs/plugins.md)',
+        'failed to load _meta.pre_function in plugin late: it is Lua, which is not run here: write JavaScript: ' +
+          '(conf, ctx) => { ... } (docs/plugins.md, JavaScript in configs)',
       ],
+      [meta({ pre_function: '(conf, ctx) => {}' }), `_meta.pre_function of plugin late: ${functionsAreOff}`],
     ])
   })
 

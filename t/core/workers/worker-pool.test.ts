@@ -93,6 +93,7 @@ describe('a pool of workers', function () {
       router: 'radixtree_host_uri',
       maxPostArgs: 1_048_576,
       plugins: ['fault', 'prometheus'],
+      javascript: undefined,
       onUnknownPlugin: 'refuse',
       code: noCode,
       heapMb: 96,
