@@ -135,7 +135,7 @@ export class EventStream implements Source, Sink {
 
   cancel(reason: Error): void {
     if (this.#over) return
-    this.#close(reason, 'client_disconnect')
+    this.#close(reason, reason instanceof ClientGone ? 'client_disconnect' : 'filtered')
     this.#body.cancel(reason)
   }
 

@@ -22,6 +22,8 @@ export type Aborted =
   | 'incomplete'
   /** The provider reported an error within the stream. */
   | 'upstream_error'
+  /** A filter of the answer's events, or of its bytes, has ended it. */
+  | 'filtered'
 
 export interface Exchange {
   /** Of the client's request. */

@@ -2,6 +2,7 @@
 import { isObject, type JsonObject } from '../json.ts'
 import { appendMember, memberSpan, withMember } from '../json-splice.ts'
 import { ChatReader, chatUsage, isNonEmptyList } from './openai-chat-reader.ts'
+import { endsChatText, mapChatTexts } from './openai-chat-texts.ts'
 import { errorStatus, openaiErrorBody } from './openai-error.ts'
 import type { Addition, AnswerFacts, Message, Protocol, Refusal } from './protocol.ts'
 
@@ -21,6 +22,8 @@ export const openaiChat: Protocol = {
   errorBody: openaiErrorBody,
   errorEvent: error => Buffer.from(`data: ${JSON.stringify(openaiErrorBody(error))}\n\n`),
   refusal,
+  mapTexts: mapChatTexts,
+  endsText: endsChatText,
 }
 
 function usageRequest(body: JsonObject): Addition | undefined {

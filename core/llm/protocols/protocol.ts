@@ -92,6 +92,21 @@ export interface Protocol {
   errorEvent(error: ProtocolError, sequence?: number): Buffer
   /** The bytes of a whole answer, or of a stream that begins and ends with it. */
   refusal(said: Refusal, streaming: boolean): Buffer
+  /**
+   * An event of a stream, or a whole answer, with other texts for its readers; itself when none has changed. Arguments of
+   * tools are none. Where it is missing, filters of text refuse the protocol by name.
+   */
+  mapTexts?(event: JsonObject, change: (text: string, place: TextPlace) => string): JsonObject
+  /** Whether this event is the last of what is `of` that (TextPlace). */
+  endsText?(event: JsonObject, of: string): boolean
+}
+
+/** Where a text of an answer stands. */
+export interface TextPlace {
+  /** What belongs together over the events of a stream: the content of one choice, its reasoning. */
+  readonly of: string
+  /** The text is all there is of it, and no piece. */
+  readonly whole: boolean
 }
 
 /** An event of a stream with what its data say; `json` is undefined when they are no JSON. */
