@@ -7,6 +7,10 @@ import { asError, ClientGone, errorReply, GatewayError, UpstreamError } from './
 import type { Forwarding } from './forwarding.ts'
 import type { HoldBook } from './holds.ts'
 import { HookClock, PluginTimeout } from './hook-clock.ts'
+import type { EventFilter } from './llm/answer-event.ts'
+import { exchange } from './llm/exchange.ts'
+import { filteredAnswer } from './llm/filtered-answer.ts'
+import { protocolNamed } from './llm/protocols/detect.ts'
 import type { MinRevision } from './min-revision.ts'
 import type { Logger } from './observe/log.ts'
 import type { PluginFailures } from './observe/plugin-failures.ts'
@@ -226,7 +230,41 @@ class Turn implements Listed {
     if (exit instanceof Promise) exit = await exit
     if (exit !== undefined) return exit
     this.#plugin = undefined
-    return checked(await (ctx.upstream ?? route.upstream).send(ctx))
+    const answer = checked(await (ctx.upstream ?? route.upstream).send(ctx))
+    return this.#plan.eventFilter.length === 0 ? answer : await this.#filterEvents(answer)
+  }
+
+  /** Only answers of LLMs that are no errors have events. */
+  async #filterEvents(answer: Reply): Promise<Reply> {
+    const ctx = this.#ctx
+    const call = exchange.get(ctx)
+    const protocol = call && protocolNamed(call.protocol)
+    if (protocol === undefined || answer.status >= 400 || answer.body === null) return answer
+    const steps: Step<EventFilter>[] = []
+    // Until there is something to send, whoever waits for this hears of it.
+    let sending = false
+    try {
+      for (const step of this.#plan.eventFilter) {
+        this.#enter(step)
+        const hook = step.hook(ctx, call!)
+        if (hook !== undefined) steps.push({ ...step, hook })
+      }
+      if (steps.length === 0) return answer
+      const filtered = await filteredAnswer(answer, {
+        protocol,
+        filters: steps.map(({ hook }) => hook),
+        within: promise => this.#gateway.clock.within(promise, () => false),
+        enter: at => this.#enter(steps[at]!),
+        failed: (at, error) => {
+          if (sending) this.#hookFailed(steps[at]!, { phase: 'event_filter', error }, 'event filter failed')
+        },
+      })
+      sending = true
+      return filtered
+    } catch (error) {
+      discard(answer, asError(error))
+      throw error
+    }
   }
 
   /** Flat, and a promise only when one of the hooks gave one: a hop through the queue for each step would cost 0.1 us. */

@@ -2,6 +2,7 @@
 import { type Context, slot } from './context.ts'
 import { GatewayError } from './errors.ts'
 import { ConfigFunction, type FunctionPhase } from './javascript/config-function.ts'
+import type { Exchange } from './llm/exchange.ts'
 import type { Awaitable, Env, Hooks, Plugin, TurnHook } from './plugin.ts'
 import { type Filter, type Reply, reply } from './reply.ts'
 import { compileExpr } from './router/expr.ts'
@@ -103,6 +104,7 @@ export interface Plan {
   readonly consumerRewrite: readonly Step<TurnHook>[]
   readonly access: readonly Step<TurnHook>[]
   readonly beforeProxy: readonly Step<TurnHook>[]
+  readonly eventFilter: readonly Step<NonNullable<Hooks['event_filter']>>[]
   readonly headerFilter: readonly Step<NonNullable<Hooks['header_filter']>>[]
   readonly bodyFilter: readonly Step<NonNullable<Hooks['body_filter']>>[]
   readonly log: readonly Step<NonNullable<Hooks['log']>>[]
@@ -130,6 +132,7 @@ export function plan(global: readonly Instance[], own: Attached, consumer: Attac
     consumerRewrite: steps(newcomers, 'rewrite'),
     access: steps(all, 'access'),
     beforeProxy: steps(all, 'before_proxy'),
+    eventFilter: steps(all, 'event_filter'),
     headerFilter: steps(all, 'header_filter'),
     bodyFilter: steps(all, 'body_filter'),
     log: steps(all, 'log'),
@@ -202,9 +205,12 @@ function withFilter(hooks: Hooks, expression: unknown[]): Hooks {
     }
     return decided
   }
-  const { header_filter, body_filter, log } = hooks
+  const { event_filter, header_filter, body_filter, log } = hooks
   return {
     ...turnHooks(hooks, hook => hook && (ctx => (runs(ctx) ? hook(ctx) : undefined))),
+    ...(event_filter && {
+      event_filter: (ctx: Context, exchange: Exchange) => (runs(ctx) ? event_filter(ctx, exchange) : undefined),
+    }),
     ...(header_filter && {
       header_filter(ctx: Context, answer: Reply): Awaitable<void> {
         return runs(ctx) ? header_filter(ctx, answer) : undefined

@@ -3,6 +3,8 @@ import type { Context } from './context.ts'
 import type { Sandbox } from './javascript/sandbox.ts'
 import type { Infer, Schema } from './json-schema.ts'
 import type { GcpTokens } from './llm/auth/gcp-tokens.ts'
+import type { EventFilter } from './llm/answer-event.ts'
+import type { Exchange } from './llm/exchange.ts'
 import type { Logger } from './observe/log.ts'
 import type { Metrics } from './observe/metrics.ts'
 import type { Transport } from './proxy/transport.ts'
@@ -27,6 +29,11 @@ export interface Hooks {
   access?: TurnHook
   /** Last look before the upstream; `ctx.upstream` may be wrapped here. */
   before_proxy?: TurnHook
+  /**
+   * Returns the filter for the events of an LLM's answer, in the client's protocol, or nothing to leave it alone. It runs
+   * before any other response hook, and what it throws ends the answer: it may have been there to guard it.
+   */
+  event_filter?(ctx: Context, exchange: Exchange): EventFilter | void
   /** Status and headers may be changed; the body may not. */
   header_filter?(ctx: Context, reply: Reply): Awaitable<void>
   /** Returns the filter for this response's body, or nothing to leave it alone. */

@@ -10,6 +10,7 @@ import { importPlugins, pluginFiles } from '../core/plugin-code/load.ts'
 import { offerSluice } from '../core/plugin-code/module-hooks.ts'
 import type { Plugin } from '../core/sluice.ts'
 import { openJournal } from './helpers/journal.ts'
+import { randomness } from './helpers/randomness.ts'
 import { type ScriptedUpstream, startGateway, startUpstream, type TestGateway, until } from './testing.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -22,6 +23,16 @@ const files = new Map(
     ...readFileSync(join(root, 'docs/plugins.md'), 'utf8').matchAll(/^```[tj]s\n\/\/ ([\w-]+(?:\.\w+)+)\n(.*?)^```/gms),
   ].map(([, name, code]) => [name!, code!]),
 )
+
+function recut(text: string, random: (below: number) => number): string[] {
+  const pieces: string[] = []
+  for (let at = 0; at < text.length; ) {
+    const end = at + 1 + random(20)
+    pieces.push(text.slice(at, end))
+    at = end
+  }
+  return pieces
+}
 
 describe('the guide to plugins', function () {
   this.timeout(120_000)
@@ -177,6 +188,59 @@ describe('the guide to plugins', function () {
     for (let read = await reader.read(); !read.done; read = await reader.read())
       rest += Buffer.from(read.value).toString()
     assert.equal(rest, '***')
+  })
+
+  /** A route to an LLM that has this plugin of the guide. */
+  async function startLlm(name: string, config: object): Promise<(stream: boolean) => Promise<Response>> {
+    const endpoint = `${upstream.origin}/v1/chat/completions`
+    const auth = { header: { Authorization: 'Bearer x' } }
+    const llm = { provider: 'openai-compatible', auth, override: { endpoint } }
+    gateway = await startGateway({
+      plugins: [plugins.get(name)!],
+      resources: { routes: { 1: { uri: '/*', plugins: { 'ai-proxy': llm, [name]: config } } } },
+    })
+    assert.deepEqual(gateway.rejected, [])
+    const headers = { 'content-type': 'application/json' }
+    return stream =>
+      fetch(gateway!.url, { method: 'POST', headers, body: JSON.stringify({ stream, messages: [], model: 'm' }) })
+  }
+  const chunk = (content: string | undefined, finish: string | null = null) =>
+    `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content }, finish_reason: finish }] })}\n\n`
+  /** What the client of a stream has read. */
+  const textOf = async (answer: Response) =>
+    [...(await answer.text()).matchAll(/"content":("(?:[^"\\]|\\.)*")/g)]
+      .map(([, text]) => JSON.parse(text!) as string)
+      .join('')
+
+  it('masks addresses in answers of LLMs, however a stream is cut into events and into reads', async () => {
+    const ask = await startLlm('mask-answers', {})
+    const text = 'Ünser ann@example.com, or bob.b+c@mail.example.org'
+    const random = randomness(8)
+    for (let round = 0; round < 40; round++) {
+      const events = recut(text, random).map(piece => chunk(piece))
+      const bytes = Buffer.from([...events, chunk(undefined, 'stop'), 'data: [DONE]\n\n'].join(''))
+      upstream.script = async received => {
+        received.startStream()
+        for (const piece of recut(bytes.toString('latin1'), random)) await received.write(Buffer.from(piece, 'latin1'))
+        received.response.end()
+      }
+      assert.equal(await textOf(await ask(true)), 'Ünser ***, or ***', `round ${round}`)
+    }
+    upstream.script = received => received.json(200, { choices: [{ message: { content: text } }] })
+    assert.equal(await textOf(await ask(false)), 'Ünser ***, or ***')
+  })
+
+  it('ends an answer that speaks of what it should not', async () => {
+    const ask = await startLlm('no-secrets', { words: ['falcon'] })
+    upstream.script = received => received.json(200, { choices: [{ message: { content: 'The Falcon flies' } }] })
+    assert.equal((await ask(false)).status, 403)
+    upstream.script = async received => {
+      received.startStream()
+      for (const piece of ['The fal', 'con flies']) await received.write(chunk(piece))
+    }
+    assert.match(await (await ask(true)).text(), /"code":"secret"/)
+    upstream.script = received => received.json(200, { choices: [{ message: { content: 'The eagle flies' } }] })
+    assert.equal((await ask(false)).status, 200)
   })
 
   it('keeps small answers for a while, and none that is for somebody', async () => {

@@ -21,6 +21,8 @@ export function mapChatTexts(event: JsonObject, change: Change): JsonObject {
 
 /** See Protocol.endsText. */
 export function endsChatText(event: JsonObject, of: string): boolean {
+  // Nothing comes after an error.
+  if (event.error !== undefined && event.error !== null) return true
   const choices = Array.isArray(event.choices) ? event.choices.filter(isObject) : []
   return choices.some(
     ({ index = 0, finish_reason: reason }) =>

@@ -1,0 +1,255 @@
+// An LLM's answer on its way through filters of events; without filters an answer never comes here. Knows no plugin.
+import { asError, GatewayError } from '../errors.ts'
+import type { Reply, Sink, Source } from '../reply.ts'
+import { AnswerEvent, type EventFilter, Refused, type Verdict } from './answer-event.ts'
+import { failureOf } from './failure.ts'
+import { SseSplitter } from './framing/sse.ts'
+import type { Protocol, ProtocolError } from './protocols/protocol.ts'
+
+/** What a filter holds back, beyond which the answer ends. */
+const MAX_HELD = 1024 * 1024
+
+export interface Filtering {
+  readonly protocol: Protocol
+  /** In the order in which events go through them. */
+  readonly filters: readonly EventFilter[]
+  /** What is promised, within its time. */
+  within<T>(promise: Promise<T>): Promise<T>
+  /** Told before filter `index` is called. */
+  enter(index: number): void
+  /** Told of what a filter has thrown that is no Refused; the answer ends with it. */
+  failed(index: number, error: Error): void
+}
+
+/** One answer's way: each filter with what it holds. */
+class Way {
+  readonly #filtering: Filtering
+  readonly #held: AnswerEvent[][]
+
+  constructor(filtering: Filtering) {
+    this.#filtering = filtering
+    this.#held = filtering.filters.map(() => [])
+  }
+
+  /** What goes to the client of events that come to filter `at`; with `last` nothing comes after them. */
+  async through(events: readonly AnswerEvent[], last: boolean): Promise<AnswerEvent[]> {
+    let passing = [...events]
+    for (let at = 0; at < this.#held.length; at++) {
+      const passed: AnswerEvent[] = []
+      for (const event of passing) passed.push(...(await this.#call(at, event)))
+      if (last) passed.push(...(await this.#call(at, undefined)))
+      passing = passed
+    }
+    return passing
+  }
+
+  async #call(at: number, event: AnswerEvent | undefined): Promise<readonly AnswerEvent[]> {
+    const { filters, within, enter, failed } = this.#filtering
+    const held = this.#held[at]!
+    try {
+      enter(at)
+      const called = filters[at]!(event, held)
+      const verdict: Verdict | void = called instanceof Promise ? await within(called) : called
+      const all = event === undefined ? held : [...held, event]
+      this.#held[at] = verdict === 'hold' && event !== undefined ? mayHold(all) : []
+      if (verdict === 'hold') return event === undefined ? all : []
+      return verdict ?? all
+    } catch (error) {
+      if (!(error instanceof Refused)) failed(at, asError(error))
+      throw error
+    }
+  }
+}
+
+function mayHold(events: AnswerEvent[]): AnswerEvent[] {
+  const size = events.reduce((sum, { bytes }) => sum + bytes.length, 0)
+  if (size > MAX_HELD) throw new Error(`a filter of events holds more than ${MAX_HELD} bytes`)
+  return events
+}
+
+/**
+ * The answer as it is after its filters: a stream when there is something of it to send. Where a filter refuses before that,
+ * an error of the protocol.
+ */
+export async function filteredAnswer(answer: Reply, filtering: Filtering): Promise<Reply> {
+  const { protocol } = filtering
+  try {
+    if (Buffer.isBuffer(answer.body)) return { ...answer, body: await filteredWhole(answer.body, filtering) }
+    const stream = new FilteredStream(answer.body as Source, filtering)
+    await stream.opened
+    return { ...answer, body: stream }
+  } catch (thrown) {
+    const error = asError(thrown)
+    if (!(error instanceof Refused)) throw error
+    const body = Buffer.from(JSON.stringify(protocol.errorBody(error)))
+    const headers = answer.headers.clone()
+    for (const name of ['content-length', 'content-encoding', 'etag']) headers.delete(name)
+    headers.set('Content-Type', 'application/json')
+    return { status: error.status, headers, body, source: 'gateway' }
+  }
+}
+
+async function filteredWhole(body: Buffer, filtering: Filtering): Promise<Buffer> {
+  const events = await new Way(filtering).through([AnswerEvent.ofWhole(body, filtering.protocol)], true)
+  if (events.length !== 1) throw new Error('filters of events have left nothing of a whole answer')
+  return events[0]!.bytes
+}
+
+/** Reads go through one after the other; meanwhile nothing more is read. */
+class FilteredStream implements Source, Sink {
+  /** Resolves when there is something to send, or nothing will come; rejects when it was refused before that. */
+  readonly opened: Promise<void>
+  readonly #opening = Promise.withResolvers<void>()
+  readonly #source: Source
+  readonly #filtering: Filtering
+  readonly #way: Way
+  readonly #splitter = new SseSplitter()
+  #sink: Sink | undefined
+  #waiting: Buffer[] = []
+  #sent = false
+  #paused = false
+  #busy = 0
+  #turn: Promise<void> = Promise.resolve()
+  #over = false
+  #failure: Error | undefined
+
+  constructor(source: Source, filtering: Filtering) {
+    this.#source = source
+    this.#filtering = filtering
+    this.#way = new Way(filtering)
+    this.opened = this.#opening.promise
+    source.pipe(this)
+  }
+
+  // --- the provider's side -------------------------------------------------------------------------------------------
+
+  write(chunk: Buffer): void {
+    const frames = this.#splitter.feed(chunk)
+    if (frames === undefined) return
+    const { bytes, ends } = frames
+    const events: (AnswerEvent | Buffer)[] = []
+    let from = 0
+    for (const end of ends) {
+      events.push(this.#eventOf(bytes.subarray(from, end)))
+      from = end
+    }
+    this.#next(() => this.#pass(events, false))
+  }
+
+  end(): void {
+    const rest = this.#splitter.rest()
+    const events = rest === undefined ? [] : [this.#eventOf(rest.bytes)]
+    this.#next(async () => {
+      await this.#pass(events, true)
+      if (this.#over) return
+      this.#over = true
+      this.#opening.resolve()
+      this.#sink?.end()
+    })
+  }
+
+  fail(error: Error): void {
+    this.#next(async () => this.#broken(error))
+  }
+
+  // --- the client's side ---------------------------------------------------------------------------------------------
+
+  pipe(sink: Sink): void {
+    this.#sink = sink
+    for (const bytes of this.#waiting.splice(0)) sink.write(bytes)
+    if (this.#failure !== undefined) sink.fail(this.#failure)
+    else if (this.#over) sink.end()
+    else this.#flow()
+  }
+
+  pause(): void {
+    this.#paused = true
+    this.#source.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#flow()
+  }
+
+  cancel(reason: Error): void {
+    if (this.#over) return
+    this.#over = true
+    this.#source.cancel(reason)
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+
+  #eventOf(bytes: Buffer): AnswerEvent | Buffer {
+    // The splitter's bytes are good until it is fed again.
+    return AnswerEvent.ofStream(bytes, this.#filtering.protocol) ?? Buffer.from(bytes)
+  }
+
+  #next(step: () => Promise<void>): void {
+    this.#busy++
+    this.#source.pause()
+    this.#turn = this.#turn.then(step).then(
+      () => this.#done(),
+      (error: unknown) => {
+        this.#refuse(asError(error))
+        this.#done()
+      },
+    )
+  }
+
+  #done(): void {
+    this.#busy--
+    this.#flow()
+  }
+
+  #flow(): void {
+    if (this.#busy === 0 && !this.#paused && !this.#over && (this.#sink !== undefined || !this.#sent)) {
+      this.#source.resume()
+    }
+  }
+
+  /** What has no data is for no filter, and goes on at once: it may be there to keep a connection alive. */
+  async #pass(events: readonly (AnswerEvent | Buffer)[], last: boolean): Promise<void> {
+    const out: Buffer[] = []
+    for (const event of events) {
+      if (this.#over) return
+      if (Buffer.isBuffer(event)) out.push(event)
+      else for (const { bytes } of await this.#way.through([event], false)) out.push(bytes)
+    }
+    if (last && !this.#over) for (const { bytes } of await this.#way.through([], true)) out.push(bytes)
+    if (this.#over || out.length === 0) return
+    const bytes = out.length === 1 ? out[0]! : Buffer.concat(out)
+    this.#sent = true
+    if (this.#sink === undefined) this.#waiting.push(bytes)
+    else this.#sink.write(bytes)
+    this.#opening.resolve()
+  }
+
+  #refuse(error: Error): void {
+    if (this.#over) return
+    this.#over = true
+    this.#source.cancel(
+      error instanceof GatewayError ? error : new GatewayError(500, 'internal_error', 'internal error'),
+    )
+    if (!this.#sent) return this.#opening.reject(error)
+    const event = this.#filtering.protocol.errorEvent(told(error))
+    if (this.#sink === undefined) {
+      this.#waiting.push(event)
+      return
+    }
+    this.#sink.write(event)
+    this.#sink.end()
+  }
+
+  #broken(error: Error): void {
+    if (this.#over) return
+    this.#over = true
+    if (!this.#sent) return this.#opening.reject(error)
+    this.#failure = error
+    this.#sink?.fail(error)
+  }
+}
+
+function told(error: Error): ProtocolError {
+  return failureOf(error, undefined)
+}
