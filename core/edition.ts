@@ -127,7 +127,12 @@ export class Edition<K extends ServedKind = ServedKind> implements Target {
       const metadata = env.metadata(name, this.since)
       const make = () => {
         const { _meta: _, ...own } = fillPlugin(plugin, config)
-        return new Instance(plugin, own, meta, { ...env, metadata, owner: { kind: OWNERS[this.kind]!, id: this.id } })
+        const owner = { kind: OWNERS[this.kind]!, id: this.id }
+        const others = (other: string) => {
+          const found = env.plugins.get(other)
+          return found && { plugin: found, metadata: env.metadata(other, this.since) }
+        }
+        return new Instance(plugin, own, meta, { ...env, metadata, owner, others })
       }
       attached.set(
         name,

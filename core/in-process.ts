@@ -1,5 +1,6 @@
 // Composition root of a gateway within somebody's process: resources are given, not stored. Sees everything but admin and threads.
 import { builtins } from '../plugins/index.ts'
+import { endpointsOf } from './endpoints.ts'
 import { Forwarding, type ForwardingOptions } from './forwarding.ts'
 import { Gateway, type GatewayOptions } from './gateway.ts'
 import { HoldBook } from './holds.ts'
@@ -137,6 +138,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
         now: options.now ?? Date.now,
       }),
       sandbox,
+      endpoints: endpointsOf(plugins.values()),
     },
     applied: (applied, bad) => {
       rejected = bad

@@ -5,6 +5,7 @@ import { ConfigFunction, type FunctionPhase } from './javascript/config-function
 import type { Exchange } from './llm/exchange.ts'
 import type { Awaitable, Env, Hooks, Plugin, TurnHook } from './plugin.ts'
 import { type Filter, type Reply, reply } from './reply.ts'
+import { configProblem, fillPlugin } from './resource/plugin-configs.ts'
 import { compileExpr } from './router/expr.ts'
 import { variable } from './router/vars.ts'
 import { referencesIn } from './secrets/reference.ts'
@@ -20,17 +21,27 @@ export interface Meta {
   pre_function?: string
 }
 
+/** What an instance is made with. */
+export interface InstanceEnv extends Omit<Env, 'use'> {
+  /** Plugins that another may be made of, with their metadata; undefined for one that there is not. */
+  others(name: string): { plugin: Plugin; metadata: unknown } | undefined
+  /** Names of the plugins that this one is used by, from outside to inside. */
+  readonly usedBy?: readonly string[]
+}
+
 /** A plugin with one config on one owner. Its hooks are made on first use and closed once, when the config is gone. */
 export class Instance {
   readonly plugin: Plugin
   readonly priority: number
   readonly #config: unknown
   readonly #meta: Meta
-  readonly #env: Env
+  readonly #env: InstanceEnv
   #hooks: Hooks | undefined
+  /** Of plugins that it is made of. */
+  readonly #parts: Instance[] = []
 
   /** `config` has been validated and filled with defaults; `meta` is its `_meta`. */
-  constructor(plugin: Plugin, config: unknown, meta: Meta, env: Env) {
+  constructor(plugin: Plugin, config: unknown, meta: Meta, env: InstanceEnv) {
     this.plugin = plugin
     this.priority = meta.priority ?? plugin.priority
     this.#config = config
@@ -42,7 +53,6 @@ export class Instance {
   get hooks(): Hooks {
     if (this.#hooks !== undefined) return this.#hooks
     try {
-      mustBeKnown(this.#config)
       this.#hooks = this.#setUp()
     } catch (error) {
       const { log, owner } = this.#env
@@ -55,7 +65,9 @@ export class Instance {
   }
 
   #setUp(): Hooks {
-    const hooks = this.plugin.setup(this.#config, this.#env)
+    mustBeKnown(this.#config)
+    const use = (name: string, config: Record<string, unknown>) => this.#use(name, config)
+    const hooks = this.plugin.setup(this.#config, { ...this.#env, use })
     const { pre_function: source } = this.#meta
     const prepared = source === undefined ? hooks : withPreFunction(hooks, this.#preparation(source))
     return withMeta(prepared, this.#meta)
@@ -74,8 +86,27 @@ export class Instance {
       )
   }
 
+  /** See Env.use. */
+  #use(name: string, config: Record<string, unknown>): Hooks {
+    const { others, usedBy = [] } = this.#env
+    const chain = [...usedBy, this.plugin.name]
+    if (chain.includes(name)) throw new Error(`plugins use each other: ${[...chain, name].join(', ')}`)
+    const found = others(name)
+    if (found === undefined) throw new Error(`there is no plugin ${name}`)
+    const { plugin, metadata } = found
+    const problem = configProblem(plugin, 'config', config)
+    if (problem !== undefined) throw new Error(problem)
+    const { _meta: meta = {}, ...own } = fillPlugin(plugin, config) as { _meta?: Meta }
+    if (meta.disable === true) return {}
+    const part = new Instance(plugin, own, meta, { ...this.#env, metadata, usedBy: chain })
+    this.#parts.push(part)
+    // What cannot be set up is not there to guard anything: then nor is what is made of it.
+    part.#hooks = part.#setUp()
+    return part.#hooks
+  }
+
   async close(): Promise<void> {
-    await this.#hooks?.close?.()
+    await Promise.all([this.#hooks?.close?.(), ...this.#parts.map(part => part.close())])
   }
 }
 

@@ -1,5 +1,6 @@
 // What a plugin is: one value. It registers nothing, patches nothing, and sees a request only through its Context.
 import type { Context } from './context.ts'
+import type { Endpoints } from './endpoints.ts'
 import type { Sandbox } from './javascript/sandbox.ts'
 import type { Infer, Schema } from './json-schema.ts'
 import type { GcpTokens } from './llm/auth/gcp-tokens.ts'
@@ -66,7 +67,22 @@ export interface Env<M = unknown> {
   metadata: M | undefined
   /** Runs functions of configs; undefined where there may be none. */
   sandbox?: Sandbox | undefined
+  /** What plugins answer themselves, for the one that exposes it. */
+  endpoints?: Endpoints | undefined
+  /**
+   * The hooks of another plugin with a config of its own, as if a resource named it: its defaults are filled, its `_meta` holds.
+   * They are this plugin's to call, and are closed with it. To be called in `setup`; throws for what cannot be used.
+   */
+  use(plugin: string, config: Record<string, unknown>): Hooks
 }
+
+/** What a plugin answers itself, on whatever route `public-api` exposes it; nowhere without one. */
+export interface Endpoint {
+  readonly methods: readonly string[]
+  readonly path: string
+  answer(ctx: Context, env: EndpointEnv): Awaitable<Reply>
+}
+export type EndpointEnv = Pick<Env, 'now' | 'random' | 'log' | 'metrics' | 'transport'>
 
 export interface PluginSpec<S extends Schema, C extends Schema, M extends Schema> {
   name: string
@@ -90,6 +106,8 @@ export interface PluginSpec<S extends Schema, C extends Schema, M extends Schema
   encrypt?: readonly string[]
   /** Attributes that APISIX knows and we accept without effect: each is reported once per config. */
   inert?: readonly string[]
+  /** APIs of the plugin's own, whatever its configs. */
+  endpoints?: readonly Endpoint[]
   /** What the schema cannot say. Returns what is wrong, or nothing. Must not have side effects. */
   check?(config: Infer<S>): string | undefined
   /** Called once per config, not once per request. */

@@ -22,6 +22,8 @@ export type { Logger } from './observe/log.ts'
 export type { Counter, Gauge, Histogram, LiveGauge, Metrics } from './observe/metrics.ts'
 export {
   type Awaitable,
+  type Endpoint,
+  type EndpointEnv,
   type Env,
   type Hooks,
   type Infer,

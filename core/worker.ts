@@ -1,6 +1,7 @@
 // Composition root of a worker thread: plugins, snapshot, gateway, listeners. Sees everything but admin and store.
 import { parentPort, workerData } from 'node:worker_threads'
 import { builtins } from '../plugins/index.ts'
+import { endpointsOf } from './endpoints.ts'
 import { asError } from './errors.ts'
 import { Forwarding } from './forwarding.ts'
 import { Gateway } from './gateway.ts'
@@ -70,6 +71,11 @@ serveCode(settings.code)
 const plugins = [...builtins, ...(await importPlugins(settings.code.entries))]
 const enabled = new Set(settings.plugins)
 const minRevision = settings.minRevision && new MinRevision(settings.minRevision)
+const known = new PluginsOrNone(
+  plugins.filter(({ name }) => enabled.has(name)).map(plugin => [plugin.name, plugin]),
+  settings.onUnknownPlugin,
+  sandbox !== undefined,
+)
 let toldRejected: readonly Rejected[] | undefined
 const sync = new Sync({
   source: feed,
@@ -94,11 +100,8 @@ const sync = new Sync({
     },
     router: settings.router,
     maxPostArgs: settings.maxPostArgs,
-    plugins: new PluginsOrNone(
-      plugins.filter(({ name }) => enabled.has(name)).map(plugin => [plugin.name, plugin]),
-      settings.onUnknownPlugin,
-      sandbox !== undefined,
-    ),
+    plugins: known,
+    endpoints: endpointsOf(known.values()),
     sandbox,
   },
   applied(revision, rejected) {

@@ -7,6 +7,7 @@ import fileLogger from './file-logger.ts'
 import keyAuth from './key-auth.ts'
 import prometheus from './prometheus.ts'
 import proxyRewrite from './proxy-rewrite.ts'
+import publicApi from './public-api.ts'
 import responseRewrite from './response-rewrite.ts'
 import { serverlessPostFunction, serverlessPreFunction } from './serverless-function.ts'
 
@@ -18,6 +19,7 @@ export const builtins: readonly Plugin[] = [
   keyAuth,
   prometheus,
   proxyRewrite,
+  publicApi,
   responseRewrite,
   serverlessPostFunction,
   serverlessPreFunction,

@@ -276,6 +276,49 @@ describe('the guide to plugins', function () {
     assert.match(gateway!.scrape(), /in_flight_refused_total 1/)
   })
 
+  it('lets in who is known to one of several plugins', async () => {
+    const consumers = {
+      ann: { username: 'ann', plugins: { badge: { number: '17' } } },
+      bob: { username: 'bob', plugins: { 'key-auth': { key: 'bobs' } } },
+    }
+    const config = { plugins: { 'key-auth': { header: 'x-key' }, badge: {} } }
+    const url = await start('any-of', config, {
+      plugins: [plugins.get('any-of')!, plugins.get('badge')!],
+      resources: { consumers },
+    })
+    assert.equal((await fetch(url)).status, 401)
+    assert.equal((await fetch(url, { headers: { 'x-badge': '17' } })).status, 200)
+    assert.equal((await fetch(url, { headers: { 'x-key': 'bobs' } })).status, 200)
+    assert.deepEqual(
+      upstream.received.map(({ headers }) => headers['x-consumer-username']),
+      ['ann', 'bob'],
+    )
+  })
+
+  it('answers at an endpoint of its own, where a route exposes it', async () => {
+    const text = /```json\n(\{ "uri": "\/internal\/hits".*?)```/s.exec(
+      readFileSync(join(root, 'docs/plugins.md'), 'utf8'),
+    )![1]!
+    const url = await start(
+      'hits',
+      {},
+      {
+        resources: { consumers: { bob: { username: 'bob', plugins: { 'key-auth': { key: 'bobs' } } } } },
+      },
+    )
+    await gateway!.put({ routes: { exposed: JSON.parse(text) as Record<string, unknown> } })
+    await fetch(`${url}/a`)
+    await until(() => gateway!.gateway.inFlight === 0, 'it is counted')
+    assert.equal((await fetch(`${url}/internal/hits`)).status, 401)
+    const answer = await fetch(`${url}/internal/hits`, { headers: { apikey: 'bobs' } })
+    assert.deepEqual([answer.status, await answer.json()], [200, { 1: 1 }])
+    assert.equal((await fetch(`${url}/plugins/hits`)).headers.get('server'), 'APISIX/3.18.0')
+    assert.deepEqual(
+      upstream.received.map(({ target }) => target),
+      ['/a', '/plugins/hits'],
+    )
+  })
+
   it('runs the functions of its route', async () => {
     const text = /```json\n(\{\n {2}"uri": "\/reports.*?)```/s.exec(
       readFileSync(join(root, 'docs/plugins.md'), 'utf8'),

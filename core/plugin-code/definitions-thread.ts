@@ -33,7 +33,7 @@ try {
 }
 
 /** What of a plugin is data, and which functions it has. */
-function dataOf({ setup: _, check, credential, ...data }: Plugin) {
+function dataOf({ setup: _, endpoints: __, check, credential, ...data }: Plugin) {
   return { ...data, has: { check: check !== undefined, credential: credential !== undefined } }
 }
 

@@ -13,6 +13,16 @@ interface Rule {
   required?: true
 }
 
+const isEndpoint = (value: unknown) =>
+  isObject(value) &&
+  isPaths(value.methods) &&
+  isText(value.path) &&
+  (value.path as string).startsWith('/') &&
+  isFunction(value.answer)
+const endpoints: Rule = {
+  fits: value => Array.isArray(value) && value.every(isEndpoint),
+  expected: 'a list of { methods, path, answer }',
+}
 const schema: Rule = { fits: isObject, expected: 'a JSON Schema' }
 const paths: Rule = { fits: isPaths, expected: 'a list of paths' }
 const code: Rule = { fits: isFunction, expected: 'a function' }
@@ -35,6 +45,7 @@ const rules: Readonly<Record<keyof Plugin, Rule>> = {
   credential: code,
   encrypt: paths,
   inert: paths,
+  endpoints,
   check: code,
   setup: { ...code, required: true },
 }

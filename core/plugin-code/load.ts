@@ -2,6 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { endpointKey } from '../endpoints.ts'
 import { asError } from '../errors.ts'
 import type { Plugin } from '../plugin.ts'
 import { pluginFault } from './inspect.ts'
@@ -41,6 +42,7 @@ export async function pluginFiles(folders: readonly string[]): Promise<string[]>
 /** Imports plugin files. Throws PluginCodeError for the first that does not load, is no plugin, or has another's name. */
 export async function importPlugins(entries: readonly string[]): Promise<Plugin[]> {
   const plugins = new Map<string, { plugin: Plugin; entry: string }>()
+  const endpoints = new Map<string, string>()
   for (const entry of entries) {
     const exported: unknown = await import(entry).then(
       (module: { default?: unknown }) => module.default,
@@ -55,6 +57,13 @@ export async function importPlugins(entries: readonly string[]): Promise<Plugin[
     if (same !== undefined)
       throw new PluginCodeError(`${shown(entry)}: the name ${plugin.name} is that of ${shown(same.entry)}`)
     plugins.set(plugin.name, { plugin, entry })
+    for (const { methods, path } of plugin.endpoints ?? []) {
+      for (const key of methods.map(method => endpointKey(method, path))) {
+        const other = endpoints.get(key)
+        if (other !== undefined) throw new PluginCodeError(`${shown(entry)}: the endpoint ${key} is that of ${other}`)
+        endpoints.set(key, shown(entry))
+      }
+    }
   }
   return [...plugins.values()].map(({ plugin }) => plugin)
 }

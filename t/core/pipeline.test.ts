@@ -304,3 +304,91 @@ const whoIs = plugin({
     },
   }),
 })
+
+/** Made of the plugins that its config names: calls their rewrite hooks. */
+const maker = (name: string) =>
+  plugin({
+    name,
+    priority: 50,
+    version: 1,
+    schema: { type: 'object', properties: { of: { type: 'object', default: {} } } },
+    setup({ of }, { use }) {
+      const parts = Object.entries(of as Record<string, Record<string, unknown>>).map(([name, config]) =>
+        use(name, config),
+      )
+      return {
+        async rewrite(ctx) {
+          for (const { rewrite } of parts) {
+            const exit = await rewrite?.(ctx)
+            if (exit !== undefined) return exit
+          }
+        },
+      }
+    },
+  })
+
+describe('a plugin made of others', () => {
+  let gateway: TestGateway
+  const closed: number[] = []
+  const part = plugin({
+    name: 'part',
+    priority: 1,
+    version: 1,
+    schema: {
+      type: 'object',
+      properties: { status: { type: 'integer', default: 299 }, breaks: { type: 'boolean' } },
+      additionalProperties: false,
+    },
+    setup({ status, breaks }) {
+      if (breaks) throw new Error('cannot be set up')
+      return { rewrite: () => reply(status, 'part'), close: () => void closed.push(status) }
+    },
+  })
+
+  beforeEach(() => {
+    closed.length = 0
+  })
+  afterEach(() => gateway.close())
+
+  /** What a route answers with a plugin that is made of these. */
+  async function answer(of: object): Promise<[number, string]> {
+    gateway = await startGateway({
+      plugins: [part, maker('maker'), maker('other')],
+      resources: { routes: { 1: { uri: '/', plugins: { maker: { of } } } } },
+    })
+    assert.deepEqual(gateway.rejected, [])
+    const response = await fetch(gateway.url)
+    return [response.status, await response.text()]
+  }
+  const unavailable = [503, '{"error_msg":"plugin maker is not available","code":"plugin_unavailable"}\n']
+
+  it('calls hooks that have the defaults and the _meta of their config', async () => {
+    assert.deepEqual(await answer({ part: {} }), [299, 'part'])
+    await gateway.close()
+    assert.deepEqual(await answer({ part: { status: 400, _meta: { error_response: 'mine' } } }), [400, 'mine'])
+    await gateway.close()
+    const passed = await answer({ part: { _meta: { disable: true } }, other: { of: { part: { status: 298 } } } })
+    assert.deepEqual(passed, [298, 'part'])
+  })
+
+  it('closes what it is made of with its own config', async () => {
+    await answer({ part: { status: 201 }, other: { of: { part: { status: 202 } } } })
+    await gateway.put({ routes: { 1: null } })
+    await until(() => closed.length === 2, 'both are closed')
+    assert.deepEqual(closed.toSorted(), [201, 202])
+  })
+
+  it('is not available when one of them cannot be had', async () => {
+    for (const of of [
+      { nobody: {} },
+      { part: { status: 'x' } },
+      { part: { breaks: true } },
+      { maker: {} },
+      { other: { of: { maker: {} } } },
+    ]) {
+      assert.deepEqual(await answer(of), unavailable, JSON.stringify(of))
+      await gateway.close()
+    }
+    gateway = await startGateway()
+  })
+})

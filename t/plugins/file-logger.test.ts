@@ -340,7 +340,8 @@ describe('file-logger', () => {
     const owner = { kind: 'route', id: '1' } as const
     const transport = new Transport()
     const clock = { now: Date.now, random: Math.random }
-    const env = { ...clock, log: silent, metrics, transport, gcpTokens: noAccount(), owner, metadata: undefined }
+    const use = () => ({})
+    const env = { ...clock, log: silent, metrics, transport, gcpTokens: noAccount(), owner, metadata: undefined, use }
     const hooks = fileLogger.setup({ path, max_req_body_bytes: 1, max_resp_body_bytes: 1 }, env)
     for (let n = 0; n < 20; n++) await hooks.log!(await makeContext({ target: `/${n}` }))
     await hooks.close!()

@@ -144,8 +144,9 @@ export default plugin({
       'export const a = 1': /a\.ts: has no plugin as its default export/,
       'import "./gone.ts"': /a\.ts: does not load: .*gone\.ts/,
       [answering('old').replace("type: 'object'", "type: 'objet'")]: /a\.ts: its schema is not usable: .*type/,
-      [answering('old').replace('setup:', 'endpoints: [], setup:')]: /a\.ts: a plugin has no attribute endpoints/,
+      [answering('old').replace('setup:', 'handlers: [], setup:')]: /a\.ts: a plugin has no attribute handlers/,
       [answering('old').replace('answers', 'key-auth')]: /key-auth is the name of a plugin of Sluice/,
+      [answering('old').replace('setup:', 'endpoints: [{ path: "/a" }], setup:')]: /its endpoints is not a list of/,
       'process.exit(3)': /ended with code 3/,
     }
     for (const [text, reason] of Object.entries(broken)) {
@@ -157,7 +158,8 @@ export default plugin({
       assert.equal(await get('/1'), 'old hello')
     }
     assert.match(log(), /plugins could not be reloaded; those in use stay/)
-    save('a.ts', answering('mended'))
+    const endpoint = `endpoints: [{ methods: ['GET'], path: '/own', answer: () => reply(200, 'own') }], setup:`
+    save('a.ts', answering('mended').replace('setup:', endpoint))
     await until(async () => (await get('/1')) === 'mended hello', 'the mended code answers')
     await until(async () => (await status()).plugins.fault === undefined, 'nothing is wrong any more')
   })
