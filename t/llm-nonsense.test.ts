@@ -1,7 +1,7 @@
 // Nonsense in the place of requests, answers and streams: nothing throws, lasts or is kept. More of it: npm run soak -- llm-nonsense.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { SseSplitter } from '../core/llm/framing/sse.ts'
+import { sse } from '../core/llm/framing/sse.ts'
 import { nonsenseJson, nonsenseStream, protocols, readNonsense, takeNonsense } from './llm-nonsense.ts'
 
 describe('nonsense', () => {
@@ -26,7 +26,7 @@ describe('nonsense', () => {
       const more = Buffer.from(unit.repeat(2 ** 20 / unit.length))
       for (const protocol of protocols) {
         const reader = protocol.openReader({}, true)
-        const splitter = new SseSplitter()
+        const splitter = (protocol.framing ?? sse).open()
         splitter.feed(Buffer.from(begin))
         for (let read = 0; read < megabytes; read++) {
           const frames = splitter.feed(more)

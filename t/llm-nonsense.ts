@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
-import { SseSplitter } from '../core/llm/framing/sse.ts'
+import { encodeMessage } from '../core/llm/framing/aws-event-stream.ts'
+import { sse } from '../core/llm/framing/sse.ts'
 import { detectProtocol, protocolNamed } from '../core/llm/protocols/detect.ts'
 import type { Protocol, ProtocolName } from '../core/llm/protocols/protocol.ts'
 import { cutAt } from './helpers/events.ts'
@@ -22,11 +23,15 @@ const words = [...new Set(sources().flatMap(text => [...text.matchAll(/[\w.]{2,4
 
 function sources(): string[] {
   const files = ['openai-chat', 'openai-chat-reader', 'openai-responses', 'openai-embeddings', 'passthrough', 'detect']
+  files.push('anthropic-messages', 'anthropic-messages-reader', 'bedrock-converse', 'bedrock-converse-reader')
   return files.map(file => readFileSync(new URL(`../core/llm/protocols/${file}.ts`, import.meta.url), 'utf8'))
 }
 
 const word = fc.constantFrom(...words)
-const eventName = fc.oneof(word, fc.constantFrom('error', ...words.filter(name => name.startsWith('response.'))))
+const eventName = fc.oneof(
+  word,
+  fc.constantFrom('error', ...words.filter(name => /^(response\.|message_|content|message[A-Z]|metadata)/.test(name))),
+)
 
 /** JSON whose keys and texts are often those that protocols know. */
 const { json } = fc.letrec<{ json: unknown }>(tie => ({
@@ -63,9 +68,17 @@ const piece = fc.oneof(
   fc.tuple(eventName, json).map(([name, value]) => Buffer.from(`event: ${name}\ndata: ${JSON.stringify(value)}\n\n`)),
 )
 
-/** A stream as nobody would send it, and where it is cut. */
+const frame = fc
+  .tuple(fc.constantFrom('event', 'exception', 'error', 'x'), eventName, fc.oneof(json, fc.constant(undefined)))
+  .map(([kind, type, value]) => {
+    const headers = { ':message-type': kind, ':event-type': type, ':exception-type': type }
+    return encodeMessage(headers, Buffer.from(value === undefined ? '{' : JSON.stringify(value)))
+  })
+
+/** A stream as nobody would send it, as text and as frames of AWS's, and where it is cut. */
 export const nonsenseStream = fc.tuple(
   fc.array(piece, { maxLength: 40, size: 'max' }).map(pieces => Buffer.concat(pieces)),
+  fc.array(frame, { maxLength: 20, size: 'max' }).map(frames => Buffer.concat(frames)),
   fc.array(fc.nat(800), { maxLength: 20 }),
   json,
 )
@@ -73,16 +86,18 @@ export const nonsenseStream = fc.tuple(
 export const nonsenseJson = fc.tuple(json, fc.constantFrom('/v1/messages', '/v1/responses', '/m/converse', '/x'))
 
 /** Reads a stream of nonsense with every protocol. */
-export function readNonsense([bytes, places, request]: readonly [Buffer, readonly number[], unknown]): void {
+export function readNonsense(drawn: readonly [Buffer, Buffer, readonly number[], unknown]): void {
+  const [text, frames, places, request] = drawn
   for (const protocol of protocols) {
+    const bytes = protocol.framing === undefined ? text : Buffer.concat([frames, text])
     for (const collectText of [false, true]) {
       const reader = protocol.openReader(asObject(request), collectText)
-      const splitter = new SseSplitter()
+      const splitter = (protocol.framing ?? sse).open()
       for (const part of cutAt(bytes, places)) {
-        const frames = splitter.feed(part)
-        if (frames === undefined) continue
-        reader.read(frames)
-        for (const index of reader.usageOnly) assert.ok(index >= 0 && index < frames.ends.length)
+        const cut = splitter.feed(part)
+        if (cut === undefined) continue
+        reader.read(cut)
+        for (const index of reader.usageOnly) assert.ok(index >= 0 && index < cut.ends.length)
       }
       const rest = splitter.rest()
       if (rest !== undefined) reader.read(rest)

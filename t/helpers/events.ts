@@ -1,5 +1,5 @@
 // Streams of events for the readers of protocols: cut as a test says, read as a gateway reads them.
-import { SseSplitter } from '../../core/llm/framing/sse.ts'
+import { sse } from '../../core/llm/framing/sse.ts'
 import type { EventReader, Protocol } from '../../core/llm/protocols/protocol.ts'
 
 /** Gives the reader each piece as one read, and what is left at the end as an event. */
@@ -9,7 +9,7 @@ export function follow(
   given: { request?: Record<string, unknown>; collectText?: boolean } = {},
 ): EventReader {
   const reader = protocol.openReader(given.request ?? {}, given.collectText ?? false)
-  const splitter = new SseSplitter()
+  const splitter = (protocol.framing ?? sse).open()
   for (const piece of pieces) {
     const frames = splitter.feed(Buffer.from(piece))
     if (frames !== undefined) reader.read(frames)
