@@ -41,10 +41,12 @@ export default plugin({
         if (call === undefined || ctx.body.empty) return undefined
         const json = await ctx.body.json(Number.POSITIVE_INFINITY)
         const bytes = await ctx.body.bytes(Number.POSITIVE_INFINITY)
-        const asked = isObject(json) ? json.model : undefined
+        // Some clients name it in the path.
+        const asked = isObject(json) ? (json.model ?? call.requestModel) : undefined
         if (models !== undefined && isObject(json) && keysOf(bytes).filter(isModel).length > 1)
           return refused(call, { status: 400, code: 'model_ambiguous', message: 'the request names its model twice' })
-        const model = asked ?? byDefault
+        // What is passed through may name another model where nobody looks.
+        const model = asked ?? (call.protocol === 'passthrough' ? undefined : byDefault)
         const found = typeof model === 'string' ? (names.get(model) ?? (allows(model) ? model : undefined)) : undefined
         if (found !== undefined && isObject(json)) {
           if (found !== asked) ctx.body.replace(withMember(bytes, 'model', JSON.stringify(found)))

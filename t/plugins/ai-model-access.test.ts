@@ -63,6 +63,23 @@ describe('ai-model-access', () => {
     assert.equal(await sentLast(), chat('o3-pro'))
   })
 
+  it('knows the model that a client of AWS names in the path', async () => {
+    const aws = { access_key_id: 'A', secret_access_key: 'S' }
+    const override = { endpoint: upstream.origin }
+    const bedrock = { provider: 'bedrock', auth: { aws }, provider_conf: { region: 'r' }, override }
+    await start({ models: ['claude*'], aliases: { fast: 'nova' }, default: 'claude' }, { 'ai-proxy': bedrock })
+    const paths = ['/model/claude-5/converse', '/model/fast/converse-stream', '/model/opus/converse', '/converse']
+    const statuses: number[] = []
+    for (const path of paths) statuses.push((await ask('{"messages":[]}', path)).status)
+    assert.deepEqual(statuses, [200, 200, 403, 200])
+    assert.deepEqual(
+      upstream.received.map(({ target }) => target),
+      ['/model/claude-5/converse', '/model/nova/converse-stream', '/model/claude/converse'],
+    )
+    // Its body is not read: the default would be said beside the model that is asked.
+    assert.equal((await ask('{"prompt":"hi"}', '/model/opus/invoke')).status, 403)
+  })
+
   it('refuses everything else, and asks nobody', async () => {
     await start(config)
     for (const model of ['gpt-4', 'o3-mini', 'GPT-4o', 'toString', '', 5, null, ['gpt-4o'], undefined]) {
