@@ -4,6 +4,7 @@ import { Readable } from 'node:stream'
 import { setImmediate as turnOfLoop } from 'node:timers/promises'
 import type Koa from 'koa'
 import { collectDefaultMetrics, Registry } from 'prom-client'
+import type { LedgerMemory, Totals } from '../core/ledger/ledger-memory.ts'
 import type { Logger } from '../core/observe/log.ts'
 import type { Metrics } from '../core/observe/metrics.ts'
 import type { MetricsReader } from '../core/observe/metrics-reader.ts'
@@ -63,9 +64,11 @@ export interface OwnMetricsDeps {
   revision(): number | undefined
   /** Every target whose health is checked, and whether it is used. */
   targets(): Iterable<{ name: string; ip: string; port: number; usable: boolean }>
+  ledger(): Pick<LedgerMemory, 'totals' | 'full'>
+  log: Logger
 }
 
-export function ownMetrics({ reader, metrics, version, revision, targets }: OwnMetricsDeps): OwnMetrics {
+export function ownMetrics({ reader, metrics, version, revision, targets, ledger, log }: OwnMetricsDeps): OwnMetrics {
   const register = new Registry()
   collectDefaultMetrics({ register, prefix: PROCESS })
   for (const name of MISNAMED) register.removeSingleMetric(PROCESS + name)
@@ -87,6 +90,19 @@ export function ownMetrics({ reader, metrics, version, revision, targets }: OwnM
     labels: ['name', 'ip', 'port'],
     read: () => [...targets()].map(({ name, ip, port, usable }) => [[name, ip, String(port)], usable ? 1 : 0]),
   })
+  reader.measure({
+    name: 'sluice_ledger_tickets',
+    help: 'Tickets of limits by what became of them: opened is the sum of all others',
+    labels: ['kind', 'backing', 'state'],
+    read: () => ticketRows(ledger().totals() ?? [], log),
+  })
+  reader.measure({
+    name: 'sluice_ledger_full_total',
+    help: 'Takes for whose key or ticket there was no place',
+    labels: [],
+    type: 'counter',
+    read: () => [[[], ledger().full]],
+  })
   errorCounter(metrics).add([], 0)
   const replacements = metrics.counter(
     'sluice_worker_replacements_total',
@@ -96,5 +112,15 @@ export function ownMetrics({ reader, metrics, version, revision, targets }: OwnM
   return {
     replaced: (reason, plugin = '') => replacements.add([reason, plugin]),
     process: () => register.metrics(),
+  }
+}
+
+/** All of one moment, so that they must add up; that they do not is a bug of ours that somebody has to hear of. */
+function* ticketRows(totals: readonly Totals[], log: Logger): Iterable<readonly [string[], number]> {
+  for (const { kind, backing, ...states } of totals) {
+    const { opened, settled, released, lapsed, live } = states
+    if (opened !== settled + released + lapsed + live)
+      log.error({ kind, backing, ...states }, 'the books of the ledger do not balance')
+    for (const [state, count] of Object.entries(states)) yield [[kind, backing, state], count]
   }
 }

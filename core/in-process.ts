@@ -6,6 +6,8 @@ import { Gateway, type GatewayOptions } from './gateway.ts'
 import { HoldBook } from './holds.ts'
 import { Sandbox, type SandboxLimits } from './javascript/sandbox.ts'
 import { available, type KnownPlugins, PluginMap } from './known-plugins.ts'
+import { LedgerMemory, ledgerMemory } from './ledger/ledger-memory.ts'
+import { Ledgers } from './ledger/ledgers.ts'
 import { GcpTokens } from './llm/auth/gcp-tokens.ts'
 import { type LocalUpstreams, localUpstreams } from './local-upstreams.ts'
 import { type Logger, silent } from './observe/log.ts'
@@ -90,6 +92,8 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
   })
   const upstreams = options.upstreams ?? localUpstreams({ log })
   const book = new HoldBook(metrics)
+  const now = options.now ?? Date.now
+  const ledger = new Ledgers({ books: new LedgerMemory(ledgerMemory(), 0), now, log, metrics })
   let revision = 1
   let rejected: readonly Rejected[] = []
   let changed: (changes: readonly Change[]) => void = () => {}
@@ -123,11 +127,12 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
   const sync = new Sync({
     source: resolved,
     env: {
-      now: options.now ?? Date.now,
+      now,
       random: Math.random,
       upstreams,
       log,
       metrics,
+      ledger,
       transport: upstreams.transport,
       ...(options.router && { router: options.router }),
       ...(options.maxPostArgs !== undefined && { maxPostArgs: options.maxPostArgs }),

@@ -146,6 +146,8 @@ async function compose(loaded: LoadedConfig) {
     version,
     revision: () => pool.applied,
     targets: () => pool.health.usable(),
+    ledger: () => pool.ledger,
+    log,
   })
 
   const resolved = new ResolvedSource({

@@ -3,6 +3,7 @@ import type { Context } from './context.ts'
 import type { Endpoints } from './endpoints.ts'
 import type { Sandbox } from './javascript/sandbox.ts'
 import type { Infer, Schema } from './json-schema.ts'
+import type { Ledgers } from './ledger/ledgers.ts'
 import type { EventFilter } from './llm/answer-event.ts'
 import type { GcpTokens } from './llm/auth/gcp-tokens.ts'
 import type { Exchange } from './llm/exchange.ts'
@@ -59,6 +60,8 @@ export interface Env<M = unknown> {
   random(): number
   log: Logger
   metrics: Metrics
+  /** Where limits are counted: in memory that all workers share, or in Redis. */
+  ledger: Pick<Ledgers, 'own' | 'redis'>
   transport: Transport
   /** Of Google's service accounts, the gateway's own included. */
   gcpTokens: GcpTokens

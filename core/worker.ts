@@ -7,6 +7,8 @@ import { Forwarding } from './forwarding.ts'
 import { Gateway } from './gateway.ts'
 import { HoldBook } from './holds.ts'
 import { Sandbox } from './javascript/sandbox.ts'
+import { LedgerMemory } from './ledger/ledger-memory.ts'
+import { Ledgers } from './ledger/ledgers.ts'
 import { type Listener, listen } from './listener.ts'
 import { GcpTokens } from './llm/auth/gcp-tokens.ts'
 import { MinRevision } from './min-revision.ts'
@@ -61,6 +63,7 @@ const health = new Watches(new SharedHealth(birth.shared.health, birth.id, Date.
   unwatch: key => draining || send({ type: 'unwatch_health', key }),
 })
 const book = new HoldBook(metrics)
+const ledger = new Ledgers({ books: new LedgerMemory(birth.shared.ledger, birth.id), now: Date.now, log, metrics })
 const overload = new Overload(settings.overload, metrics)
 const traffic = new Traffic(metrics)
 const breadcrumb = new Breadcrumb(birth.breadcrumb)
@@ -83,6 +86,7 @@ const sync = new Sync({
     ...clock,
     log,
     metrics,
+    ledger,
     transport,
     gcpTokens: new GcpTokens({ transport, account: settings.gcpServiceAccount, now: clock.now }),
     upstreams: {

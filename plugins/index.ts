@@ -5,6 +5,9 @@ import aiPromptGuard from './ai-prompt-guard.ts'
 import aiProxy from './ai-proxy.ts'
 import fileLogger from './file-logger.ts'
 import keyAuth from './key-auth.ts'
+import limitConn from './limit-conn.ts'
+import limitCount from './limit-count.ts'
+import limitReq from './limit-req.ts'
 import prometheus from './prometheus.ts'
 import proxyRewrite from './proxy-rewrite.ts'
 import publicApi from './public-api.ts'
@@ -17,6 +20,9 @@ export const builtins: readonly Plugin[] = [
   aiProxy,
   fileLogger,
   keyAuth,
+  limitConn,
+  limitCount,
+  limitReq,
   prometheus,
   proxyRewrite,
   publicApi,

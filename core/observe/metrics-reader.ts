@@ -18,6 +18,8 @@ export interface MeasuredGauge {
   name: string
   help: string
   labels: readonly string[]
+  /** A gauge without it. */
+  type?: MetricType
   /** Its series now, in few steps: label values in the order of `labels`, each row once. Must not throw. */
   read(): Iterable<readonly [values: readonly string[], value: number]>
 }
@@ -222,10 +224,10 @@ function widthOf({ buckets }: Pick<Family, 'buckets'>): number {
   return buckets === undefined ? 1 : buckets.length + 2
 }
 
-function measuredLines(name: string, { help, labels, read }: MeasuredGauge): string[] {
+function measuredLines(name: string, { help, labels, type = 'gauge', read }: MeasuredGauge): string[] {
   const lines = [...read()].map(([values, value]) => {
     const pairs = labels.map((label, at) => [label, values[at]!] as const)
     return line(name, labelText(pairs), value)
   })
-  return lines.length === 0 ? [] : [...heading({ name, help, type: 'gauge' }), ...lines]
+  return lines.length === 0 ? [] : [...heading({ name, help, type }), ...lines]
 }

@@ -1,6 +1,7 @@
 // Variables of a request by name (facts core 1.9), for EXPR, templates, log formats and keys; a table, nothing more.
 import { hostname } from 'node:os'
 import type { Attempt, Context } from '../context.ts'
+import { rateLimitingInfo } from '../limits/quota.ts'
 import { type Exchange, exchange } from '../llm/exchange.ts'
 import { lastNode, latencyMs, requestSize, responseSize } from '../observe/measures.ts'
 import { captured } from './path-pattern.ts'
@@ -37,6 +38,7 @@ const getters = new Map<string, Getter>(
     original_x_forwarded_port: ctx => original(ctx, 'X-Forwarded-Port'),
     original_x_forwarded_proto: ctx => original(ctx, 'X-Forwarded-Proto'),
     pid: () => String(process.pid),
+    rate_limiting_info: rateLimitingInfo,
     query_string: ctx => ctx.request.search,
     real_request_uri: ctx => ctx.request.target,
     remote_addr: ctx => ctx.request.remoteAddress,

@@ -1,5 +1,6 @@
 // Everything that workers share by memory, as one: made by main, handed to each worker, and rid of what a dead one held.
 
+import { LedgerMemory, ledgerMemory } from '../ledger/ledger-memory.ts'
 import { type BalancerState, localState } from '../proxy/balancer/state.ts'
 import { cursorMemory, SharedCursors } from './shared-cursors.ts'
 import { type HealthMemory, healthMemory } from './shared-health.ts'
@@ -12,10 +13,20 @@ export interface SharedMemory {
   readonly loads: LoadMemory
   readonly latencies: SharedArrayBuffer
   readonly health: HealthMemory
+  readonly ledger: SharedArrayBuffer
 }
 
+/** Main's own number where threads share memory: never a worker's. */
+export const MAIN = 2 ** 30
+
 export function sharedMemory(workers: number): SharedMemory {
-  return { cursors: cursorMemory(), loads: loadMemory(workers), latencies: latencyMemory(), health: healthMemory() }
+  return {
+    cursors: cursorMemory(),
+    loads: loadMemory(workers),
+    latencies: latencyMemory(),
+    health: healthMemory(),
+    ledger: ledgerMemory(),
+  }
 }
 
 /** That worker is gone; `living` are the numbers of the others. */
@@ -24,6 +35,7 @@ export function releaseShared(memory: SharedMemory, owner: number, living: Itera
   SharedTable.release(memory.latencies, owner)
   SharedTable.release(memory.health.table, owner)
   SharedLoads.release(memory.loads, owner, living)
+  new LedgerMemory(memory.ledger, MAIN).release(owner, new Set(living))
 }
 
 /** What balancers of that worker count with all others. `full` hears what there is no place for: it is counted per worker. */

@@ -1,4 +1,5 @@
 // The workers as one: started, replaced when they die or stand still, drained. Knows threads, not what they serve.
+import { LedgerMemory } from '../ledger/ledger-memory.ts'
 import type { Logger } from '../observe/log.ts'
 import type { MetricsReader } from '../observe/metrics-reader.ts'
 import { HealthKeeper } from '../proxy/health/keeper.ts'
@@ -7,7 +8,7 @@ import type { Rejected } from '../sync.ts'
 import { Footprint } from './breadcrumb.ts'
 import type { WorkerSettings } from './messages.ts'
 import { SharedHealth } from './shared-health.ts'
-import { releaseShared, type SharedMemory, sharedMemory } from './shared-memory.ts'
+import { MAIN, releaseShared, type SharedMemory, sharedMemory } from './shared-memory.ts'
 import { type Ending, WorkerThread } from './worker-thread.ts'
 
 export interface WorkerPoolOptions {
@@ -32,8 +33,6 @@ export interface WorkerPoolOptions {
 export type Reason = 'stalled' | 'uncaught_exception' | 'out_of_memory' | 'exited' | 'planned'
 
 const WATCH_MS = 100
-// Our own number where threads share memory: never a worker's.
-const MAIN = 2 ** 30
 // A worker that dies sooner than this after it began is started again more and more slowly.
 const SHORT_LIFE_MS = 1_000
 const MAX_BACKOFF_MS = 5_000
@@ -48,6 +47,8 @@ interface Seat {
 export class WorkerPool {
   /** Probes what the workers send to, each target once. */
   readonly health: HealthKeeper
+  /** What the workers have counted, and the tickets they hold. */
+  readonly ledger: LedgerMemory
   readonly #options: WorkerPoolOptions
   readonly #shared: SharedMemory
   readonly #living = new Set<number>()
@@ -66,6 +67,7 @@ export class WorkerPool {
     this.#options = options
     this.#settings = options.settings
     this.#shared = sharedMemory(options.count)
+    this.ledger = new LedgerMemory(this.#shared.ledger, MAIN)
     const cells = new SharedHealth(this.#shared.health, MAIN, Date.now)
     this.health = new HealthKeeper({ cell: name => cells.cell(name), log: options.log })
   }

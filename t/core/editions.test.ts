@@ -17,6 +17,7 @@ import type { Change, Item, Kind } from '../../core/store/store.ts'
 import { Sync } from '../../core/sync.ts'
 import { builtins } from '../../plugins/index.ts'
 import { makeContext } from '../helpers/context.ts'
+import { ledgers } from '../helpers/ledgers.ts'
 import { noAccount } from '../helpers/no-account.ts'
 import { until } from '../helpers/until.ts'
 import { upstreamEnv } from '../helpers/upstream-env.ts'
@@ -49,6 +50,7 @@ describe('snapshots', () => {
     upstreams,
     log: silent,
     metrics: new MetricsWriter({ publish() {} }),
+    ledger: ledgers(),
     transport: upstreams.transport,
     gcpTokens: noAccount(),
     plugins: new Map(

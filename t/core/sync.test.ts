@@ -9,6 +9,7 @@ import { type Rejected, Sync } from '../../core/sync.ts'
 import { makeContext } from '../helpers/context.ts'
 import { startGateway } from '../helpers/gateway.ts'
 import { openJournal } from '../helpers/journal.ts'
+import { ledgers } from '../helpers/ledgers.ts'
 import { noAccount } from '../helpers/no-account.ts'
 import { until } from '../helpers/until.ts'
 import { startUpstream } from '../helpers/upstream.ts'
@@ -93,6 +94,7 @@ describe('sync', () => {
         upstreams,
         log: journal.log,
         metrics,
+        ledger: ledgers(),
         transport: upstreams.transport,
         gcpTokens: noAccount(),
         plugins: new Map([marked, fragile].map(each => [each.name, each])),

@@ -12,6 +12,7 @@ import { Transport } from '../../core/proxy/transport.ts'
 import fileLogger from '../../plugins/file-logger.ts'
 import { makeContext } from '../helpers/context.ts'
 import { startGateway, type TestGateway } from '../helpers/gateway.ts'
+import { ledgers } from '../helpers/ledgers.ts'
 import { noAccount } from '../helpers/no-account.ts'
 import { until } from '../helpers/until.ts'
 import { type ScriptedUpstream, startUpstream } from '../helpers/upstream.ts'
@@ -340,8 +341,8 @@ describe('file-logger', () => {
     const owner = { kind: 'route', id: '1' } as const
     const transport = new Transport()
     const clock = { now: Date.now, random: Math.random }
-    const use = () => ({})
-    const env = { ...clock, log: silent, metrics, transport, gcpTokens: noAccount(), owner, metadata: undefined, use }
+    const more = { transport, gcpTokens: noAccount(), ledger: ledgers(), owner, metadata: undefined, use: () => ({}) }
+    const env = { ...clock, log: silent, metrics, ...more }
     const hooks = fileLogger.setup({ path, max_req_body_bytes: 1, max_resp_body_bytes: 1 }, env)
     for (let n = 0; n < 20; n++) await hooks.log!(await makeContext({ target: `/${n}` }))
     await hooks.close!()

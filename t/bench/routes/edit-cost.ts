@@ -6,6 +6,7 @@ import { MetricsWriter } from '../../../core/observe/metrics-writer.ts'
 import type { Change } from '../../../core/store/store.ts'
 import { Sync } from '../../../core/sync.ts'
 import { builtins } from '../../../plugins/index.ts'
+import { ledgers } from '../../helpers/ledgers.ts'
 import { noAccount } from '../../helpers/no-account.ts'
 import { percentile } from '../statistics.ts'
 import { heapInUse } from './meter.ts'
@@ -37,6 +38,7 @@ export async function editCost(count: number): Promise<EditCost> {
       random: Math.random,
       log: silent,
       metrics: new MetricsWriter({ publish() {} }),
+      ledger: ledgers(),
       transport: upstreams.transport,
       gcpTokens: noAccount(),
       upstreams,

@@ -7,6 +7,7 @@ import { MetricsWriter } from '../../../core/observe/metrics-writer.ts'
 import { checkResource } from '../../../core/resource.ts'
 import { type RouterName, routerNames } from '../../../core/router/routers.ts'
 import { makeContext } from '../../helpers/context.ts'
+import { ledgers } from '../../helpers/ledgers.ts'
 import { noAccount } from '../../helpers/no-account.ts'
 import { upstreamEnv } from '../../helpers/upstream-env.ts'
 import { type Asking, asking, decide, type History, history, type RouteValue } from './model.ts'
@@ -41,6 +42,7 @@ function* playing(router: RouterName, changes: History) {
     random: Math.random,
     log: silent,
     metrics: new MetricsWriter({ publish() {} }),
+    ledger: ledgers(),
     transport: upstreams.transport,
     gcpTokens: noAccount(),
     upstreams,
