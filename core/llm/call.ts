@@ -25,6 +25,7 @@ import { protocolNamed } from './protocols/detect.ts'
 import type { AnswerFacts, Protocol, ProtocolName } from './protocols/protocol.ts'
 import { type ShapedBody, shapeBody } from './shape-body.ts'
 import type { Place, Target } from './target.ts'
+import { estimateTokens, TokenEstimate } from './token-estimate.ts'
 
 export interface CallLimits {
   /** Milliseconds. */
@@ -218,6 +219,7 @@ class Attempt {
     if (call.logging.payloads) call.responseText = text
     const meant = typeof failed === 'number' ? failed : status
     const converted = this.#conversion && convertAnswer(this.#conversion, json, meant)
+    if (call.countsText && usage === undefined && text !== undefined) call.textEstimate = estimateTokens([text])
     this.#over(undefined, failed === undefined ? undefined : 'upstream_error')
     call.timeToFirstTokenMs = call.upstreamMs
     const shown = responseFields(headers)
@@ -239,6 +241,7 @@ class Attempt {
     call.streaming = true
     const counting = target.provider.counting?.[protocol.name]
     const reader = protocol.openReader(sent.json, call.logging.payloads, counting)
+    if (call.countsText) reader.estimate = new TokenEstimate()
     const stream = new EventStream(body, {
       reader,
       framing: protocol.framing,
@@ -254,6 +257,7 @@ class Attempt {
       },
       over: (error, aborted) => {
         call.usage = reader.usage
+        call.textEstimate = reader.estimate?.tokens ?? 0
         call.hasToolCalls = reader.hasToolCalls
         call.responseText = reader.text
         this.#over(error, aborted)
@@ -277,6 +281,7 @@ class Attempt {
     if (error !== undefined && !(error instanceof ClientGone)) this.#ctx.error ??= error
     this.#settle()
     this.#settle = undefined
+    for (const listener of call.over) listener(call)
   }
 
   #why(error: Error, aborted: Aborted | undefined): Aborted | undefined {

@@ -42,6 +42,12 @@ export interface Exchange {
   streaming: boolean
   /** Undefined when the provider has said nothing (yet). */
   usage: Usage | undefined
+  /** Somebody charges for what was delivered, also when the provider does not say: the text is counted as it passes. */
+  countsText: boolean
+  /** About how many tokens of text an answer was that ended without usage, where they are counted. */
+  textEstimate: number
+  /** Told each time that an attempt is over, well or not, before anything is said of it. */
+  readonly over: ((call: Exchange) => void)[]
   /** Whole milliseconds from the attempt's start to the first event with data, or to a whole answer; undefined without. */
   timeToFirstTokenMs: number | undefined
   /** Whole milliseconds from the attempt's start to the end of the answer or the failure. */
@@ -74,6 +80,9 @@ export function openExchange(
     upstream: undefined,
     streaming: false,
     usage: undefined,
+    countsText: false,
+    textEstimate: 0,
+    over: [],
     timeToFirstTokenMs: undefined,
     upstreamMs: undefined,
     hasToolCalls: false,

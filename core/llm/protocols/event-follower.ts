@@ -2,6 +2,7 @@
 import type { Usage } from '../exchange.ts'
 import { type Frames, NO_LINE, parseEvent, SOME_LINES } from '../framing/sse.ts'
 import { isObject, type JsonObject } from '../json.ts'
+import type { TokenEstimate } from '../token-estimate.ts'
 import { type Counting, mergeUsage } from '../usage.ts'
 import type { EventReader, ParsedEvent } from './protocol.ts'
 
@@ -41,20 +42,26 @@ export abstract class EventFollower implements EventReader {
   usage: Usage | undefined
   hasToolCalls = false
   text: string | undefined
-  protected readonly collectsText: boolean
+  estimate: TokenEstimate | undefined
+  readonly #collectsText: boolean
   readonly #counting: Counting
   readonly #members: readonly TellingMember[]
   /** Of each member: its next occurrence at or after the event at hand. One that does not come is searched for once a read. */
   readonly #at: number[]
 
   constructor(options: { members: readonly TellingMember[]; collectsText: boolean; counting: Counting | undefined }) {
-    this.collectsText = options.collectsText
+    this.#collectsText = options.collectsText
     this.#counting = options.counting ?? 'absolute'
     this.#members = options.members
     this.#at = options.members.map(() => -1)
   }
 
   abstract readonly complete: boolean
+
+  /** Events with text must be parsed: it is kept or counted. */
+  protected get collectsText(): boolean {
+    return this.#collectsText || this.estimate !== undefined
+  }
 
   /** Whether an event of that name must be parsed even now. */
   protected abstract tells(type: string): boolean
@@ -99,7 +106,9 @@ export abstract class EventFollower implements EventReader {
   }
 
   protected addText(text: unknown): void {
-    if (!this.collectsText || typeof text !== 'string') return
+    if (typeof text !== 'string') return
+    this.estimate?.add(text)
+    if (!this.#collectsText) return
     this.text ??= ''
     if (this.text.length < MAX_TEXT) this.text += text.slice(0, MAX_TEXT - this.text.length)
   }

@@ -3,6 +3,7 @@ import type { Usage } from '../exchange.ts'
 import type { Cut, Framing } from '../framing/framing.ts'
 import type { SseEvent } from '../framing/sse.ts'
 import type { JsonObject } from '../json.ts'
+import type { TokenEstimate } from '../token-estimate.ts'
 import type { Counting } from '../usage.ts'
 
 export type ProtocolName =
@@ -142,4 +143,6 @@ export interface EventReader {
   readonly usage: Usage | undefined
   readonly hasToolCalls: boolean
   readonly text: string | undefined
+  /** Where it is put: the text is counted in it. Readers of protocols that have none leave it alone. */
+  estimate?: TokenEstimate | undefined
 }

@@ -1,0 +1,76 @@
+// What a call to an LLM is charged for: what the provider says, or what was delivered when it does not; knows no limit.
+import type { Exchange, Usage } from './exchange.ts'
+import type { JsonObject } from './json.ts'
+import { protocolNamed } from './protocols/detect.ts'
+import { estimateTokens } from './token-estimate.ts'
+
+export interface Charge {
+  readonly usage: Usage
+  /** The provider has not said all of it. */
+  readonly estimated: boolean
+}
+
+/**
+ * Of an attempt that is over. A whole answer costs what the provider says. One that was cut short costs at least the text
+ * that has passed, and the prompt with it; one of which nothing has passed, and of which nothing is said, costs nothing
+ * (facts metering 5).
+ */
+export function chargeOf({ usage, textEstimate, protocol, cutBy }: Exchange, body: JsonObject): Charge | undefined {
+  if (usage !== undefined && (cutBy === undefined || usage.completion >= textEstimate))
+    return { usage, estimated: false }
+  if (textEstimate === 0) return usage && { usage, estimated: false }
+  const prompt = usage?.prompt || promptEstimate(body, protocol)
+  const none = { cacheRead: 0, cacheCreation: 0, reasoning: 0 }
+  return {
+    usage: { ...none, ...usage, prompt, completion: textEstimate, total: prompt + textEstimate },
+    estimated: true,
+  }
+}
+
+/** About how many tokens the texts of a request are, with a few for each message; at least 1. */
+export function promptEstimate(body: JsonObject, protocol: Exchange['protocol']): number {
+  const messages = protocolNamed(protocol)?.messages(body) ?? []
+  return Math.max(1, estimateTokens(messages.map(({ content }) => content)) + 4 * messages.length)
+}
+
+/** What the API gives an answer at most when the request does not say (facts metering 2). */
+const MAX_OUTPUT = 4_096
+
+/**
+ * An upper bound for what a request will cost, as far as bytes tell: a quarter of its body, and as much output as it allows,
+ * for every choice.
+ */
+export function worstCase(body: JsonObject, bytes: number): Usage {
+  const named = [body.max_completion_tokens, body.max_tokens, body.max_output_tokens].find(isCount)
+  const choices = isCount(body.n) ? body.n : 1
+  const prompt = Math.max(1, Math.ceil(bytes / 4))
+  const completion = (named ?? MAX_OUTPUT) * choices
+  return { prompt, completion, total: prompt + completion, cacheRead: 0, cacheCreation: 0, reasoning: 0 }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) > 0
+}
+
+/** The provider's own names for what it reports, by which expressions know them (facts ai-plugins 8.5); else 0. */
+export function reported({ prompt, completion, total, cacheRead, cacheCreation }: Usage, name: string): number {
+  switch (name) {
+    case 'prompt_tokens':
+    case 'input_tokens':
+    case 'inputTokens':
+      return prompt
+    case 'completion_tokens':
+    case 'output_tokens':
+    case 'outputTokens':
+      return completion
+    case 'total_tokens':
+    case 'totalTokens':
+      return total
+    case 'cache_read_input_tokens':
+      return cacheRead
+    case 'cache_creation_input_tokens':
+      return cacheCreation
+    default:
+      return 0
+  }
+}
