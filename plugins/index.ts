@@ -3,6 +3,7 @@ import type { Plugin } from '../core/plugin.ts'
 import aiModelAccess from './ai-model-access.ts'
 import aiPromptGuard from './ai-prompt-guard.ts'
 import aiProxy from './ai-proxy.ts'
+import aiRateLimiting from './ai-rate-limiting.ts'
 import fileLogger from './file-logger.ts'
 import keyAuth from './key-auth.ts'
 import limitConn from './limit-conn.ts'
@@ -18,6 +19,7 @@ export const builtins: readonly Plugin[] = [
   aiModelAccess,
   aiPromptGuard,
   aiProxy,
+  aiRateLimiting,
   fileLogger,
   keyAuth,
   limitConn,
