@@ -1,7 +1,7 @@
 // The randomised suites at their full counts: `npm run soak -- SUITE [count] [seed]`.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-
+import { RedisLink } from '../core/ledger/redis/link.ts'
 import { call, mustBeSane } from './admin/nonsense.ts'
 import { agreeOn, steps } from './admin-model.ts'
 import { reloadUnderLoad } from './core/plugin-code/reload.ts'
@@ -11,7 +11,9 @@ import { assertHeld, faultRounds } from './etcd-faults.rounds.ts'
 import { play, schedule } from './exactly-once.schedule.ts'
 import { assertUnharmed, fleetRound } from './fleet.rounds.ts'
 import { startAdmin } from './helpers/admin.ts'
+import { startRedis } from './helpers/redis.ts'
 import { stores } from './helpers/stores.ts'
+import { schedule as ledgerSchedule, play as playLedger } from './ledger.schedule.ts'
 import { nonsenseJson, nonsenseStream, readNonsense, takeNonsense } from './llm-nonsense.ts'
 import { replaceUnderLoad } from './replacement.load.ts'
 import { assertScales, scaleRound } from './scale.rounds.ts'
@@ -38,6 +40,19 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
     async run(numRuns, seed) {
       fc.assert(fc.property(nonsenseStream, readNonsense), { numRuns, seed })
       fc.assert(fc.property(nonsenseJson, takeNonsense), { numRuns, seed })
+    },
+  },
+  ledger: {
+    count: 5_000,
+    async run(numRuns, seed) {
+      const redis = await startRedis()
+      const link = new RedisLink(redis.at, { away() {}, back() {} })
+      await fc.assert(
+        fc.asyncProperty(ledgerSchedule, each => playLedger(each, link)),
+        { numRuns, seed },
+      )
+      link.close()
+      await redis.close()
     },
   },
   router: { count: 100_000, run: compareRouters },

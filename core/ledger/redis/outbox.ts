@@ -8,6 +8,8 @@ export interface OutboxOptions<T> {
   send(letter: T): Promise<Sent>
   /** Milliseconds in which a letter may arrive twice without being counted twice. */
   forgivenMs: number
+  /** Milliseconds between two tries. */
+  againMs: number
   /** A letter was given up: it would have been too many, or may be counted twice. */
   lost(letter: T): void
 }
@@ -20,54 +22,60 @@ interface Waiting<T> {
 
 /** More than these would be memory without end while Redis is away. */
 const MOST = 10_000
-const AGAIN_MS = 100
 /** So many are tried at once. */
 const BATCH = 100
 
 export class Outbox<T> {
   readonly #options: OutboxOptions<T>
   readonly #waiting: Waiting<T>[] = []
-  #running: Promise<void> | undefined
+  /** On their way just now. */
+  #sending = 0
+  #running = false
   #closed = false
 
   constructor(options: OutboxOptions<T>) {
     this.#options = options
   }
 
-  /** How many have not arrived though they were tried. */
+  /** How many have not arrived, as far as is known. */
   get size(): number {
-    return this.#waiting.length
+    return this.#waiting.length + this.#sending
   }
 
   /** Resolves when it has arrived or waits for its next try. */
   async post(letter: T): Promise<void> {
+    this.#sending++
     const sent = await this.#options.send(letter)
+    this.#sending--
     if (sent === 'arrived') return
     if (this.#closed || this.#waiting.length >= MOST) return this.#options.lost(letter)
     this.#waiting.push({ letter, unknownSince: sent === 'unknown' ? performance.now() : undefined })
-    this.#running ??= this.#run()
+    if (!this.#running) void this.#run()
   }
 
-  /** Resolves when everything has arrived, or was given up after `withinMs`. */
+  /** Resolves when everything has arrived, or is given up after `withinMs`. */
   async close(withinMs: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<void>(resolve => {
-      timer = setTimeout(resolve, withinMs)
-    })
-    await Promise.race([this.#running, late])
-    clearTimeout(timer)
+    const deadline = performance.now() + withinMs
+    while (this.size > 0 && performance.now() < deadline) await new Promise(resolve => setTimeout(resolve, 10))
     this.#closed = true
     for (const { letter } of this.#waiting.splice(0)) this.#options.lost(letter)
   }
 
   async #run(): Promise<void> {
+    this.#running = true
     while (this.#waiting.length > 0) {
-      await new Promise(resolve => setTimeout(resolve, AGAIN_MS))
+      await new Promise(resolve => setTimeout(resolve, this.#options.againMs))
       const batch = this.#waiting.splice(0, BATCH)
+      this.#sending += batch.length
       const again = await Promise.all(batch.map(waiting => this.#again(waiting)))
-      this.#waiting.push(...again.filter(waiting => waiting !== undefined))
+      this.#sending -= batch.length
+      for (const waiting of again) {
+        if (waiting === undefined) continue
+        if (this.#closed) this.#options.lost(waiting.letter)
+        else this.#waiting.push(waiting)
+      }
     }
-    this.#running = undefined
+    this.#running = false
   }
 
   async #again(waiting: Waiting<T>): Promise<Waiting<T> | undefined> {

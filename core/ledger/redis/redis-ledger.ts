@@ -14,6 +14,8 @@ export interface RedisLedgerOptions {
   books: LedgerMemory
   /** Milliseconds after which a ticket lapses that nobody renews. */
   leaseMs?: number
+  /** Milliseconds after which Redis is told again what it could not be told. */
+  againMs?: number
   /** An end could not be told: Redis was away for too long. */
   lost(): void
   /** In the place of Redis's own clock: milliseconds since the epoch. */
@@ -21,6 +23,7 @@ export interface RedisLedgerOptions {
 }
 
 const LEASE_MS = 30_000
+const AGAIN_MS = 100
 
 interface Ending {
   readonly key: string
@@ -44,6 +47,7 @@ export class RedisLedger implements Ledger {
       send: ending => this.#send(ending),
       // What has ended is known for as long as a lease.
       forgivenMs: this.#leaseMs / 2,
+      againMs: options.againMs ?? AGAIN_MS,
       lost: () => options.lost(),
     })
   }
