@@ -1,5 +1,6 @@
 // The memory of a ledger, shared by all threads: a row of numbers per key, tickets with their owners, books; knows no arithmetic.
 import { RESERVED, UNTIL, WIDTH } from './count.ts'
+import type { Fingerprint } from './fingerprint.ts'
 import { LedgerError, type LimitKind } from './ledger.ts'
 
 /** Where what a ticket stands for is counted. */
@@ -71,12 +72,6 @@ export function ledgerMemory(): SharedArrayBuffer {
 
 /** Ends a ticket that is recorded here and counted elsewhere. */
 export type OpenRecord = (end: TicketEnd) => void
-
-/** 64 bits of a key's hash; `high` is never 0. */
-export interface Fingerprint {
-  readonly high: number
-  readonly low: number
-}
 
 /**
  * Whoever reads or writes is in the stripe (`enter`). A thread that dies there leaves its name at the door: `release` puts

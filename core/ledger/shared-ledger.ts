@@ -1,12 +1,13 @@
 // The ledger that all threads of a process keep together, in memory; of one thread alone it is the same.
-import { hash } from 'node:crypto'
 import { add, take } from './count.ts'
+import { type Fingerprint, Fingerprints } from './fingerprint.ts'
 import { type Ledger, LedgerError, type Limit, mustBeAmount, type Taken, type Ticket, type Wish } from './ledger.ts'
-import { type Fingerprint, LedgerMemory, type TicketEnd } from './ledger-memory.ts'
+import { LedgerMemory, type TicketEnd } from './ledger-memory.ts'
 
 export class SharedLedger implements Ledger {
   readonly #memory: LedgerMemory
   readonly #now: () => number
+  readonly #prints = new Fingerprints()
 
   /** `now` is in milliseconds since the epoch. */
   constructor(memory: LedgerMemory, now: () => number) {
@@ -17,7 +18,7 @@ export class SharedLedger implements Ledger {
   take(key: string, limit: Limit, wish: Wish): Taken {
     mustBeAmount(wish.amount)
     const memory = this.#memory
-    const print = fingerprint(key)
+    const print = this.#prints.of(key)
     const stripe = memory.stripe(print)
     memory.enter(stripe)
     try {
@@ -83,10 +84,4 @@ class SharedTicket implements Ticket {
     this.#issued = undefined
     if (issued !== undefined) this.#ledger.end(issued, end, actual)
   }
-}
-
-function fingerprint(key: string): Fingerprint {
-  const digest = hash('sha256', key, 'buffer')
-  // Odd, and so never zero, which is an empty row.
-  return { high: digest.readInt32LE(0) | 1, low: digest.readInt32LE(4) }
 }
