@@ -3,6 +3,7 @@ import type { Usage } from '../exchange.ts'
 import { parseMessage } from '../framing/aws-event-stream.ts'
 import type { Cut } from '../framing/framing.ts'
 import { isObject, type JsonObject } from '../json.ts'
+import type { TokenEstimate } from '../token-estimate.ts'
 import { tokens } from '../usage.ts'
 import type { EventReader } from './protocol.ts'
 
@@ -20,6 +21,7 @@ export class ConverseReader implements EventReader {
   usage: Usage | undefined
   hasToolCalls = false
   text: string | undefined
+  estimate: TokenEstimate | undefined
   readonly #collectText: boolean
 
   constructor(collectText: boolean) {
@@ -55,7 +57,8 @@ export class ConverseReader implements EventReader {
         this.#takeStart(this.#parsed(payload).start)
         return
       case 'contentBlockDelta':
-        if (!this.contentSeen || this.#collectText) this.#takeDelta(this.#parsed(payload).delta)
+        if (!this.contentSeen || this.#collectText || this.estimate !== undefined)
+          this.#takeDelta(this.#parsed(payload).delta)
         return
       case 'messageStop':
         this.#end()
@@ -75,6 +78,7 @@ export class ConverseReader implements EventReader {
     if (!isObject(delta)) return
     const { text } = delta
     if (text !== '') this.contentSeen = true
+    if (typeof text === 'string') this.estimate?.add(text)
     if (this.#collectText && typeof text === 'string') {
       this.text ??= ''
       if (this.text.length < MAX_TEXT) this.text += text.slice(0, MAX_TEXT - this.text.length)
