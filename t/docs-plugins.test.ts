@@ -230,6 +230,29 @@ describe('the guide to plugins', function () {
     assert.equal(await textOf(await ask(false)), 'Ünser ***, or ***')
   })
 
+  it('masks addresses in a stream that was converted for its client', async () => {
+    await startLlm('mask-answers', {})
+    upstream.script = async received => {
+      received.startStream()
+      for (const piece of ['write to ann@exam', 'ple.com', ' soon']) await received.write(chunk(piece))
+      await received.write(`${chunk(undefined, 'stop')}data: [DONE]\n\n`)
+      received.response.end()
+    }
+    const answer = await fetch(`${gateway!.url}/v1/messages`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'm', stream: true, max_tokens: 9, messages: [{ role: 'user', content: 'hi' }] }),
+    })
+    const events = (await answer.text()).matchAll(/^event: (\w+)\ndata: (.*)\n/gm)
+    const seen = [...events].map(([, name, data]) => [
+      name,
+      (JSON.parse(data!) as { delta?: { text?: string } }).delta?.text,
+    ])
+    assert.equal(seen.map(([, text]) => text ?? '').join(''), 'write to *** soon')
+    const names = seen.map(([name]) => name)
+    assert.ok(names.lastIndexOf('content_block_delta') < names.indexOf('content_block_stop'))
+  })
+
   it('ends an answer that speaks of what it should not', async () => {
     const ask = await startLlm('no-secrets', { words: ['falcon'] })
     upstream.script = received => received.json(200, { choices: [{ message: { content: 'The Falcon flies' } }] })

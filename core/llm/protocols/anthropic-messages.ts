@@ -1,6 +1,7 @@
 // Anthropic's messages: what its bodies and answers say (facts ai-plugins 2.6); knows no provider and no bytes but JSON's.
 import { isObject, type JsonObject } from '../json.ts'
 import { anthropicUsage, MessagesReader } from './anthropic-messages-reader.ts'
+import { endsMessageText, mapMessageTexts } from './anthropic-messages-texts.ts'
 import type { AnswerFacts, Message, Protocol, ProtocolError, Refusal } from './protocol.ts'
 
 export const anthropicMessages: Protocol = {
@@ -20,6 +21,8 @@ export const anthropicMessages: Protocol = {
   errorBody,
   errorEvent: error => Buffer.from(eventOf(errorBody(error))),
   refusal,
+  mapTexts: mapMessageTexts,
+  endsText: endsMessageText,
 }
 
 /** Messages that carry text, the system prompt first; other blocks (images, tools, thinking) are not seen. */

@@ -1,5 +1,6 @@
 // The texts in chat completions and their chunks, to be read and changed; knows no bytes and no stream.
 import { isObject, type JsonObject } from '../json.ts'
+import { mapMember, mapObjects } from '../json-parts.ts'
 import type { TextPlace } from './protocol.ts'
 
 /** Members of a message, or of a delta, that are text. */
@@ -9,12 +10,12 @@ type Change = (text: string, place: TextPlace) => string
 
 /** See Protocol.mapTexts. A text is `of` its choice and its member: `0.content`. */
 export function mapChatTexts(event: JsonObject, change: Change): JsonObject {
-  return withMember(event, 'choices', choices =>
-    mapList(choices, (choice, at) => {
+  return mapMember(event, 'choices', choices =>
+    mapObjects(choices, (choice, at) => {
       const index = typeof choice.index === 'number' ? choice.index : at
       const mapped = (whole: boolean) => (said: unknown) =>
         isObject(said) ? mapSaid(said, (text, member) => change(text, { of: `${index}.${member}`, whole })) : said
-      return withMember(withMember(choice, 'delta', mapped(false)), 'message', mapped(true))
+      return mapMember(mapMember(choice, 'delta', mapped(false)), 'message', mapped(true))
     }),
   )
 }
@@ -33,28 +34,13 @@ export function endsChatText(event: JsonObject, of: string): boolean {
 function mapSaid(said: JsonObject, change: (text: string, member: string) => string): JsonObject {
   return TEXTS.reduce(
     (mapped, member) =>
-      withMember(mapped, member, value => {
+      mapMember(mapped, member, value => {
         if (typeof value === 'string') return change(value, member)
         // Some providers send a list of parts.
-        return mapList(value, part =>
-          withMember(part, 'text', text => (typeof text === 'string' ? change(text, member) : text)),
+        return mapObjects(value, part =>
+          mapMember(part, 'text', text => (typeof text === 'string' ? change(text, member) : text)),
         )
       }),
     said,
   )
-}
-
-/** The same object with another member; itself when the member is missing or stays. */
-function withMember(object: JsonObject, name: string, map: (value: unknown) => unknown): JsonObject {
-  const value = object[name]
-  if (value === undefined) return object
-  const mapped = map(value)
-  return mapped === value ? object : { ...object, [name]: mapped }
-}
-
-/** The same list with other objects; itself when none changes, or when it is no list. */
-function mapList(list: unknown, map: (item: JsonObject, at: number) => JsonObject): unknown {
-  if (!Array.isArray(list)) return list
-  const mapped = list.map((item: unknown, at) => (isObject(item) ? map(item, at) : item))
-  return mapped.every((item, at) => item === list[at]) ? list : mapped
 }

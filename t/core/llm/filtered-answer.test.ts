@@ -1,6 +1,16 @@
 // Filters of the events of an LLM's answer, at the front door.
 import assert from 'node:assert/strict'
-import { type EventFilter, type Exchange, type Plugin, plugin, Refused } from '../../../core/sluice.ts'
+import { filteredAnswer } from '../../../core/llm/filtered-answer.ts'
+import { openaiChat } from '../../../core/llm/protocols/openai-chat.ts'
+import {
+  type EventFilter,
+  type Exchange,
+  HeaderList,
+  type Plugin,
+  plugin,
+  Refused,
+  type Source,
+} from '../../../core/sluice.ts'
 import { startGateway, type TestGateway } from '../../helpers/gateway.ts'
 import { until } from '../../helpers/until.ts'
 import { type Received, type ScriptedUpstream, startUpstream } from '../../helpers/upstream.ts'
@@ -254,6 +264,17 @@ describe('filters of events', () => {
     await asked
     await until(() => received.gone, 'the provider is hung up on')
     assert.equal(calls[0]!.aborted, 'client_disconnect')
+  })
+
+  it('refuse a stream whose events they could not see', async () => {
+    await start([])
+    const body: Source = { pipe: () => assert.fail('it is read'), pause() {}, resume() {}, cancel() {} }
+    const headers = new HeaderList(['Content-Type', 'application/vnd.amazon.eventstream'])
+    const filtered = filteredAnswer(
+      { status: 200, headers, body, source: 'upstream' },
+      { protocol: openaiChat, filters: [() => undefined], within: promise => promise, enter() {}, failed() {} },
+    )
+    await assert.rejects(filtered, { status: 501, code: 'texts_unknown' })
   })
 
   it('refuse to look for texts that nobody knows', async () => {
