@@ -1,5 +1,6 @@
 // JSON Schema for configs: ajv validates, errors are said in APISIX's words, defaults are filled; knows no resource, no plugin.
 import { Ajv, type SchemaObject, type ValidateFunction } from 'ajv'
+import { ValueScope } from 'ajv/dist/compile/codegen/scope.js'
 import addFormats from 'ajv-formats'
 import type { Schema } from './plugin.ts'
 import { filler } from './schema/defaults.ts'
@@ -58,8 +59,9 @@ export function validator<T = unknown>(schema: Schema, options: ValidatorOptions
 
 function compile(schema: Keywords, references: boolean): ValidateFunction {
   const form = ajvForm(schema, references)
+  // ajv would keep every schema it has ever seen, and in its scope whatever it has made of one.
+  Object.assign(ajv, { scope: new ValueScope({ ...ajv.scope.opts, scope: {} }) })
   const validate = ajv.compile(form)
-  // ajv would keep every schema it has ever seen.
   ajv.removeSchema(form)
   return validate
 }

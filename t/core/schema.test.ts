@@ -2,6 +2,7 @@
 // biome-ignore-all lint/suspicious/noThenProperty: a keyword of JSON Schema
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import { collectGarbage } from '../../core/garbage.ts'
 import type { Schema } from '../../core/plugin.ts'
 import { isReference, shapeProblem, validator } from '../../core/schema.ts'
 
@@ -280,5 +281,22 @@ describe('JSON from outside', () => {
     assert.equal(shapeProblem(nested(100)), undefined)
     assert.equal(shapeProblem(nested(101)), 'nested deeper than 100 levels')
     assert.equal(shapeProblem(nested(50_000)), 'nested deeper than 100 levels')
+  })
+})
+
+describe('a validator that nobody uses any more', () => {
+  it('is forgotten with its schema', () => {
+    const megabyte = (n: number) => Array.from({ length: 20_000 }, (_, at) => `${n}-${at}-${'x'.repeat(40)}`)
+    const used = () => {
+      collectGarbage()
+      return process.memoryUsage().heapUsed
+    }
+    const make = (n: number) =>
+      validator({ type: 'object', properties: { a: { enum: megabyte(n) } } }).check({ a: `${n}-0` })
+    make(0)
+    const before = used()
+    for (let n = 1; n <= 20; n++) assert.match(make(n)!, /enum/)
+    const kept = used() - before
+    assert.ok(kept < 10 * 2 ** 20, `${Math.round(kept / 2 ** 20)} MiB are kept`)
   })
 })
