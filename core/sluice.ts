@@ -13,6 +13,7 @@ export type {
 export { slot } from './context.ts'
 export { ClientGone, GatewayError, UpstreamError, type UpstreamFault } from './errors.ts'
 export type { Hold, HoldEnd } from './holds.ts'
+export { type Ledger, LedgerError, type Limit, type Taken, type Ticket, type Wish } from './ledger/ledger.ts'
 export { type AnswerEvent, type EventFilter, Refused, type Verdict } from './llm/answer-event.ts'
 export { type Exchange, exchange, type Usage } from './llm/exchange.ts'
 export type { TextPlace } from './llm/protocols/protocol.ts'

@@ -10,6 +10,7 @@ import { importPlugins, pluginFiles } from '../core/plugin-code/load.ts'
 import { offerSluice } from '../core/plugin-code/module-hooks.ts'
 import type { Plugin } from '../core/sluice.ts'
 import { openJournal } from './helpers/journal.ts'
+import { configFolder, startProcess } from './helpers/process.ts'
 import { randomness } from './helpers/randomness.ts'
 import { type ScriptedUpstream, startGateway, startUpstream, type TestGateway, until } from './testing.ts'
 
@@ -358,6 +359,27 @@ describe('the guide to plugins', function () {
       upstream.received.map(({ target }) => target),
       ['/2026'],
     )
+  })
+
+  it('limits requests per minute exactly, over all workers of a gateway that has every plugin of the guide', async () => {
+    const plugins = mkdtempSync(join(tmpdir(), 'sluice-guide-plugins-'))
+    for (const [name, code] of files) if (!/^(app|published)|test/.test(name)) writeFileSync(join(plugins, name), code)
+    const process = await startProcess(
+      configFolder(`sluice:\n  plugin_dirs: ["${plugins}"]\n`, { nginx_config: 'worker_processes: 3' }),
+    )
+    try {
+      const route = { uri: '/*', plugins: { 'per-minute': { requests: 5 } }, upstream: { nodes: upstream.nodes } }
+      assert.equal((await process.admin('PUT', '/routes/1', route)).status, 201)
+      // A connection each, so that all workers have some.
+      const ask = () => fetch(process.urls.requests, { headers: { connection: 'close' } })
+      const answers = await Promise.all(Array.from({ length: 30 }, ask))
+      assert.equal(upstream.received.length, 5)
+      const refused = answers.find(({ status }) => status === 429)!
+      assert.ok(Number(refused.headers.get('retry-after')) <= 60)
+    } finally {
+      await process.dispose()
+      rmSync(plugins, { recursive: true })
+    }
   })
 
   it('tells of slow requests', async () => {
