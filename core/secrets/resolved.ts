@@ -19,34 +19,40 @@ export interface ResolvedOptions {
   lookEvery?: number
 }
 
-/** An item with references. */
+/** An item with references, and what they stood for when somebody was told of it. */
 interface Noted {
-  item: Item
-  references: readonly string[]
-  /** What they stood for when somebody was told first, or all were told again; undefined before. */
-  told: string | undefined
-  /** Whether all were told again. */
-  again: boolean
+  readonly item: Item
+  readonly references: readonly string[]
+  readonly told: string
 }
+
+/** By kind and id. */
+type NotedItems = Map<string, Noted>
 
 interface Watcher {
   readonly changed: (changes: readonly Change[]) => void
+  /** What it has, of items with references. */
+  readonly noted: NotedItems
   /** What has not been passed on, because somebody is being asked for a secret in it. */
-  waiting: (readonly Change[])[]
+  readonly waiting: (readonly Change[])[]
+  /** Of what was passed on last. */
   revision: Revision
   ended: boolean
 }
 
 const LOOK_EVERY_MS = 5_000
+/** So many lists may be on their way to who will watch from there. */
+const LISTS_KEPT = 8
 
 /**
  * References stand in plugin configs and in certificates for upstreams. One that stands for nothing known stays, and so does
  * one whose value does not fit: the data plane refuses what it cannot be sure of. A secret that changes later is a change of
- * the items that refer to it. Items of kind `secrets` go no further: nobody else needs what opens a manager.
+ * the items that refer to it, as whoever is told has them. Items of kind `secrets` go no further: nobody else needs what
+ * opens a manager.
  */
 export class ResolvedSource implements ConfigSource {
   readonly #options: ResolvedOptions
-  readonly #noted = new Map<string, Noted>()
+  readonly #lists = new Map<Revision, NotedItems>()
   readonly #watchers = new Set<Watcher>()
   #timer: NodeJS.Timeout | undefined
   #looking: Promise<void> | undefined
@@ -58,24 +64,33 @@ export class ResolvedSource implements ConfigSource {
   async list(): Promise<{ items: readonly Item[]; revision: Revision }> {
     const { source, secrets } = this.#options
     const { items, revision } = await source.list()
-    const present = new Set<string>()
+    // A list may be older than what those who watch have been told.
+    if (this.#watchers.size === 0) this.#manageAll(items)
+    const unknown = new Set<string>()
     await inSlices(
       steps(items, item => {
-        present.add(keyOf(item))
-        this.#note(item, item)
+        for (const text of referencesOf(item)) unknown.add(text)
       }),
     )
-    for (const [key, { item }] of this.#noted) if (!present.has(key)) this.#note(item, undefined)
-    for (const id of [...secrets.managed]) if (!present.has(`secrets/${id}`)) secrets.manage(id, undefined)
-    await secrets.want(this.#references())
+    await secrets.want(unknown)
     const resolved: Item[] = []
-    await inSlices(steps(items, item => item.kind !== 'secrets' && resolved.push(this.#resolved(item))))
+    const noted: NotedItems = new Map()
+    await inSlices(steps(items, item => item.kind !== 'secrets' && resolved.push(this.#take(noted, item))))
+    this.#lists.delete(revision)
+    this.#lists.set(revision, noted)
+    for (const older of [...this.#lists.keys()].slice(0, -LISTS_KEPT)) this.#lists.delete(older)
     return { items: resolved, revision }
   }
 
   watch(since: Revision, changed: (changes: readonly Change[]) => void, lost: (error: Error) => void): () => void {
-    const watcher: Watcher = { changed, waiting: [], revision: since, ended: false }
+    const noted = this.#lists.get(since)
+    if (noted === undefined) {
+      const timer = setImmediate(() => lost(new Error(`what was listed at revision ${since} is not known any more`)))
+      return () => clearImmediate(timer)
+    }
+    const watcher: Watcher = { changed, noted: new Map(noted), waiting: [], revision: since, ended: false }
     this.#watchers.add(watcher)
+    this.#timer ??= setInterval(() => void this.look(), this.#options.lookEvery ?? LOOK_EVERY_MS).unref()
     const end = () => {
       watcher.ended = true
       this.#watchers.delete(watcher)
@@ -83,18 +98,17 @@ export class ResolvedSource implements ConfigSource {
     const unwatch = this.#options.source.watch(
       since,
       changes => {
-        for (const { kind, id, item } of changes) this.#note({ kind, id }, item)
-        watcher.revision = changes.at(-1)?.revision ?? watcher.revision
-        this.#tell(watcher, changes)
+        for (const { kind, id, item } of changes) if (kind === 'secrets') this.#manage(id, item)
+        watcher.waiting.push(changes)
+        if (watcher.waiting.length > 1) return
+        if (this.#unknown(changes).length > 0) void this.#passLater(watcher)
+        else this.#pass(watcher)
       },
       error => {
         end()
         lost(error)
       },
     )
-    // A secret may have changed since this one has listed.
-    const again = [...this.#noted.values()].filter(({ again }) => again)
-    if (again.length > 0) setImmediate(() => this.#tellOf(watcher, again))
     return () => {
       end()
       unwatch()
@@ -109,10 +123,10 @@ export class ResolvedSource implements ConfigSource {
     return this.#looking
   }
 
-  /** The paths of references in an item, in clear, that stand for nothing known. */
-  unresolved({ kind, id, value }: Pick<Item, 'kind' | 'id' | 'value'>): string[] {
+  /** The paths of references in an item that stand for nothing known. */
+  unresolved(item: Pick<Item, 'kind' | 'value'>): string[] {
     const { secrets } = this.#options
-    return placesOf({ kind, id, value }).flatMap(([path, part]) =>
+    return placesOf(item).flatMap(([path, part]) =>
       [...referencesIn(part, path)].filter(({ text }) => secrets.of(text) === undefined).map(each => each.path),
     )
   }
@@ -124,87 +138,59 @@ export class ResolvedSource implements ConfigSource {
 
   async #look(): Promise<void> {
     const { secrets } = this.#options
-    const references = this.#references()
+    const all = [...this.#lists.values(), ...[...this.#watchers].map(({ noted }) => noted)]
+    const references = new Set(all.flatMap(noted => [...noted.values()].flatMap(each => each.references)))
     secrets.keepOnly(references)
     await secrets.want(references)
-    const changed = [...this.#noted.values()].filter(noted => this.#standFor(noted.references) !== noted.told)
-    for (const noted of changed) {
-      noted.told = this.#standFor(noted.references)
-      noted.again = true
-    }
-    if (changed.length > 0) for (const watcher of this.#watchers) this.#tellOf(watcher, changed)
+    for (const watcher of this.#watchers) this.#tellChanged(watcher)
   }
 
-  /** Items again, as they are now, to one who has had them. */
-  #tellOf(watcher: Watcher, noted: readonly Noted[]): void {
-    const { revision } = watcher
-    const had = noted.filter(each => each.item.modRevision <= revision && this.#noted.get(keyOf(each.item)) === each)
-    if (had.length > 0 && !watcher.ended) {
-      this.#tell(
-        watcher,
-        had.map(({ item }) => ({ kind: item.kind, id: item.id, item, revision })),
-      )
-    }
+  /** Items again whose references stand for something else than when they were passed on; not while something newer waits. */
+  #tellChanged(watcher: Watcher): void {
+    const { noted, waiting, revision } = watcher
+    if (waiting.length > 0) return
+    const changed = [...noted.values()].filter(({ references, told }) => this.#standFor(references) !== told)
+    if (changed.length === 0) return
+    waiting.push(changed.map(({ item }) => ({ kind: item.kind, id: item.id, item, revision })))
+    this.#pass(watcher)
   }
 
-  /** In order, and at once unless somebody has to be asked. */
-  #tell(watcher: Watcher, changes: readonly Change[]): void {
-    watcher.waiting.push(changes)
-    if (watcher.waiting.length > 1) return
-    if (this.#unknown(changes).length > 0) void this.#tellLater(watcher)
-    else this.#pass(watcher)
-  }
-
-  async #tellLater(watcher: Watcher): Promise<void> {
+  /** In order, each when what it needs is known or has been waited for. */
+  async #passLater(watcher: Watcher): Promise<void> {
     while (watcher.waiting.length > 0) {
       await this.#options.secrets.want(this.#unknown(watcher.waiting[0]!))
       this.#pass(watcher)
     }
+    this.#tellChanged(watcher)
   }
 
   #pass(watcher: Watcher): void {
-    const [changes = []] = watcher.waiting
-    const passed = changes.map(change =>
-      change.item === undefined || change.kind === 'secrets'
-        ? { ...change, item: undefined }
-        : { ...change, item: this.#resolved(change.item) },
-    )
-    watcher.waiting.shift()
+    const { waiting, noted } = watcher
+    const changes = waiting.shift() ?? []
+    watcher.revision = changes.at(-1)?.revision ?? watcher.revision
+    const passed = changes.map(change => {
+      const { item } = change
+      if (item !== undefined && change.kind !== 'secrets') return { ...change, item: this.#take(noted, item) }
+      noted.delete(keyOf(change))
+      return { ...change, item: undefined }
+    })
     if (!watcher.ended) watcher.changed(passed)
   }
 
-  #note({ kind, id }: Pick<Item, 'kind' | 'id'>, item: Item | undefined): void {
+  #manageAll(items: readonly Item[]): void {
     const { secrets } = this.#options
-    if (kind === 'secrets') {
-      const config = item && this.#managerIn(item)
-      const good = item === undefined || config !== undefined
-      if (good && secrets.manage(id, config) && this.#noted.size > 0) void this.look()
-      return
-    }
-    const key = keyOf({ kind, id })
-    const references = item === undefined ? [] : referencesOf(item)
-    if (item === undefined || references.length === 0) {
-      this.#noted.delete(key)
-      return
-    }
-    const known = this.#noted.get(key)
-    // Every worker is told of it.
-    if (known?.item.modRevision === item.modRevision) Object.assign(known, { item, references })
-    else this.#noted.set(key, { item, references, told: undefined, again: false })
-    this.#timer ??= setInterval(() => void this.look(), this.#options.lookEvery ?? LOOK_EVERY_MS).unref()
+    const present = new Map(items.filter(({ kind }) => kind === 'secrets').map(item => [item.id, item]))
+    for (const id of [...secrets.managed]) if (!present.has(id)) secrets.manage(id, undefined)
+    for (const [id, item] of present) this.#manage(id, item)
   }
 
-  /** How a manager is configured; undefined for what is no valid configuration. */
-  #managerIn({ id, value, fault }: Item): Item['value'] | undefined {
-    const { plugins, log } = this.#options
-    const problem = fault ?? resourceProblem('secrets', { ...value, id }, plugins)
-    if (problem === undefined) return value
-    log.error({ secret: id, reason: problem }, 'a secret manager is not valid; the last good one is asked')
-    return undefined
-  }
-
-  #references(): Set<string> {
-    return new Set([...this.#noted.values()].flatMap(({ references }) => references))
+  /** What is not valid changes nothing. */
+  #manage(id: string, item: Item | undefined): void {
+    const { plugins, secrets, log } = this.#options
+    const problem = item && (item.fault ?? resourceProblem('secrets', { ...item.value, id }, plugins))
+    if (problem !== undefined) {
+      log.error({ secret: id, reason: problem }, 'a secret manager is not valid; the last good one is asked')
+    } else if (secrets.manage(id, item?.value)) void this.look()
   }
 
   #unknown(changes: readonly Change[]): string[] {
@@ -218,10 +204,14 @@ export class ResolvedSource implements ConfigSource {
     return JSON.stringify(references.map(text => this.#options.secrets.of(text) ?? null))
   }
 
-  #resolved(item: Item): Item {
-    const noted = this.#noted.get(keyOf(item))
-    if (noted?.item.modRevision !== item.modRevision) return item
-    noted.told ??= this.#standFor(noted.references)
+  /** The item as it is passed on, which is noted if it has references. */
+  #take(noted: NotedItems, item: Item): Item {
+    const references = referencesOf(item)
+    if (references.length === 0) {
+      noted.delete(keyOf(item))
+      return item
+    }
+    noted.set(keyOf(item), { item, references, told: this.#standFor(references) })
     const value: Record<string, unknown> = { ...item.value }
     const filled = (part: unknown) => withSecrets(part, text => this.#options.secrets.of(text))
     if (item.kind === 'ssls') for (const name of ofCertificates) value[name] = filled(value[name])
@@ -259,7 +249,7 @@ function keyOf({ kind, id }: Pick<Item, 'kind' | 'id'>): string {
 const ofCertificates = ['cert', 'key', 'certs', 'keys']
 
 /** The parts of an item in which references stand for secrets, with the paths to them. */
-function placesOf({ kind, value }: Pick<Item, 'kind' | 'id' | 'value'>): [path: string, part: unknown][] {
+function placesOf({ kind, value }: Pick<Item, 'kind' | 'value'>): [path: string, part: unknown][] {
   if (kind === 'ssls') return ofCertificates.map(name => [name, value[name]])
   if (kind === 'plugin_metadata' || !isObject(value.plugins)) return []
   return Object.entries(value.plugins).map(([name, config]) => {

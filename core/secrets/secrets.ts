@@ -103,11 +103,15 @@ export class Secrets {
     clearTimeout(timer)
   }
 
-  /** Forgets what none of these references asks for. */
+  /** Forgets what none of these references asks for, once it would have to be asked for again: somebody may just want it. */
   keepOnly(references: ReadonlySet<string>): void {
+    const now = this.#options.now()
     const used = new Set([...references].map(text => JSON.stringify(placeOf(parseReference(text)))))
     for (const { id, kept } of this.#managers.values()) {
-      for (const path of kept.keys()) if (!used.has(JSON.stringify([id, path]))) kept.delete(path)
+      for (const [path, { due, reading }] of kept) {
+        const idle = reading === undefined && now >= due
+        if (idle && !used.has(JSON.stringify([id, path]))) kept.delete(path)
+      }
     }
   }
 
