@@ -1,10 +1,12 @@
 // One edition of one resource: what it says, which snapshots have it, what was made of it. Knows no other resource.
+import { isDeepStrictEqual } from 'node:util'
 import { Parts } from './parts.ts'
 import { type Attached, Instance, type Meta } from './pipeline.ts'
 import type { Owner } from './plugin.ts'
 import { HttpUpstream } from './proxy/http-upstream.ts'
 import { fillPlugin, type Plugins, prepareResource, type Resources, type Route, type ServedKind } from './resource.ts'
 import type { Target } from './router/path-index.ts'
+import { isObject } from './schema.ts'
 import type { SnapshotEnv } from './snapshot.ts'
 import type { Item } from './store/store.ts'
 import { upstreamConfig } from './upstream-config.ts'
@@ -23,8 +25,8 @@ const noPlugins: Attached = new Map()
 
 /** What is made of an edition is made with this. */
 export interface EditionEnv extends SnapshotEnv {
-  /** The metadata of a plugin as a snapshot has it, with defaults; undefined where there is none. */
-  metadata(plugin: string, snapshot: number): unknown
+  /** The metadata of a plugin as a snapshot has it, the current one unless it is said; undefined where there is none. */
+  metadata(plugin: string, snapshot?: number): unknown
 }
 
 /** Everything but the item is made on first use: most resources of a large configuration are idle. */
@@ -85,12 +87,18 @@ export class Edition<K extends ServedKind = ServedKind> implements Target {
     this.#timeouts ??= new Map()
     this.#timeouts.set(key, timeout)
     const owner = `${this.kind}/${this.id}`
-    return this.#carried.carry(
-      key,
-      config,
-      () => new HttpUpstream(owner, config, env.upstreams),
-      upstream => upstream.close(),
-    )
+    return this.#carried.carry(key, config, {
+      make: () => new HttpUpstream(owner, config, env.upstreams),
+      close: upstream => upstream.close(),
+    })
+  }
+
+  /** Whether one of these plugins is configured on it, or one is that is made of one of these. */
+  uses(names: ReadonlySet<string>): boolean {
+    const { plugins } = this.item.value
+    if (isObject(plugins) && Object.keys(plugins).some(name => names.has(name))) return true
+    const made = this.#plugins === undefined ? [] : [...this.#plugins.values()]
+    return made.some(instance => [...(instance?.madeOf.keys() ?? [])].some(name => names.has(name)))
   }
 
   /** Takes over what was made of the older edition and is still what this one asks for. */
@@ -130,14 +138,14 @@ export class Edition<K extends ServedKind = ServedKind> implements Target {
         const owner = { kind: OWNERS[this.kind]!, id: this.id }
         const others = (other: string) => {
           const found = env.plugins.get(other)
-          return found && { plugin: found, metadata: env.metadata(other, this.since) }
+          return found && { plugin: found, metadata: env.metadata(other) }
         }
         return new Instance(plugin, own, meta, { ...env, metadata, owner, others })
       }
-      attached.set(
-        name,
-        this.#carried.carry(`plugin ${name}`, { config, metadata }, make, instance => instance.close()),
-      )
+      const holds = ({ madeOf }: Instance) =>
+        [...madeOf].every(([other, had]) => isDeepStrictEqual(had, env.metadata(other, this.since)))
+      const close = (instance: Instance) => instance.close()
+      attached.set(name, this.#carried.carry(`plugin ${name}`, { config, metadata }, { make, holds, close }))
     }
     return attached.size === 0 ? noPlugins : attached
   }

@@ -7,7 +7,6 @@ import type { Instance } from './pipeline.ts'
 import { fillMetadata, isServed, resourceKind, type ServedKind } from './resource.ts'
 import type { Router } from './router/router.ts'
 import { makeRouter } from './router/routers.ts'
-import { isObject } from './schema.ts'
 import { RouteEdition } from './served-route.ts'
 import { Snapshot, type SnapshotEnv } from './snapshot.ts'
 import type { Item, Kind, Revision } from './store/store.ts'
@@ -45,7 +44,7 @@ export class Editions {
 
   /** `unseen` is told of editions that no snapshot sees any more: each is to be released and forgotten. */
   constructor(env: SnapshotEnv, unseen: (editions: readonly Edition[]) => void) {
-    this.env = { ...env, metadata: (plugin, snapshot) => this.#metadata(plugin, snapshot) }
+    this.env = { ...env, metadata: (plugin, snapshot = this.current.number) => this.#metadata(plugin, snapshot) }
     this.router = makeRouter(env.router ?? 'radixtree_host_uri')
     this.credentials = new Credentials(env.plugins)
     const empty = new Snapshot(this, { number: 0, revision: 0, globalRules: [], namedSince: 0 })
@@ -130,10 +129,10 @@ export class Editions {
     this.#moved.clear()
     if (this.#resettled.size === 0) return
     for (const editions of this.#newest.values()) {
-      for (const { item, since, until, used } of editions.values()) {
+      for (const edition of editions.values()) {
         // Of one that is new nothing may have been made yet; of others something may be, until the commit.
-        const made = used || since < this.#coming
-        if (until === undefined && made && namesOneOf(this.#resettled, item)) this.put(item)
+        const made = edition.used || edition.since < this.#coming
+        if (edition.until === undefined && made && edition.uses(this.#resettled)) this.put(edition.item)
         yield
       }
     }
@@ -280,11 +279,6 @@ export class Editions {
 function hostOf({ value }: Item): string | undefined {
   const { host, hosts, service_id: service } = value
   return service === undefined || host !== undefined || hosts !== undefined ? undefined : String(service)
-}
-
-/** Whether a plugin of these is configured on an item. */
-function namesOneOf(names: ReadonlySet<string>, { value: { plugins } }: Item): boolean {
-  return isObject(plugins) && Object.keys(plugins).some(name => names.has(name))
 }
 
 /** What an item of the store is served as; undefined when it is not. */

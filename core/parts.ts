@@ -4,9 +4,16 @@ import { isDeepStrictEqual } from 'node:util'
 interface Part {
   readonly config: unknown
   readonly value: unknown
-  readonly close: (() => Promise<void>) | undefined
+  readonly close: () => Promise<void>
   /** How many editions have it. */
   holders: number
+}
+
+/** How a thing is made, when it may not be carried over though its configuration is equal, and how it ends. */
+interface Making<T> {
+  make(): T
+  holds?(value: T): boolean
+  close(value: T): Promise<void>
 }
 
 /**
@@ -22,11 +29,11 @@ export class Parts {
   }
 
   /** The thing of that key: there already, the older edition's if it was made of equal configuration, or made now. */
-  carry<T>(key: string, config: unknown, make: () => T, close?: (value: T) => Promise<void>): T {
-    const known = this.#parts.get(key) ?? this.#adopt(key, config)
+  carry<T>(key: string, config: unknown, making: Making<T>): T {
+    const known = this.#parts.get(key) ?? this.#adopt(key, config, making)
     if (known !== undefined) return known.value as T
-    const value = make()
-    this.#parts.set(key, { config, value, close: close && (() => close(value)), holders: 1 })
+    const value = making.make()
+    this.#parts.set(key, { config, value, close: () => making.close(value), holders: 1 })
     return value
   }
 
@@ -39,13 +46,15 @@ export class Parts {
   async release(): Promise<unknown[]> {
     const unused = [...this.#parts.values()].filter(part => --part.holders === 0)
     this.#parts.clear()
-    const results = await Promise.allSettled(unused.map(part => part.close?.()))
+    const results = await Promise.allSettled(unused.map(part => part.close()))
     return results.filter(result => result.status === 'rejected').map(result => result.reason as unknown)
   }
 
-  #adopt(key: string, config: unknown): Part | undefined {
+  #adopt<T>(key: string, config: unknown, { holds }: Making<T>): Part | undefined {
     const part = this.#older === undefined ? undefined : this.#older.#parts.get(key)
     if (part === undefined || !isDeepStrictEqual(part.config, config)) return undefined
+    // Under one key stand only things of one sort.
+    if (holds?.(part.value as T) === false) return undefined
     part.holders++
     this.#parts.set(key, part)
     return part

@@ -39,6 +39,8 @@ export class Instance {
   #hooks: Hooks | undefined
   /** Of plugins that it is made of. */
   readonly #parts: Instance[] = []
+  /** The names of those, and the metadata that they were made with. */
+  readonly madeOf = new Map<string, unknown>()
 
   /** `config` has been validated and filled with defaults; `meta` is its `_meta`. */
   constructor(plugin: Plugin, config: unknown, meta: Meta, env: InstanceEnv) {
@@ -88,8 +90,13 @@ export class Instance {
 
   /** See Env.use. */
   #use(name: string, config: Record<string, unknown>): Hooks {
-    const { others, usedBy = [] } = this.#env
+    const { usedBy = [] } = this.#env
     const chain = [...usedBy, this.plugin.name]
+    const others: InstanceEnv['others'] = other => {
+      const found = this.#env.others(other)
+      this.madeOf.set(other, found?.metadata)
+      return found
+    }
     if (chain.includes(name)) throw new Error(`plugins use each other: ${[...chain, name].join(', ')}`)
     const found = others(name)
     if (found === undefined) throw new Error(`there is no plugin ${name}`)
@@ -98,7 +105,7 @@ export class Instance {
     if (problem !== undefined) throw new Error(problem)
     const { _meta: meta = {}, ...own } = fillPlugin(plugin, config) as { _meta?: Meta }
     if (meta.disable === true) return {}
-    const part = new Instance(plugin, own, meta, { ...this.#env, metadata, usedBy: chain })
+    const part = new Instance(plugin, own, meta, { ...this.#env, metadata, others, usedBy: chain })
     this.#parts.push(part)
     // What cannot be set up is not there to guard anything: then nor is what is made of it.
     part.#hooks = part.#setUp()

@@ -94,6 +94,32 @@ describe('the metadata of a plugin', () => {
     )
   })
 
+  it('that changes makes what other plugins are made of anew too, however deep', async () => {
+    const wrapper = (name: string, inner: string) =>
+      plugin({
+        name,
+        priority: 1,
+        version: 1,
+        schema: { type: 'object' },
+        setup: (_config, { use }) => use(inner, inner === 'one' ? { as: 'inner' } : {}),
+      })
+    await gateway.close()
+    gateway = await startGateway({ plugins: [told('one', {}), wrapper('outer', 'middle'), wrapper('middle', 'one')] })
+    const plain = { uri: '/plain', plugins: { 'key-auth': {} } }
+    await gateway.put({
+      routes: { 1: { uri: '/*', plugins: { outer: {} } }, 2: plain, 3: { uri: '/late', plugins: { outer: {} } } },
+    })
+    assert.equal(await get('/one'), 'one route inner undefined')
+    await word('one', 'a')
+    assert.equal(await get('/one'), 'one route inner {"word":"a","mark":"!"}')
+    await until(() => steps.some(step => step.startsWith('-')), 'the one of before is closed')
+    await gateway.put({ routes: { 2: { ...plain, desc: 'edited' } } })
+    steps = []
+    await get('/one')
+    await get('/late')
+    assert.deepEqual(steps, ['+one route inner {"word":"a","mark":"!"}'])
+  })
+
   it('that is written again as it was changes nothing, nor for who is asked for the first time then', async () => {
     await word('one', 'a')
     await gateway.put({
