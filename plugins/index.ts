@@ -4,31 +4,45 @@ import aiModelAccess from './ai-model-access.ts'
 import aiPromptGuard from './ai-prompt-guard.ts'
 import aiProxy from './ai-proxy.ts'
 import aiRateLimiting from './ai-rate-limiting.ts'
+import clickhouseLogger from './clickhouse-logger.ts'
+import elasticsearchLogger from './elasticsearch-logger.ts'
 import fileLogger from './file-logger.ts'
+import httpLogger from './http-logger.ts'
 import keyAuth from './key-auth.ts'
 import limitConn from './limit-conn.ts'
 import limitCount from './limit-count.ts'
 import limitReq from './limit-req.ts'
+import lokiLogger from './loki-logger.ts'
 import prometheus from './prometheus.ts'
 import proxyRewrite from './proxy-rewrite.ts'
 import publicApi from './public-api.ts'
 import responseRewrite from './response-rewrite.ts'
 import { serverlessPostFunction, serverlessPreFunction } from './serverless-function.ts'
+import syslog from './syslog.ts'
+import tcpLogger from './tcp-logger.ts'
+import udpLogger from './udp-logger.ts'
 
 export const builtins: readonly Plugin[] = [
   aiModelAccess,
   aiPromptGuard,
   aiProxy,
   aiRateLimiting,
+  clickhouseLogger,
+  elasticsearchLogger,
   fileLogger,
+  httpLogger,
   keyAuth,
   limitConn,
   limitCount,
   limitReq,
+  lokiLogger,
   prometheus,
   proxyRewrite,
   publicApi,
   responseRewrite,
   serverlessPostFunction,
   serverlessPreFunction,
+  syslog,
+  tcpLogger,
+  udpLogger,
 ]

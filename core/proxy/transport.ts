@@ -97,6 +97,11 @@ export class Transport {
     this.#options = options
   }
 
+  /** How names become addresses, for those who open sockets of their own; as the operating system does without it. */
+  get lookup(): Lookup | undefined {
+    return this.#options.lookup
+  }
+
   /**
    * Sends one request. Resolves with status and headers as soon as they are there; the body follows through the Source.
    * Rejects with UpstreamError, or with ClientGone when the request was given up meanwhile. Everything the exchange took
