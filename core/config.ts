@@ -5,6 +5,8 @@ import { isGroup, type Key, type Place, unwrap, type Values } from './config/key
 import { isPublished, schema } from './config/schema.ts'
 import { below, ConfigError, type Environment, readSource, type Source, Substituted } from './config/source.ts'
 import { nearest } from './config/suggest.ts'
+import { compileLine } from './observe/line-template.ts'
+import { isVariable } from './router/vars.ts'
 
 export { ConfigError }
 
@@ -139,6 +141,11 @@ function checkTogether(config: Config, source: Source, warnings: string[]): void
     if (!isPublished(key)) continue
     const where = source.where(`apisix.data_encryption.keyring[${index}]`)
     warnings.push(`${where} is a default that APISIX publishes: what is still encrypted with it is no secret`)
+  }
+  const format = compileLine(config.nginxConfig.http.accessLogFormat, 'default')
+  for (const name of new Set(format.names.filter(each => !isVariable(each)))) {
+    const key = source.where('nginx_config.http.access_log_format')
+    warnings.push(`${key} asks for $${name}, which has no value in Sluice`)
   }
   const { etcd, role } = config.deployment
   const shared = providerOf(config) === 'etcd'

@@ -59,6 +59,8 @@ export interface Outbound {
   /** Path and query as they go on the wire. */
   target?: string
   host?: string
+  /** What the last attempt was sent to, once there was one. */
+  sent?: { readonly scheme: string; readonly host: string }
 }
 
 /** How a response ended: whole, because the client left, or because its source broke. */

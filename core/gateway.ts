@@ -12,6 +12,7 @@ import { exchange } from './llm/exchange.ts'
 import { filteredAnswer } from './llm/filtered-answer.ts'
 import { protocolNamed } from './llm/protocols/detect.ts'
 import type { MinRevision } from './min-revision.ts'
+import type { AccessLog } from './observe/access-log.ts'
 import type { Logger } from './observe/log.ts'
 import type { PluginFailures } from './observe/plugin-failures.ts'
 import type { Overload } from './overload.ts'
@@ -31,6 +32,7 @@ export interface GatewayOptions {
   /** Where requests may ask for a revision of the configuration. */
   minRevision?: Pick<MinRevision, 'refusal'> | undefined
   log: Logger
+  accessLog?: Pick<AccessLog, 'record' | 'refused'> | undefined
   failures: PluginFailures
   limits: DeliveryLimits &
     BodyLimits & {
@@ -438,9 +440,19 @@ class Turn implements Listed {
         failed(error)
       }
     }
+    this.#recordAccess()
     if (pending.length > 0) await withinGrace(Promise.all(pending), this.#gateway.options.limits.turnGrace)
     this.#snapshot.leave()
     this.#gateway.done(this)
+  }
+
+  /** After the hooks, which may have changed what is known of the request. */
+  #recordAccess(): void {
+    try {
+      this.#gateway.options.accessLog?.record(this.#ctx)
+    } catch (error) {
+      this.#report(error, 'a request could not be recorded in the access log')
+    }
   }
 
   /** One line per request whose upstream failed, wherever that was: before the headers, in the body, in an LLM call. */

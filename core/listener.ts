@@ -223,6 +223,7 @@ function refuse(error: Partial<NodeJS.ErrnoException>, socket: Socket, options: 
   const { status } = refusal
   options.refused.add([String(status)])
   options.traffic.request()
+  options.gateway.options.accessLog?.refused({ status, client: socket.remoteAddress })
   // The error carries the raw bytes of the request, credentials included: only its code may be logged.
   options.log.info(
     { code: error.code, status, client: socket.remoteAddress },

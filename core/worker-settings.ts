@@ -1,6 +1,7 @@
 // What of the configuration concerns the workers, as they are told it.
 import type { Config } from './config.ts'
 import type { Address } from './listener.ts'
+import type { AccessLogSettings } from './observe/access-log.ts'
 import type { OwnPlugins } from './plugin-code/own-plugins.ts'
 import type { WorkerSettings } from './workers/messages.ts'
 
@@ -73,12 +74,19 @@ export function workerSettings(
     onUnknownPlugin: config.sluice.onUnknownPlugin,
     javascript: javascript.enabled ? { timeout: javascript.timeout, heapMb: javascript.heapMb } : undefined,
     log: { level: logLevel(config), file: nginxConfig.errorLog },
+    accessLog: accessLog(http),
   }
 }
 
 /** The value by which APISIX's clients choose their dialect (facts clients). */
 export function serverName(config: Config): string {
   return config.apisix.enableServerTokens ? 'APISIX/3.18.0' : 'APISIX'
+}
+
+function accessLog(http: Config['nginxConfig']['http']): AccessLogSettings | undefined {
+  const { enableAccessLog, accessLog: path } = http
+  if (!enableAccessLog || path === undefined) return undefined
+  return { path, format: http.accessLogFormat, escape: http.accessLogFormatEscape, buffer: http.accessLogBuffer }
 }
 
 /** nginx's level as the log's. */

@@ -12,7 +12,9 @@ import { Ledgers } from './ledger/ledgers.ts'
 import { type Listener, listen } from './listener.ts'
 import { GcpTokens } from './llm/auth/gcp-tokens.ts'
 import { MinRevision } from './min-revision.ts'
+import { openAccessLog } from './observe/access-log.ts'
 import { openLog } from './observe/log.ts'
+import { lostEntries } from './observe/lost-entries.ts'
 import { MetricsWriter } from './observe/metrics-writer.ts'
 import { PluginFailures } from './observe/plugin-failures.ts'
 import { Traffic } from './observe/traffic.ts'
@@ -49,6 +51,9 @@ const metrics = new MetricsWriter({
   withdraw: series => send({ type: 'no_series', series }),
 })
 const clock = { now: Date.now, random: Math.random }
+const accessLog =
+  settings.accessLog &&
+  openAccessLog(settings.accessLog, { log, now: Date.now, lost: lostEntries(metrics, 'access_log') })
 const names = new Resolver({ ...settings.names, now: Date.now, log })
 const { serviceServers: servers } = settings.names
 const services = servers.length === 0 ? names : new Resolver({ ...settings.names, servers, now: Date.now, log })
@@ -120,6 +125,7 @@ const gateway = new Gateway({
   overload,
   minRevision,
   log,
+  accessLog,
   failures: new PluginFailures(metrics),
   limits: settings.limits,
   forwarding: new Forwarding(settings.forwarding),
@@ -166,7 +172,7 @@ async function drain(order: DrainOrder): Promise<void> {
   await Promise.all(listeners.map(listener => listener.stop(order)))
   clearTimeout(last)
   await gateway.drain(0)
-  await sync.close()
+  await Promise.all([sync.close(), accessLog?.close()])
   await Promise.all([transport.close(), sandbox?.close()])
   send({ type: 'drained' })
 }

@@ -134,6 +134,20 @@ const errorLog: Key<string | undefined> = {
   },
 }
 
+/** Undefined is none; nginx's `syslog:` is for a plugin. */
+const accessLog: Key<string | undefined> = {
+  fallback: 'logs/access.log',
+  read(raw, at) {
+    const file = text(undefined, 'a file name, or off').read(raw, at)
+    if (file.startsWith('syslog:')) at.fail('syslog: is not served here: attach the plugin syslog as a global rule')
+    return file === 'off' || file === '' ? undefined : file
+  },
+}
+
+// facts core 7.2
+const ACCESS_LOG_FORMAT =
+  '$remote_addr - $remote_user [$time_local] $http_host "$request" $status $body_bytes_sent $request_time "$http_referer" "$http_user_agent" $upstream_addr $upstream_status $upstream_response_time "$upstream_scheme://$upstream_host$upstream_uri" "$apisix_request_id"'
+
 /** A member of an etcd cluster, with its port. */
 const member = mapped(
   text(undefined, 'a URL such as http://127.0.0.1:2379', /^https?:\/\/(\[[\da-fA-F:]+\]|[\w.-]+)(:\d{1,5})?$/),
@@ -204,6 +218,11 @@ export const schema = group({
     error_log: errorLog,
     error_log_level: oneOf(levels, 'warn'),
     http: group({
+      enable_access_log: flag(true),
+      access_log: accessLog,
+      access_log_format: text(ACCESS_LOG_FORMAT),
+      access_log_format_escape: oneOf(['default', 'json'], 'default', ['none']),
+      access_log_buffer: size(16_384),
       client_max_body_size: size(0),
       client_header_timeout: duration('60s', 1),
       client_body_timeout: duration('60s', 1),

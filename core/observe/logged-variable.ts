@@ -3,7 +3,8 @@ import type { Context } from '../context.ts'
 import { type Variable, variable } from '../router/vars.ts'
 import { isCredential, REDACTED, redactedArguments } from './credentials.ts'
 
-/** Variables with a query in them. */
+/** Variables that are a query, or end in one. */
+const QUERIES: ReadonlySet<string> = new Set(['args', 'query_string'])
 const WITH_QUERY: ReadonlySet<string> = new Set([
   'request',
   'request_uri',
@@ -14,19 +15,25 @@ const WITH_QUERY: ReadonlySet<string> = new Set([
 
 /** What a log may have of a variable; undefined when it has no value. */
 export function loggedVariable(ctx: Context, name: string): Variable {
-  const value = variable(ctx, name)
-  if (typeof value !== 'string' || value === '') return value
-  if (WITH_QUERY.has(name)) {
-    const question = value.indexOf('?')
-    return question < 0 ? value : value.slice(0, question) + redactedArguments(ctx, value.slice(question))
-  }
-  if (name === 'args' || name === 'query_string') return redactedArguments(ctx, value)
-  return isSecret(ctx, name) ? REDACTED : value
+  return loggedGetter(name)(ctx)
 }
 
-function isSecret(ctx: Context, name: string): boolean {
-  if (name.startsWith('cookie_')) return true
+/** The same for a variable that is known before the request is. */
+export function loggedGetter(name: string): (ctx: Context) => Variable {
+  const get = (ctx: Context) => variable(ctx, name)
+  const changed = (change: (ctx: Context, text: string) => string) => (ctx: Context) => {
+    const value = get(ctx)
+    return typeof value === 'string' && value !== '' ? change(ctx, value) : value
+  }
+  if (QUERIES.has(name)) return changed(redactedArguments)
+  if (WITH_QUERY.has(name))
+    return changed((ctx, text) => {
+      const question = text.indexOf('?')
+      return question < 0 ? text : text.slice(0, question) + redactedArguments(ctx, text.slice(question))
+    })
+  if (name.startsWith('cookie_')) return changed(() => REDACTED)
   const carrier = /^(?:arg|http|sent_http|post_arg)[_.](.+)$/.exec(name)?.[1]
-  if (carrier === undefined) return false
-  return isCredential(ctx, carrier) || isCredential(ctx, carrier.replaceAll('_', '-'))
+  if (carrier === undefined) return get
+  const dashed = carrier.replaceAll('_', '-')
+  return changed((ctx, text) => (isCredential(ctx, carrier) || isCredential(ctx, dashed) ? REDACTED : text))
 }

@@ -175,6 +175,7 @@ export class HttpUpstream implements Upstream {
     const { request, outbound, body } = ctx
     const host = this.#host(ctx, node)
     const outgoing = body.outgoing()
+    outbound.sent = { scheme, host }
     const declared = outgoing !== null && !Buffer.isBuffer(outgoing) ? body.declaredLength : undefined
     const call: Call = {
       origin,

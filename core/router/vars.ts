@@ -42,6 +42,7 @@ const getters = new Map<string, Getter>(
     query_string: ctx => ctx.request.search,
     real_request_uri: ctx => ctx.request.target,
     remote_addr: ctx => ctx.request.remoteAddress,
+    remote_user: basicUser,
     remote_port: ctx => String(ctx.request.remotePort),
     request: ctx => `${ctx.request.method} ${ctx.request.target} HTTP/${ctx.request.httpVersion}`,
     request_id: ctx => ctx.id,
@@ -63,12 +64,12 @@ const getters = new Map<string, Getter>(
     upstream_addr: ctx => joined(ctx, attempt => attempt.address),
     upstream_connect_time: ctx => times(ctx, 'connectMs'),
     upstream_header_time: ctx => times(ctx, 'headerMs'),
-    upstream_host: ctx => exchange.get(ctx)?.upstream?.host ?? ctx.outbound.host,
+    upstream_host: upstreamHost,
     upstream_response_length: ctx => joined(ctx, attempt => String(attempt.bytesReceived)),
     upstream_response_time: ctx => times(ctx, 'responseMs'),
-    upstream_scheme: ctx => exchange.get(ctx)?.upstream?.scheme,
+    upstream_scheme: ctx => exchange.get(ctx)?.upstream?.scheme ?? ctx.outbound.sent?.scheme ?? 'http',
     upstream_status: ctx => joined(ctx, attempt => attempt.status?.toString()),
-    upstream_uri: ctx => exchange.get(ctx)?.upstream?.path ?? ctx.outbound.target,
+    upstream_uri: ctx => exchange.get(ctx)?.upstream?.path ?? ctx.outbound.target ?? '',
     uri: ctx => ctx.request.path,
     // facts ai-plugins 18.1
     request_type: ctx => exchange.get(ctx)?.requestType ?? 'traditional_http',
@@ -109,6 +110,25 @@ export function variable(ctx: Context, name: string): Variable {
     if (name.startsWith(prefix)) return getRest(ctx, name.slice(prefix.length))
   }
   return undefined
+}
+
+/** Whether there is such a variable, whatever its value. */
+export function isVariable(name: string): boolean {
+  return getters.has(name) || prefixes.some(([prefix]) => name.startsWith(prefix))
+}
+
+/** Who the client says it is (RFC 7617). A name without a password may be a key, and is not told. */
+function basicUser(ctx: Context): string | undefined {
+  const [, encoded] = /^basic +([\w+/=-]+)$/i.exec(ctx.request.headers.get('authorization') ?? '') ?? []
+  if (encoded === undefined) return undefined
+  const [, user] = /^([^:]+):./s.exec(Buffer.from(encoded, 'base64').toString()) ?? []
+  return user
+}
+
+/** What the last attempt said, or would say. */
+function upstreamHost(ctx: Context): string | undefined {
+  const { outbound, request } = ctx
+  return exchange.get(ctx)?.upstream?.host ?? outbound.sent?.host ?? outbound.host ?? request.headers.get('host')
 }
 
 /** A field whose name is written with `_` for `-`, in any case. */
@@ -165,14 +185,14 @@ function nowOf(ctx: Context): Date {
 const two = (n: number): string => String(n).padStart(2, '0')
 
 /** `2026-02-01T10:11:12+01:00` */
-function iso8601(date: Date): string {
+export function iso8601(date: Date): string {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}T${clock(date)}${zone(date, ':')}`
 }
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
 
 /** `01/Feb/2026:10:11:12 +0100` */
-function commonLogTime(date: Date): string {
+export function commonLogTime(date: Date): string {
   return `${two(date.getDate())}/${MONTHS[date.getMonth()]}/${date.getFullYear()}:${clock(date)} ${zone(date, '')}`
 }
 

@@ -4,6 +4,7 @@ import type { GatewayOptions } from '../gateway.ts'
 import type { SandboxLimits } from '../javascript/sandbox.ts'
 import type { Address, ListenerLimits } from '../listener.ts'
 import type { MinRevisionLimits } from '../min-revision.ts'
+import type { AccessLogSettings } from '../observe/access-log.ts'
 import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
 import type { OverloadLimits } from '../overload.ts'
 import type { PluginCode } from '../plugin-code/code.ts'
@@ -48,6 +49,7 @@ export interface WorkerSettings {
   /** Undefined where configs may hold no functions. */
   javascript: SandboxLimits | undefined
   log: { level: string; file: string | undefined }
+  accessLog: AccessLogSettings | undefined
 }
 
 /** How names are resolved: those of nodes by `servers`, or the system's; those of services by `serviceServers`, or the same. */

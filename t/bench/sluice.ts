@@ -11,7 +11,8 @@ const main = fileURLToPath(new URL('../../core/main.ts', import.meta.url))
 
 /** Starts it in front of the mock at that port. Its contenders are its two routes, the AI route last. */
 export async function startSluice(mock: number, cores: string | undefined): Promise<Started> {
-  const place = configFolder()
+  // The floor writes no line for a request: what one costs stands in docs/logging.md.
+  const place = configFolder('', { nginx_config: 'http: {enable_access_log: false}' })
   await using undone = new AsyncDisposableStack()
   undone.defer(() => rmSync(place.folder, { recursive: true, force: true }))
   const command = onCores(cores, [process.execPath, main])

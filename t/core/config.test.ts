@@ -436,6 +436,32 @@ describe('the configuration', () => {
     })
   })
 
+  describe('of the access log', () => {
+    const http = (text: string) => load(`nginx_config: {http: {${text}}}`)
+
+    it('takes a file, or off', () => {
+      const fileOf = (text: string) => http(text).config.nginxConfig.http.accessLog
+      assert.equal(fileOf(''), 'logs/access.log')
+      assert.equal(fileOf('access_log: /var/log/a.log'), '/var/log/a.log')
+      assert.equal(fileOf('access_log: off'), undefined)
+      assert.equal(fileOf('access_log: ""'), undefined)
+    })
+
+    it('refuses a server of syslog, and says what is instead', () => {
+      const said = refusal('nginx_config: {http: {access_log: "syslog:server=127.0.0.1:514"}}')
+      assert.match(said, /access_log: syslog: is not served here: attach the plugin syslog as a global rule$/)
+    })
+
+    it('says which variables of its format have no value', () => {
+      const { warnings } = http('access_log_format: "$uri $upstream_unresolved_host $arg_a"')
+      assert.match(
+        warnings.join(),
+        /access_log_format asks for \$upstream_unresolved_host, which has no value in Sluice$/,
+      )
+      assert.deepEqual(http('').warnings, [])
+    })
+  })
+
   describe('with keys of APISIX that Sluice does not act on', () => {
     it('reports each of those without effect once', () => {
       const text =
@@ -456,7 +482,6 @@ describe('the configuration', () => {
         'apisix.delete_uri_tail_slash: true',
         'apisix.normalize_uri_like_servlet: true',
         'apisix.match_uri_encoded_slash: true',
-        'nginx_config.http.access_log_format: x',
         'nginx_config.http_configuration_snippet: x',
         'discovery.consul: {servers: [http://127.0.0.1:8500]}',
         'discovery.dns.order: [A]',

@@ -203,10 +203,7 @@ describe('the gateway process', function () {
     const [log, file] = [join(gateway.folder, 'error.log'), join(gateway.folder, 'config.yaml')]
     renameSync(log, `${log}.1`)
     const text = readFileSync(file, 'utf8')
-    writeFileSync(
-      file,
-      text.replace('nginx_config:', 'nginx_config:\n  http: {client_max_body_size: 10}\n  error_log_level: info'),
-    )
+    writeFileSync(file, text.replace('http: {', 'error_log_level: info\n  http: {client_max_body_size: 10, '))
     gateway.child.kill('SIGHUP')
     upstream.script = received => received.json(200, {})
     // A connection that an old worker had not accepted yet when it closed is lost.

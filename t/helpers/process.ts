@@ -46,6 +46,9 @@ export function configFolder(
   const folder = mkdtempSync(join(tmpdir(), 'sluice-'))
   const file = join(folder, 'config.yaml')
   const line = (text: string | undefined) => (text === undefined ? '' : `\n  ${text}`)
+  // A test that has keys of this group itself says where its access log is, if it matters.
+  const own = within.nginx_config?.includes('http:')
+  const requestsLog = own ? '' : line(`http: {access_log: ${join(folder, 'requests.log')}}`)
   writeFileSync(
     file,
     `apisix:
@@ -53,7 +56,7 @@ export function configFolder(
   control: {ip: 127.0.0.1, port: 0}
   status: {ip: 127.0.0.1, port: 0}${line(within.apisix)}
 nginx_config:
-  error_log: ${join(folder, 'error.log')}${line(within.nginx_config)}
+  error_log: ${join(folder, 'error.log')}${line(within.nginx_config)}${requestsLog}
 deployment:
   admin:
     admin_listen: {ip: 127.0.0.1, port: 0}

@@ -199,9 +199,10 @@ describe('a variable of a call to an LLM', () => {
     llm_tool_count: 0,
     llm_end_user_id: '',
     llm_content_risk_level: '',
-    upstream_uri: undefined,
-    upstream_host: undefined,
-    upstream_scheme: undefined,
+    // What nginx has them set to before an upstream is asked.
+    upstream_uri: '',
+    upstream_host: 'gateway.test',
+    upstream_scheme: 'http',
     llm_cut_by: undefined,
     balancer_ip: undefined,
   }

@@ -65,6 +65,7 @@ describe('a pool of workers', function () {
     for (const [id, value] of Object.entries(routes))
       await store.write([{ kind: 'routes', id, value: { id, ...value } }])
     settings = {
+      accessLog: undefined,
       listen,
       limits: {
         headerTimeout: 60_000,
