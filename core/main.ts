@@ -228,6 +228,7 @@ async function stop(signal: string, parts: Parts, servers: readonly { served: Se
   catalogue.close()
   await pluginsClosed
   await backing.close()
+  log.end()
   process.exit(0)
 }
 

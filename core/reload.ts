@@ -4,7 +4,7 @@ import { asError } from './errors.ts'
 import type { Address } from './listener.ts'
 import type { LogFile } from './observe/log.ts'
 import type { OwnPlugins } from './plugin-code/own-plugins.ts'
-import { workerSettings } from './worker-settings.ts'
+import { logLevel, workerSettings } from './worker-settings.ts'
 import type { WorkerPool } from './workers/worker-pool.ts'
 
 /** What is fixed when the process starts, by key. */
@@ -45,12 +45,15 @@ export interface Reloading {
 /** A configuration that cannot be read changes nothing. Requests in flight end on the workers they began on. */
 export async function reload({ load, started, listen, plugins, pool, log }: Reloading): Promise<void> {
   log.reopen()
+  // They may have requests for a while yet, and something to say of them.
+  pool.reopenLogs()
   try {
     const { config } = load()
     for (const [key, of] of Object.entries(FIXED)) {
       if (JSON.stringify(of(config)) !== JSON.stringify(of(started)))
         log.warn({ key }, 'this key has changed; it takes effect when the gateway is started again')
     }
+    log.level = logLevel(config)
     await pool.replaceAll(workerSettings(config, listen, plugins))
     log.info({}, 'reloaded')
   } catch (error) {

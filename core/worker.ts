@@ -137,6 +137,7 @@ const listeners: Listener[] = []
 
 port.on('message', (message: ToWorker) => {
   if (message.type === 'drain') void drain(message)
+  else if (message.type === 'reopen_log') log.reopen()
   else feed.receive(message)
 })
 let lastBeat = performance.now()
@@ -174,5 +175,6 @@ async function drain(order: DrainOrder): Promise<void> {
   await gateway.drain(0)
   await Promise.all([sync.close(), accessLog?.close()])
   await Promise.all([transport.close(), sandbox?.close()])
+  log.end()
   send({ type: 'drained' })
 }

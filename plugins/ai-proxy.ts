@@ -200,7 +200,8 @@ export default plugin({
           return reply(400, `unsupported content-type: ${type}, only application/json is supported`)
         const read = await readJson(ctx, config.max_req_body_size)
         if ('refusal' in read) {
-          if (read.refusal.status === 413) env.log.error({ route: ctx.route?.id }, 'failed to read request body')
+          if (read.refusal.status === 413)
+            env.log.error({ route: ctx.route?.id, request_id: ctx.id }, 'failed to read request body')
           return read.refusal
         }
         const protocol = detectProtocol(read.json, ctx.request.path)

@@ -85,7 +85,7 @@ export type FeedAnswer =
   | { type: 'changed'; changes: readonly Change[]; more: boolean }
   | { type: 'lost'; message: string }
 
-export type ToWorker = FeedAnswer | ({ type: 'drain' } & DrainOrder)
+export type ToWorker = FeedAnswer | ({ type: 'drain' } & DrainOrder) | { type: 'reopen_log' }
 
 export type ToMain =
   | FeedRequest

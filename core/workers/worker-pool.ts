@@ -148,6 +148,11 @@ export class WorkerPool {
     return replaced
   }
 
+  /** Logs of workers that serve go on in new files of the old names. */
+  reopenLogs(): void {
+    for (const { worker } of this.#seats) worker.reopenLog()
+  }
+
   /** What the workers have, or will have once they are replaced. */
   get settings(): WorkerSettings {
     return this.#settings

@@ -112,6 +112,11 @@ export class WorkerThread {
     await this.#worker.terminate()
   }
 
+  /** Its log goes on in a new file of the old name. */
+  reopenLog(): void {
+    this.#send({ type: 'reopen_log' })
+  }
+
   /** Stops accepting, lets requests end, and ends the thread. */
   async drain(order: DrainOrder): Promise<void> {
     const drained = new Promise<void>(resolve => {
