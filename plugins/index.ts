@@ -16,6 +16,7 @@ import lokiLogger from './loki-logger.ts'
 import prometheus from './prometheus.ts'
 import proxyRewrite from './proxy-rewrite.ts'
 import publicApi from './public-api.ts'
+import requestId from './request-id.ts'
 import responseRewrite from './response-rewrite.ts'
 import { serverlessPostFunction, serverlessPreFunction } from './serverless-function.ts'
 import syslog from './syslog.ts'
@@ -39,6 +40,7 @@ export const builtins: readonly Plugin[] = [
   prometheus,
   proxyRewrite,
   publicApi,
+  requestId,
   responseRewrite,
   serverlessPostFunction,
   serverlessPreFunction,
