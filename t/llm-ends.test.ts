@@ -14,6 +14,10 @@ const SHORT = 50
 
 interface Speech {
   path: string
+  /** openai-compatible without it. */
+  provider?: string
+  /** The provider speaks another protocol: it is asked at this path, and what the client sees is `shown`. */
+  converted?: { path: string; shown: RegExp }
   body: object
   /** Events up to the first content. */
   begin: string
@@ -28,6 +32,7 @@ interface Speech {
   hasEnd: boolean
 }
 
+const CONVERTED = 'to be converted'
 const chatChunk = (content: string) => `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content } }] })}\n\n`
 const speeches: Record<string, Speech> = {
   'openai-chat': {
@@ -50,6 +55,31 @@ const speeches: Record<string, Speech> = {
     end: named('response.completed', { response: { status: 'completed', output: [] } }),
     terminator: /^event: response\.completed\ndata: \{.*\}\}$/m,
     failure: named('error', { code: 'busy', message: 'overloaded', error: { code: 'busy' } }),
+    hasEnd: true,
+  },
+  'anthropic-messages': {
+    path: '/native/v1/messages',
+    provider: 'anthropic',
+    body: { messages: [{ role: 'user', content: 'hi' }], max_tokens: 5 },
+    begin:
+      named('message_start', { message: { usage: { input_tokens: 3, output_tokens: 1 } } }) +
+      named('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }) +
+      named('content_block_delta', { index: 0, delta: { type: 'text_delta', text: 'a' } }),
+    half: `${named('message_delta', { delta: { stop_reason: 'end_turn' } }).slice(0, -5)}\n\n`,
+    end: named('message_stop'),
+    terminator: /^event: message_stop$/m,
+    failure: named('error', { error: { type: 'overloaded_error', message: 'busy' } }),
+    hasEnd: true,
+  },
+  'anthropic-messages, converted': {
+    path: '/v1/messages',
+    converted: { path: '/v1/chat/completions', shown: /^event: message_start\n.*"text_delta","text":"a"/s },
+    body: { messages: [{ role: 'user', content: CONVERTED }], max_tokens: 5 },
+    begin: chatChunk('a'),
+    half: `${chatChunk('b').slice(0, -9)}\n\n`,
+    end: 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
+    terminator: /message_stop/,
+    failure: 'data: {"error":{"message":"overloaded","code":"busy"}}\n\n',
     hasEnd: true,
   },
   passthrough: {
@@ -88,9 +118,15 @@ describe('a call that does not come to its end', () => {
       setup: () => ({ log: ctx => void cuts.set(ctx.request.path, variable(ctx, 'llm_cut_by')) }),
     })
     const aiProxy = { provider: 'openai-compatible', auth: {}, override: { endpoint }, timeout: 60_000, ...config }
+    const native = { ...aiProxy, provider: 'anthropic' }
     gateway = await startGateway({
       plugins: [observer],
-      resources: { routes: { 1: { uri: '/*', plugins: { 'ai-proxy': aiProxy, observer: {} } } } },
+      resources: {
+        routes: {
+          1: { uri: '/*', plugins: { 'ai-proxy': aiProxy, observer: {} } },
+          2: { uri: '/native/*', plugins: { 'ai-proxy': native, observer: {} } },
+        },
+      },
     })
     assert.deepEqual(gateway.rejected, [])
   }
@@ -107,7 +143,13 @@ describe('a call that does not come to its end', () => {
   /** The upstream does the same to all who ask for a stream that has begun. */
   function begunThen(act: (received: Received, speech: Speech) => unknown): void {
     upstream.script = async received => {
-      const speech = Object.values(speeches).find(({ path }) => path === received.target)!
+      const { target } = received
+      const { messages } = JSON.parse((await received.body).toString()) as { messages?: { content: unknown }[] }
+      // Clients of two protocols meet at one path.
+      const wasConverted = messages?.[0]?.content === CONVERTED
+      const speech = Object.values(speeches).find(({ path, converted }) =>
+        wasConverted ? converted?.path === target : converted === undefined && path.endsWith(target),
+      )!
       received.startStream()
       await received.write(speech.begin)
       await act(received, speech)
@@ -116,10 +158,11 @@ describe('a call that does not come to its end', () => {
 
   const codeOf = (json: string) => (JSON.parse(json) as { error: { code: string } }).error.code
 
-  async function isCountedAs(path: string, reason: string): Promise<void> {
+  async function isCountedAs({ path, provider = 'openai-compatible' }: Speech, reason: string): Promise<void> {
     await until(() => cuts.has(path), 'the request has logged')
     assert.equal(cuts.get(path), reason)
-    const series = `sluice_llm_cut_total{route_id="1",node="ai-proxy-openai-compatible",reason="${reason}"} `
+    const route = provider === 'anthropic' ? 2 : 1
+    const series = `sluice_llm_cut_total{route_id="${route}",node="ai-proxy-${provider}",reason="${reason}"} `
     assert.ok(gateway.scrape().includes(series), gateway.scrape())
   }
 
@@ -167,12 +210,13 @@ describe('a call that does not come to its end', () => {
           const { status, text } = await ask(speech)
           assert.equal(status, 200)
           const events = text.split('\n\n').filter(event => event !== '' && !event.startsWith(':'))
-          assert.equal(text.startsWith(speech.begin), true)
-          assert.doesNotMatch(text.slice(speech.begin.length), speech.terminator, name)
+          if (speech.converted) assert.match(text, speech.converted.shown)
+          else assert.equal(text.startsWith(speech.begin), true)
+          assert.doesNotMatch(speech.converted ? text : text.slice(speech.begin.length), speech.terminator, name)
           const data = /^data: (.*)$/m.exec(events.at(-1)!)![1]!
           assert.equal(codeOf(data), /^max_/.test(reason) ? reason : `upstream_${reason}`, name)
           assert.equal(text.endsWith('\n\n'), true)
-          await isCountedAs(speech.path, reason)
+          await isCountedAs(speech, reason)
         }),
       )
       await until(() => upstream.received.every(({ response }) => response.closed), 'the provider is let go')
@@ -184,8 +228,11 @@ describe('a call that does not come to its end', () => {
     begunThen(({ response }, { failure }) => response.end(failure))
     await Promise.all(
       Object.values(speeches).map(async speech => {
-        assert.deepEqual(await ask(speech), { status: 200, text: speech.begin + speech.failure })
-        await isCountedAs(speech.path, 'upstream_error')
+        const { status, text } = await ask(speech)
+        assert.equal(status, 200)
+        if (speech.converted) assert.match(text, /"text":"a".*\nevent: error\ndata: \{"type":"error".*\}\n\n$/s)
+        else assert.equal(text, speech.begin + speech.failure)
+        await isCountedAs(speech, 'upstream_error')
       }),
     )
   })
@@ -195,7 +242,10 @@ describe('a call that does not come to its end', () => {
     begunThen(({ response }, { end }) => response.end(end))
     await Promise.all(
       Object.values(speeches).map(async speech => {
-        assert.deepEqual(await ask(speech), { status: 200, text: speech.begin + speech.end })
+        const { status, text } = await ask(speech)
+        assert.equal(status, 200)
+        if (speech.converted) assert.match(text.slice(-200), speech.terminator)
+        else assert.equal(text, speech.begin + speech.end)
         await until(() => cuts.has(speech.path), 'the request has logged')
         assert.equal(cuts.get(speech.path), undefined)
       }),
@@ -219,7 +269,7 @@ describe('a call that does not come to its end', () => {
     const received = await upstream.request(0)
     await received.closed
     assert.equal(received.gone, true)
-    await isCountedAs(path, 'client_disconnect')
+    await isCountedAs(speeches['openai-responses']!, 'client_disconnect')
   })
 
   describe('before there was anything to send', () => {
@@ -237,7 +287,7 @@ describe('a call that does not come to its end', () => {
           Object.values(speeches).map(async speech => {
             const { status, text } = await ask(speech)
             assert.deepEqual([status, codeOf(text)], [504, `upstream_${reason}`])
-            await isCountedAs(speech.path, reason)
+            await isCountedAs(speech, reason)
           }),
         )
       })
@@ -249,7 +299,7 @@ describe('a call that does not come to its end', () => {
       const { status, text } = await ask(speeches['openai-chat']!)
       await deaf.close()
       assert.deepEqual([status, codeOf(text)], [504, 'upstream_connect_timeout'])
-      await isCountedAs('/v1/chat/completions', 'connect_timeout')
+      await isCountedAs(speeches['openai-chat']!, 'connect_timeout')
     })
 
     it('with pings is told within the stream, which they have begun', async () => {
@@ -277,7 +327,7 @@ describe('a call that does not come to its end', () => {
         upstream.script = received => received.json(200, answer)
         const speech = speeches[name]!
         assert.deepEqual(await ask(speech, false), { status, text: JSON.stringify(answer) })
-        await isCountedAs(speech.path, 'upstream_error')
+        await isCountedAs(speech, 'upstream_error')
       })
     }
   })
