@@ -86,9 +86,11 @@ function isWhole(bytes: Buffer, at: number, size: number): boolean {
   return crc32(bytes.subarray(at, end)) === bytes.readUInt32BE(end)
 }
 
-/** Reads one frame whose checksums are right. Undefined when its headers are not what headers are. */
+/** Reads one frame whose checksums are right. Undefined when it is not what frames are. */
 export function parseMessage(frame: Buffer): Message | undefined {
+  if (frame.length < SMALLEST) return undefined
   const headersEnd = PRELUDE + frame.readUInt32BE(4)
+  if (headersEnd > frame.length - CHECKSUM) return undefined
   const headers = new Map<string, HeaderValue>()
   try {
     const reader = new HeaderReader(frame.subarray(PRELUDE, headersEnd))
