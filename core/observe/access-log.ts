@@ -6,6 +6,7 @@ import { commonLogTime, iso8601, type Variable } from '../router/vars.ts'
 import { type LineFile, type LineFileOptions, openLineFile } from './line-file.ts'
 import { compileLine, type Escape, type LineTemplate } from './line-template.ts'
 import { loggedGetter } from './logged-variable.ts'
+import { latencyMs } from './measures.ts'
 
 export interface AccessLogSettings {
   path: string
@@ -37,7 +38,7 @@ export class AccessLog {
   constructor(file: Pick<LineFile, 'write' | 'close'>, template: LineTemplate, now: () => number) {
     this.#file = file
     this.#template = template
-    this.#getters = template.names.map(loggedGetter)
+    this.#getters = template.names.map(name => (name === 'time_local' ? timeLocal() : loggedGetter(name)))
     this.#now = now
   }
 
@@ -68,5 +69,18 @@ export class AccessLog {
   /** Resolves when what was recorded is in the file, or lost. */
   close(): Promise<void> {
     return this.#file.close()
+  }
+}
+
+/** `$time_local`, made once a second: it is a sixth of what a line costs. */
+function timeLocal(): (ctx: Context) => string {
+  let second = -1
+  let text = ''
+  return ctx => {
+    const ms = ctx.start + latencyMs(ctx)
+    const now = Math.floor(ms / 1000)
+    if (now !== second) text = commonLogTime(new Date(ms))
+    second = now
+    return text
   }
 }
