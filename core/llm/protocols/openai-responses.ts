@@ -4,6 +4,7 @@ import { isObject, type JsonObject } from '../json.ts'
 import { type Counting, tokens } from '../usage.ts'
 import { EventFollower, type TellingMember } from './event-follower.ts'
 import { errorStatus, openaiErrorBody } from './openai-error.ts'
+import { endsResponsesText, mapResponsesTexts } from './openai-responses-texts.ts'
 import type { AnswerFacts, Message, Protocol, ProtocolError, Refusal } from './protocol.ts'
 
 export const openaiResponses: Protocol = {
@@ -20,6 +21,8 @@ export const openaiResponses: Protocol = {
   errorBody: openaiErrorBody,
   errorEvent,
   refusal,
+  mapTexts: mapResponsesTexts,
+  endsText: endsResponsesText,
 }
 
 /** `instructions` are the system's; an item's text is that of its parts, of whatever kind, or of a tool's output. */
