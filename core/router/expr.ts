@@ -99,7 +99,7 @@ function compileRule(name: string, rest: readonly unknown[], names: Set<string>)
   let operator = operatorOf(op)
   let right = operand
   if (operator === undefined) {
-    if (rest.length !== 1) throw new ExprError(`invalid operator '${String(op)}'`)
+    if (rest.length !== 1) throw new ExprError(`invalid operator '${typeof op === 'string' ? op : JSON.stringify(op)}'`)
     // Two elements: the value was tried as an operator, in lower case, and stays so.
     operator = equals
     right = typeof op === 'string' ? op.toLowerCase() : op

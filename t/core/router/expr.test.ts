@@ -140,6 +140,10 @@ describe('an expression', () => {
     assert.throws(() => compileExpr(expr), ExprError)
   })
 
+  it('says what is wrong with an operator that has no text', () => {
+    assert.throws(() => compileExpr([['a', [{ toString: 0 }], 1]]), ExprError)
+  })
+
   it('compiles or says why not, whatever JSON it is given', () => {
     const operand = fc.oneof(fc.jsonValue(), fc.constantFrom('!', '==', 'in', 'has', '~~', 'ipmatch', 'OR', 'and'))
     const { expr } = fc.letrec(tie => ({
