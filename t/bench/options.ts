@@ -24,6 +24,7 @@ export interface Amounts {
 
 export const USAGE = `npm run bench -- routes: what routing costs, see npm run bench -- routes --help
 npm run bench -- proxy: what a route without plugins costs, see npm run bench -- proxy --help
+npm run bench -- llm: what an event of an LLM's stream costs, see npm run bench -- llm --help
 npm run bench -- [options]
   --quick             about half a minute: does it work, not how fast is it
   --full              a million requests for the memory slope

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { asError } from '../../core/errors.ts'
 import { type Contender, DIRECT, FLOOR, type Started } from './contender.ts'
 import { pinOurselves } from './cores.ts'
+import { benchLlm } from './llm/run.ts'
 import type { Job } from './load/job.ts'
 import { type MemoryResult, memoryPhase } from './memory-phase.ts'
 import { type Options, parseOptions, USAGE } from './options.ts'
@@ -20,7 +21,7 @@ let stopped: keyof typeof STOPPED | undefined
 
 try {
   const [section, ...rest] = process.argv.slice(2)
-  const own = { routes: benchRoutes, proxy: benchProxy }[section as string]
+  const own = { routes: benchRoutes, proxy: benchProxy, llm: benchLlm }[section as string]
   const options = own === undefined ? parseOptions(process.argv.slice(2)) : undefined
   if (own !== undefined) await own(rest)
   else if (options === undefined) process.stdout.write(`${USAGE}\n`)
