@@ -1,6 +1,6 @@
 // One event of an LLM's answer as filters see it, and what a filter of events is; knows no stream and no plugin.
 import { GatewayError } from '../errors.ts'
-import { parseEvent } from './framing/sse.ts'
+import { sse } from './framing/sse.ts'
 import { isObject, type JsonObject } from './json.ts'
 import type { Protocol, TextPlace } from './protocols/protocol.ts'
 
@@ -46,7 +46,7 @@ export class AnswerEvent {
 
   /** Undefined for bytes without data: a comment, a lone field. They are read only once the next event has come. */
   static ofStream(bytes: Buffer, protocol: Protocol): AnswerEvent | undefined {
-    const event = parseEvent(bytes)
+    const event = (protocol.framing ?? sse).read(bytes)
     return event && new AnswerEvent({ ...event, whole: false, bytes: Buffer.from(bytes) }, protocol)
   }
 
@@ -99,9 +99,8 @@ export class AnswerEvent {
 
   #with(data: string, json?: { value: unknown }): AnswerEvent {
     const { type, whole } = this
-    const lines = data.split(/\r\n|\r|\n/).map(line => `data: ${line}\n`)
-    const text = whole ? data : `${type === 'message' ? '' : `event: ${type}\n`}${lines.join('')}\n`
-    return new AnswerEvent({ type, data, whole, bytes: Buffer.from(text) }, this.#protocol, json)
+    const bytes = whole ? Buffer.from(data) : (this.#protocol.framing ?? sse).rewrite(this.bytes, data)
+    return new AnswerEvent({ type, data, whole, bytes }, this.#protocol, json)
   }
 }
 

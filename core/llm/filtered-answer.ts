@@ -3,7 +3,8 @@ import { asError, GatewayError } from '../errors.ts'
 import type { Reply, Sink, Source } from '../reply.ts'
 import { AnswerEvent, type EventFilter, Refused, type Verdict } from './answer-event.ts'
 import { failureOf } from './failure.ts'
-import { SseSplitter } from './framing/sse.ts'
+import type { Splitter } from './framing/framing.ts'
+import { sse } from './framing/sse.ts'
 import type { Protocol, ProtocolError } from './protocols/protocol.ts'
 
 /** What a filter holds back, beyond which the answer ends. */
@@ -106,7 +107,7 @@ class FilteredStream implements Source, Sink {
   readonly #source: Source
   readonly #filtering: Filtering
   readonly #way: Way
-  readonly #splitter = new SseSplitter()
+  readonly #splitter: Splitter
   #sink: Sink | undefined
   #waiting: Buffer[] = []
   #sent = false
@@ -120,6 +121,7 @@ class FilteredStream implements Source, Sink {
     this.#source = source
     this.#filtering = filtering
     this.#way = new Way(filtering)
+    this.#splitter = (filtering.protocol.framing ?? sse).open()
     this.opened = this.#opening.promise
     source.pipe(this)
   }

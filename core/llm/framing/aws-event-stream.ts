@@ -164,7 +164,10 @@ export function encodeMessage(headers: Readonly<Record<string, string>>, payload
     size.writeUInt16BE(text.length, 1)
     parts.push(Buffer.from([key.length]), key, size, text)
   }
-  const head = Buffer.concat(parts)
+  return assembled(Buffer.concat(parts), payload)
+}
+
+function assembled(head: Buffer, payload: Buffer): Buffer {
   const frame = Buffer.alloc(SMALLEST + head.length + payload.length)
   frame.writeUInt32BE(frame.length, 0)
   frame.writeUInt32BE(head.length, 4)
@@ -181,4 +184,15 @@ export const awsEventStream: Framing = {
   // Within a frame everything counts as its bytes.
   patch: undefined,
   open: () => new AwsSplitter(),
+  read(frame) {
+    const message = parseMessage(frame)
+    if (message === undefined) return undefined
+    const type = [':event-type', ':exception-type', ':error-code'].map(name => message.headers.get(name)).find(isText)
+    return { type: type ?? 'message', data: message.payload.toString('utf8') }
+  },
+  rewrite: (frame, data) => assembled(frame.subarray(PRELUDE, PRELUDE + frame.readUInt32BE(4)), Buffer.from(data)),
+}
+
+function isText(value: HeaderValue | undefined): value is string {
+  return typeof value === 'string'
 }

@@ -21,6 +21,13 @@ export interface Splitter {
   rest(): Cut | undefined
 }
 
+/** What a frame says. */
+export interface Said {
+  /** `message` where the frame does not say. */
+  readonly type: string
+  readonly data: string
+}
+
 export interface Framing {
   /** Of a body that is framed so; in lower case. */
   readonly mediaType: string
@@ -30,4 +37,8 @@ export interface Framing {
    */
   readonly patch: Buffer | undefined
   open(): Splitter
+  /** Reads one frame; undefined when it says nothing (a comment). */
+  read(frame: Buffer): Said | undefined
+  /** The frame with other data. */
+  rewrite(frame: Buffer, data: string): Buffer
 }

@@ -1,5 +1,5 @@
 // Bytes of an event stream into its events, without copying what comes whole; knows no JSON and no protocol.
-import type { Cut, Framing, Splitter } from './framing.ts'
+import type { Cut, Framing, Said, Splitter } from './framing.ts'
 
 /** The events that one read completed, their blank lines included. */
 export interface Frames extends Cut {
@@ -144,6 +144,8 @@ export const sse: Framing = {
   mediaType: 'text/event-stream',
   patch: Buffer.from('\n\n'),
   open: () => new SseSplitter(),
+  read: parseEvent,
+  rewrite: (frame, data) => Buffer.from(encodeEvent({ type: parseEvent(frame)?.type ?? 'message', data })),
 }
 
 /** indexOf with infinity for absence, so that positions compare. */
@@ -152,11 +154,7 @@ export function find(text: string, what: string, from: number): number {
   return at < 0 ? Number.POSITIVE_INFINITY : at
 }
 
-export interface SseEvent {
-  /** `message` where the stream does not say. */
-  readonly type: string
-  readonly data: string
-}
+export type SseEvent = Said
 
 /** Type and data of one event of any form, decoded; undefined when it has no data (a comment, a lone field). */
 export function parseEvent(bytes: Buffer): SseEvent | undefined {

@@ -2,6 +2,7 @@
 import { awsEventStream, encodeMessage } from '../framing/aws-event-stream.ts'
 import { isObject, type JsonObject } from '../json.ts'
 import { ConverseReader, converseUsage } from './bedrock-converse-reader.ts'
+import { endsConverseText, mapConverseTexts } from './bedrock-converse-texts.ts'
 import type { AnswerFacts, Message, Protocol, Refusal } from './protocol.ts'
 
 /**
@@ -33,6 +34,8 @@ export const bedrockConverse: Protocol = {
       Buffer.from(JSON.stringify(bedrockConverse.errorBody(error))),
     ),
   refusal,
+  mapTexts: mapConverseTexts,
+  endsText: endsConverseText,
 }
 
 /** What the system says has a place of its own. */

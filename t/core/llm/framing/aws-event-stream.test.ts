@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import {
   AwsSplitter,
+  awsEventStream,
   encodeMessage,
   type HeaderValue,
   parseMessage,
@@ -174,6 +175,24 @@ describe('an event stream of AWS', () => {
       }),
       { numRuns: 500 },
     )
+  })
+
+  it('says the same with other data, under all its headers', () => {
+    for (const [, bytes, headers] of vectors) {
+      const written = awsEventStream.rewrite(bytes, 'é')
+      const { frames, lost } = split([written])
+      assert.equal(lost, false)
+      const message = parseMessage(frames[0]!)!
+      assert.deepEqual([Object.fromEntries(message.headers), message.payload.toString()], [headers, 'é'])
+    }
+    const said = (headers: Record<string, string>) => awsEventStream.read(encodeMessage(headers, Buffer.from('{}')))
+    assert.deepEqual(said({ ':event-type': 'messageStop', ':message-type': 'event' }), {
+      type: 'messageStop',
+      data: '{}',
+    })
+    assert.deepEqual(said({ ':exception-type': 'x' }), { type: 'x', data: '{}' })
+    assert.deepEqual(said({}), { type: 'message', data: '{}' })
+    assert.equal(awsEventStream.read(Buffer.alloc(3)), undefined)
   })
 
   it('has no message where a header is there twice', () => {

@@ -176,6 +176,59 @@ describe('bedrock-converse', () => {
     })
   })
 
+  it('has texts that can be changed, of each block, and no arguments of tools', () => {
+    const places: string[] = []
+    const change = (text: string, { of, whole }: { of: string; whole: boolean }) => {
+      places.push(`${of} ${whole}`)
+      return text.toUpperCase()
+    }
+    const mapped = (json: object) => bedrockConverse.mapTexts!(json as Record<string, unknown>, change)
+    const content = [
+      { text: 'a' },
+      { toolUse: { input: { text: 'no' } } },
+      { reasoningContent: { reasoningText: { text: 'b', signature: 's' } } },
+      { citationsContent: { content: [{ text: 'c' }], citations: [] } },
+    ]
+    assert.deepEqual(mapped({ output: { message: { role: 'assistant', content } }, usage: {} }), {
+      output: {
+        message: {
+          role: 'assistant',
+          content: [
+            { text: 'A' },
+            { toolUse: { input: { text: 'no' } } },
+            { reasoningContent: { reasoningText: { text: 'B', signature: 's' } } },
+            { citationsContent: { content: [{ text: 'C' }], citations: [] } },
+          ],
+        },
+      },
+      usage: {},
+    })
+    assert.deepEqual(mapped({ contentBlockIndex: 3, delta: { text: 'd' }, p: 'ab' }), {
+      ...{ contentBlockIndex: 3, delta: { text: 'D' }, p: 'ab' },
+    })
+    assert.deepEqual(mapped({ contentBlockIndex: 4, delta: { reasoningContent: { text: 'e' } } }), {
+      ...{ contentBlockIndex: 4, delta: { reasoningContent: { text: 'E' } } },
+    })
+    assert.deepEqual(places, ['0.text true', '2.reasoning true', '3.text true', '3.text false', '4.reasoning false'])
+    for (const other of [
+      { contentBlockIndex: 1, delta: { toolUse: { input: 'x' } } },
+      { delta: 7 },
+      { output: [] },
+      {},
+    ])
+      assert.equal(mapped(other), other)
+  })
+
+  it('knows the end of a text: that of its block, or of the answer', () => {
+    const ends = (json: Record<string, unknown>) => ['0.text', '1.text'].map(of => bedrockConverse.endsText!(json, of))
+    assert.deepEqual(ends({ contentBlockIndex: 1 }), [false, true])
+    assert.deepEqual(ends({ contentBlockIndex: 1, delta: { text: 'a' } }), [false, false])
+    assert.deepEqual(ends({ contentBlockIndex: 1, start: {} }), [false, false])
+    assert.deepEqual(ends({ stopReason: 'end_turn' }), [true, true])
+    assert.deepEqual(ends({ message: 'an exception' }), [true, true])
+    assert.deepEqual(ends({ role: 'assistant' }), [false, false])
+  })
+
   it('tells errors as AWS’s clients understand them', () => {
     const error = { status: 500, code: 'upstream_reset', message: 'it broke' }
     assert.deepEqual(bedrockConverse.errorBody(error), { message: 'it broke', code: 'upstream_reset' })

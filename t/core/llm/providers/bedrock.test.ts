@@ -13,6 +13,8 @@ import {
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { signature } from '../../../../core/llm/auth/aws.ts'
 import { encodeMessage } from '../../../../core/llm/framing/aws-event-stream.ts'
+import { textFilter } from '../../../../core/llm/text-filter.ts'
+import { type EventFilter, plugin, Refused } from '../../../../core/sluice.ts'
 import { startGateway, type TestGateway } from '../../../helpers/gateway.ts'
 import { until } from '../../../helpers/until.ts'
 import { type Received, type ScriptedUpstream, startUpstream } from '../../../helpers/upstream.ts'
@@ -81,7 +83,7 @@ describe('bedrock', () => {
     await upstream.close()
   })
 
-  async function start(config: object = {}): Promise<void> {
+  async function start(config: object = {}, filter?: () => EventFilter): Promise<void> {
     const provider = {
       provider: 'bedrock',
       auth: { aws },
@@ -90,7 +92,15 @@ describe('bedrock', () => {
       logging: { summaries: true },
       ...config,
     }
-    gateway = await startGateway({ resources: { routes: { 1: { uri: '/*', plugins: { 'ai-proxy': provider } } } } })
+    const filtering = plugin({
+      name: 'filtering',
+      priority: 1,
+      version: 1,
+      schema: { type: 'object' },
+      setup: () => (filter === undefined ? {} : { event_filter: filter }),
+    })
+    const plugins = { 'ai-proxy': provider, filtering: {} }
+    gateway = await startGateway({ plugins: [filtering], resources: { routes: { 1: { uri: '/*', plugins } } } })
     assert.deepEqual(gateway.rejected, [])
     // By default it speaks HTTP/2 without asking whether it may.
     const requestHandler = new NodeHttpHandler()
@@ -287,6 +297,56 @@ describe('bedrock', () => {
         assert.deepEqual(texts, [undefined, 'a', 'b'])
       })
     }
+  })
+
+  describe('behind a filter of events', () => {
+    const shouting = () => textFilter(() => piece => piece.toUpperCase())
+
+    it('has its texts changed, whole and streamed, and nothing else', async () => {
+      await start({}, shouting)
+      const call = { toolUse: { toolUseId: 't1', name: 'weather', input: { city: 'Rome' } } }
+      upstream.script = received => received.json(200, answer({ text: 'Hello!' }, call))
+      const { output } = await bedrock.send(new ConverseCommand(asked))
+      assert.deepEqual(output!.message!.content, [{ text: 'HELLO!' }, call])
+
+      const input = event('contentBlockDelta', { contentBlockIndex: 1, delta: { toolUse: { input: '{"a":1}' } } })
+      upstream.script = async received => {
+        startStream(received)
+        const bytes = Buffer.concat([begin, delta('Hel'), delta('lo!'), input, stop, metadata])
+        for (let at = 0; at < bytes.length; at += 50) await received.write(bytes.subarray(at, at + 50))
+        received.response.end()
+      }
+      const events = await read((await bedrock.send(new ConverseStreamCommand(asked))).stream!)
+      const { text } = Object.groupBy(events, each =>
+        each.contentBlockDelta?.delta?.text === undefined ? 'rest' : 'text',
+      )
+      assert.deepEqual(
+        text!.map(each => each.contentBlockDelta!.delta!.text),
+        ['HEL', 'LO!'],
+      )
+      assert.equal(events.length, 6)
+      assert.equal(events[3]!.contentBlockDelta!.delta!.toolUse!.input, '{"a":1}')
+    })
+
+    it('is refused with an exception where something has left already', async () => {
+      await start({}, () => event => {
+        if (event?.text === 'bad') throw new Refused(403, 'not_said', 'this is not said here')
+      })
+      upstream.script = startStream
+      const sending = bedrock.send(new ConverseStreamCommand(asked))
+      const received = await upstream.request(0)
+      await received.write(Buffer.concat([begin, delta('good')]))
+      const events = (await sending).stream![Symbol.asyncIterator]()
+      await events.next()
+      assert.equal((await events.next()).value!.contentBlockDelta!.delta!.text, 'good')
+      await received.write(Buffer.concat([delta('bad'), stop]))
+      const reading = events.next()
+      await assert.rejects(reading, thrown => {
+        assert.ok(thrown instanceof ModelStreamErrorException)
+        assert.equal(thrown.message, 'this is not said here')
+        return true
+      })
+    })
   })
 
   describe('as clients of APISIX speak to it', () => {
