@@ -40,7 +40,7 @@ export class ConverseReader implements EventReader {
     this.dataSeen = true
     const message = parseMessage(frame)
     if (message === undefined) {
-      this.malformed = true
+      this.#notUnderstood()
       return
     }
     const { headers, payload } = message
@@ -78,8 +78,9 @@ export class ConverseReader implements EventReader {
     if (!isObject(delta)) return
     const { text } = delta
     if (text !== '') this.contentSeen = true
-    if (typeof text === 'string') this.estimate?.add(text)
-    if (this.#collectText && typeof text === 'string') {
+    if (typeof text !== 'string') return
+    this.estimate?.add(text)
+    if (this.#collectText) {
       this.text ??= ''
       if (this.text.length < MAX_TEXT) this.text += text.slice(0, MAX_TEXT - this.text.length)
     }
@@ -90,9 +91,14 @@ export class ConverseReader implements EventReader {
       const value: unknown = JSON.parse(payload.toString('utf8'))
       return isObject(value) ? value : {}
     } catch {
-      this.malformed = true
+      this.#notUnderstood()
       return {}
     }
+  }
+
+  /** Behind the end nothing is missing. */
+  #notUnderstood(): void {
+    this.malformed ||= !this.complete
   }
 
   #end(): void {

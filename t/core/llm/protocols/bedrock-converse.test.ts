@@ -5,6 +5,7 @@ import { awsEventStream, encodeMessage } from '../../../../core/llm/framing/aws-
 import { bedrockConverse } from '../../../../core/llm/protocols/bedrock-converse.ts'
 import { detectProtocol } from '../../../../core/llm/protocols/detect.ts'
 import type { EventReader } from '../../../../core/llm/protocols/protocol.ts'
+import { estimateTokens, TokenEstimate } from '../../../../core/llm/token-estimate.ts'
 
 const event = (type: string, payload: unknown) =>
   encodeMessage({ ':message-type': 'event', ':event-type': type }, Buffer.from(JSON.stringify(payload)))
@@ -103,6 +104,14 @@ describe('bedrock-converse', () => {
       { numRuns: 200 },
     )
     assert.deepEqual(follow([whole], false), { ...wanted, text: undefined })
+  })
+
+  it('counts its text as it passes, where somebody charges for it', () => {
+    const reader = bedrockConverse.openReader({}, false)
+    reader.estimate = new TokenEstimate()
+    for (const bytes of [begin, delta({ text: 'Once upon ' }), delta({ text: 'a time' })])
+      reader.read({ bytes, ends: [bytes.length] })
+    assert.deepEqual([reader.estimate.tokens, reader.text], [estimateTokens(['Once upon a time']), undefined])
   })
 
   it('has content with the first text, tool or reasoning, not with the announcement of a role', () => {
