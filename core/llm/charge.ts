@@ -1,6 +1,6 @@
 // What a call to an LLM is charged for: what the provider says, or what was delivered when it does not; knows no limit.
 import type { Exchange, Usage } from './exchange.ts'
-import type { JsonObject } from './json.ts'
+import { isObject, type JsonObject } from './json.ts'
 import { protocolNamed } from './protocols/detect.ts'
 import { estimateTokens } from './token-estimate.ts'
 
@@ -41,7 +41,8 @@ const MAX_OUTPUT = 4_096
  * for every choice.
  */
 export function worstCase(body: JsonObject, bytes: number): Usage {
-  const named = [body.max_completion_tokens, body.max_tokens, body.max_output_tokens].find(isCount)
+  const ofConverse = isObject(body.inferenceConfig) ? body.inferenceConfig.maxTokens : undefined
+  const named = [body.max_completion_tokens, body.max_tokens, body.max_output_tokens, ofConverse].find(isCount)
   const choices = isCount(body.n) ? body.n : 1
   const prompt = Math.max(1, Math.ceil(bytes / 4))
   const completion = (named ?? MAX_OUTPUT) * choices

@@ -1,6 +1,7 @@
 // What Converse's bodies, answers and events say.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import { worstCase } from '../../../../core/llm/charge.ts'
 import { awsEventStream, encodeMessage } from '../../../../core/llm/framing/aws-event-stream.ts'
 import { bedrockConverse } from '../../../../core/llm/protocols/bedrock-converse.ts'
 import { detectProtocol } from '../../../../core/llm/protocols/detect.ts'
@@ -112,6 +113,11 @@ describe('bedrock-converse', () => {
     for (const bytes of [begin, delta({ text: 'Once upon ' }), delta({ text: 'a time' })])
       reader.read({ bytes, ends: [bytes.length] })
     assert.deepEqual([reader.estimate.tokens, reader.text], [estimateTokens(['Once upon a time']), undefined])
+  })
+
+  it('may cost as much output as it allows', () => {
+    assert.equal(worstCase({ inferenceConfig: { maxTokens: 50_000 } }, 400).completion, 50_000)
+    assert.equal(worstCase({ inferenceConfig: 'x' }, 400).completion, worstCase({}, 400).completion)
   })
 
   it('has content with the first text, tool or reasoning, not with the announcement of a role', () => {
