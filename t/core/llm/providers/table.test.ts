@@ -1,8 +1,9 @@
 // Every provider at the front door: what of a request reaches it, to the byte, and who hears of whose secrets.
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { inspect } from 'node:util'
-import OpenAI from 'openai'
+import OpenAI, { RateLimitError } from 'openai'
 import type { Logger } from '../../../../core/observe/log.ts'
 import { startGateway, type TestGateway } from '../../../helpers/gateway.ts'
 import { testAccount } from '../../../helpers/service-account.ts'
@@ -116,17 +117,70 @@ describe('a provider', () => {
     })
   }
 
-  it('speaks to the openai SDK as Gemini does', async () => {
-    await start('gemini', { auth: { header: { Authorization: 'Bearer AIza' } }, options: { model: 'gemini-3-pro' } })
-    const completion = { id: 'g', choices: [{ index: 0, message: { role: 'assistant', content: 'Hi' } }] }
-    upstream.script = received => received.json(200, completion)
-    const openai = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'client', maxRetries: 0 })
+  describe('gemini, with the openai SDK', () => {
     const asked = { model: 'any', messages: [{ role: 'user' as const, content: 'hi' }] }
-    assert.deepEqual({ ...(await openai.chat.completions.create(asked)) }, completion)
-    const [received] = upstream.received
-    assert.equal(received!.target, '/v1beta/openai/chat/completions')
-    assert.equal(received!.headers.authorization, 'Bearer AIza')
-    assert.equal((JSON.parse(await bodyOf(received)) as typeof asked).model, 'gemini-3-pro')
+    const options = { model: 'gemini-3-pro' }
+    let openai: OpenAI
+
+    beforeEach(async () => {
+      await start('gemini', { auth: { header: { Authorization: 'Bearer AIza' } }, options })
+      openai = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'client', maxRetries: 0 })
+    })
+
+    it('gives a whole answer that calls a tool', async () => {
+      const call = { id: 't', type: 'function' as const, function: { name: 'weather', arguments: '{"city":"Rome"}' } }
+      const message = { role: 'assistant', content: null, tool_calls: [call] }
+      const completion = { id: 'g', choices: [{ index: 0, message, finish_reason: 'tool_calls' }] }
+      upstream.script = received => received.json(200, completion)
+      const tools = [{ type: 'function' as const, function: { name: 'weather', parameters: {} } }]
+      const { choices } = await openai.chat.completions.create({ ...asked, tools, tool_choice: 'required' })
+      assert.deepEqual(choices[0]!.message.tool_calls, [call])
+      const [received] = upstream.received
+      assert.deepEqual(
+        [received!.target, received!.headers.authorization],
+        ['/v1beta/openai/chat/completions', 'Bearer AIza'],
+      )
+      const sent = JSON.parse(await bodyOf(received)) as object
+      assert.deepEqual(sent, { ...asked, tools, tool_choice: 'required', model: 'gemini-3-pro' })
+    })
+
+    it('gives a stream, tells of one that is given up, and throws when one breaks', async () => {
+      const text = readFileSync('t/fixtures/llm/gemini-chat-stream.sse', 'utf8')
+      const streamed = () => openai.chat.completions.create({ ...asked, stream: true })
+      upstream.script = ({ response }) => response.writeHead(200, { 'content-type': 'text/event-stream' }).end(text)
+      let said = ''
+      for await (const { choices } of await streamed()) said += choices[0]?.delta.content ?? ''
+      assert.equal(said, 'The sky is blue.')
+
+      upstream.script = async received => {
+        received.startStream()
+        await received.write(text.slice(0, text.indexOf('\n\n') + 2))
+      }
+      for await (const _ of await streamed()) break
+      const given = upstream.received[1]!
+      await given.closed
+      assert.equal(given.gone, true)
+
+      upstream.script = async received => {
+        received.startStream()
+        await received.write(text.slice(0, text.indexOf('\n\n') + 2))
+        received.reset()
+      }
+      const reading = (async () => {
+        for await (const _ of await streamed());
+      })()
+      await assert.rejects(reading, { code: 'upstream_reset' })
+    })
+
+    it('gives an error as Google said it', async () => {
+      const error = { code: 429, message: 'Resource has been exhausted', status: 'RESOURCE_EXHAUSTED' }
+      upstream.script = received => received.json(429, { error })
+      await assert.rejects(openai.chat.completions.create(asked), thrown => {
+        assert.ok(thrown instanceof RateLimitError)
+        assert.deepEqual(thrown.error, error)
+        return true
+      })
+    })
   })
 
   it('gets the same arguments of auth.query with every request', async () => {
