@@ -13,6 +13,8 @@ export interface StreamOptions {
   framing?: Framing | undefined
   /** The client speaks another protocol: it gets what this makes of the provider's events, and none of the bytes. */
   translation?: { read(frames: Cut): Buffer; end(): Buffer } | undefined
+  /** Nothing is sent before the first content has come: until then, somebody else may still be asked. */
+  holdsStart?: boolean
   /** The client has not asked for the events that carry only usage: they are taken out on the way. */
   hidesUsage: boolean
   /** Bytes from the provider. */
@@ -28,6 +30,9 @@ export interface StreamOptions {
 const notUnderstood = () => new UpstreamError('malformed', 'the provider sent an event that cannot be understood')
 
 const LF = 0x0a
+
+/** What comes before the first content is held in memory; more than this is none that anybody waits with. */
+const MAX_HELD = 256 * 1024
 
 /**
  * Every read leaves in one write, at once. Bytes are untouched, except that usage-only events are taken out when the client
@@ -160,15 +165,22 @@ export class EventStream implements Source, Sink {
   }
 
   #send(bytes: Buffer): void {
-    if (bytes.length === 0) return
-    if (this.#sink !== undefined) this.#sink.write(bytes)
-    else {
-      this.#waiting.push(bytes)
+    if (this.#sink !== undefined) {
+      if (bytes.length === 0) return
+      this.#sink.write(bytes)
+    } else {
+      if (bytes.length > 0) this.#waiting.push(bytes)
+      if (this.#waiting.length === 0 || this.#holds) return
       // Nobody reads on before the reply is on its way.
       if (!this.#over) this.#body.pause()
     }
     this.#sent = true
     this.#opening.resolve()
+  }
+
+  get #holds(): boolean {
+    const { holdsStart = false, reader } = this.#options
+    return holdsStart && !this.#over && !reader.contentSeen && !reader.complete && this.#bytes <= MAX_HELD
   }
 
   /** The complete events of a read without those that are hidden, in one piece. */
@@ -201,7 +213,8 @@ export class EventStream implements Source, Sink {
     if (translation !== undefined) {
       this.#translate(() => translation.end())
       // Complete, but without anything to tell the client: it would wait for a message that never comes.
-      if (!this.#sent) this.#break(new UpstreamError('malformed', 'the stream says nothing'), 'incomplete')
+      if (this.#waiting.length === 0 && !this.#sent)
+        this.#break(new UpstreamError('malformed', 'the stream says nothing'), 'incomplete')
       if (this.#over) return true
     } else if (last !== undefined && this.#whole) this.#send(this.#shown(last))
     this.#close(undefined, reader.failed ? 'upstream_error' : undefined)

@@ -34,7 +34,7 @@ export interface Exchange {
   readonly requestModel: unknown
   /** The model the provider is asked for; undefined before the first attempt. */
   model: unknown
-  /** Who is asked: `ai-proxy-<provider>`. */
+  /** Who is asked: `ai-proxy-<provider>`, or the name of an instance of ai-proxy-multi. */
   instance: string
   /** Where the last attempt went; undefined before the first. Not the query: it may have the operator's key. */
   upstream: { readonly scheme: string; readonly host: string; readonly path: string } | undefined
@@ -93,4 +93,22 @@ export function openExchange(
     aborted: undefined,
     cutBy: undefined,
   }
+}
+
+/** `instance` is asked now: what was known of another's answer is forgotten. */
+export function beginTry(call: Exchange, instance: string): void {
+  call.instance = instance
+  call.upstream = undefined
+  call.streaming = false
+  call.usage = undefined
+  call.textEstimate = 0
+  call.timeToFirstTokenMs = undefined
+  call.upstreamMs = undefined
+  call.hasToolCalls = false
+  call.toolCount = 0
+  call.endUserId = undefined
+  call.responseText = undefined
+  call.done = false
+  call.aborted = undefined
+  call.cutBy = undefined
 }

@@ -32,13 +32,14 @@ class Provider implements AnswerBody {
   }
 }
 
-function open(given: { hidesUsage?: boolean; maxBytes?: number } = {}) {
+function open(given: { hidesUsage?: boolean; maxBytes?: number; holdsStart?: boolean } = {}) {
   const provider = new Provider()
   const reader = openaiChat.openReader({}, false)
   const seen = { writes: [] as Buffer[], ends: 0, failures: [] as Error[], over: [] as unknown[], firstData: 0 }
   const stream = new EventStream(provider, {
     reader,
     hidesUsage: given.hidesUsage ?? false,
+    holdsStart: given.holdsStart ?? false,
     maxBytes: given.maxBytes ?? Number.POSITIVE_INFINITY,
     errorEvent: error => Buffer.from(`data: {"error":"${(error as UpstreamError).code}"}\n\n`),
     firstData: () => {
@@ -354,5 +355,55 @@ describe('a stream that is cut anywhere', () => {
       ),
       { numRuns: 300 },
     )
+  })
+})
+
+describe('a stream in the place of which another may come', () => {
+  const role = 'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
+
+  it('holds back what comes before the first content, and reads on meanwhile', async () => {
+    const { provider, stream, sink, read, seen, text } = open({ holdsStart: true })
+    let opened = false
+    void stream.opened.then(() => {
+      opened = true
+    })
+    read(': ping\n\n')
+    read(role)
+    await new Promise(setImmediate)
+    assert.deepEqual([opened, provider.paused], [false, false])
+    read(chunk('a'))
+    await stream.opened
+    assert.equal(provider.paused, true)
+    stream.pipe(sink)
+    read(chunk('b'))
+    assert.equal(text(), `: ping\n\n${role}${chunk('a')}${chunk('b')}`)
+    assert.equal(seen.writes.length, 2)
+  })
+
+  it('has told the client nothing when it breaks there', async () => {
+    for (const end of ['fail', 'end', 'malformed'] as const) {
+      const { provider, stream, read, seen } = open({ holdsStart: true })
+      read(role)
+      if (end === 'fail') provider.sink!.fail(reset())
+      else if (end === 'end') provider.sink!.end()
+      else read('data: {"choices":[\n\n')
+      await assert.rejects(stream.opened, UpstreamError)
+      assert.equal(seen.over.length, 1)
+    }
+  })
+
+  it('does not wait for content that never comes behind the end, nor behind very much else', async () => {
+    const ended = open({ holdsStart: true })
+    ended.read(role)
+    ended.read(done)
+    ended.provider.sink!.end()
+    await ended.stream.opened
+    ended.stream.pipe(ended.sink)
+    assert.deepEqual([ended.text(), ended.seen.ends], [role + done, 1])
+    const chatty = open({ holdsStart: true })
+    for (let read = 0; read < 6_000; read++) chatty.read(': this is a ping that says nothing at all\n\n')
+    await assert.rejects(Promise.race([chatty.stream.opened, Promise.reject(new Error('held'))]), /held/)
+    for (let read = 0; read < 1_000; read++) chatty.read(': this is a ping that says nothing at all\n\n')
+    await chatty.stream.opened
   })
 })
