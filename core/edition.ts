@@ -140,7 +140,7 @@ export class Edition<K extends ServedKind = ServedKind> implements Target {
           const found = env.plugins.get(other)
           return found && { plugin: found, metadata: env.metadata(other) }
         }
-        return new Instance(plugin, own, meta, { ...env, metadata, owner, others })
+        return new Instance(plugin, own, meta, { ...env, balancing: env.upstreams.balancing, metadata, owner, others })
       }
       const holds = ({ madeOf }: Instance) =>
         [...madeOf].every(([other, had]) => isDeepStrictEqual(had, env.metadata(other, this.since)))

@@ -9,6 +9,7 @@ import type { GcpTokens } from './llm/auth/gcp-tokens.ts'
 import type { Exchange } from './llm/exchange.ts'
 import type { Logger } from './observe/log.ts'
 import type { Metrics } from './observe/metrics.ts'
+import type { BalancerState } from './proxy/balancer/state.ts'
 import type { Transport } from './proxy/transport.ts'
 import type { Filter, Reply } from './reply.ts'
 
@@ -63,6 +64,8 @@ export interface Env<M = unknown> {
   /** Where limits are counted: in memory that all workers share, or in Redis. */
   ledger: Pick<Ledgers, 'own' | 'redis'>
   transport: Transport
+  /** What balancers remember, by name: of all workers together. */
+  balancing: BalancerState
   /** Of Google's service accounts, the gateway's own included. */
   gcpTokens: GcpTokens
   owner: Owner

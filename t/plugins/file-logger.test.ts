@@ -8,6 +8,7 @@ import { exchange, openExchange } from '../../core/llm/exchange.ts'
 import { silent } from '../../core/observe/log.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
 import { plugin } from '../../core/plugin.ts'
+import { localState } from '../../core/proxy/balancer/state.ts'
 import { Transport } from '../../core/proxy/transport.ts'
 import fileLogger from '../../plugins/file-logger.ts'
 import { makeContext } from '../helpers/context.ts'
@@ -342,7 +343,7 @@ describe('file-logger', () => {
     const transport = new Transport()
     const clock = { now: Date.now, random: Math.random }
     const more = { transport, gcpTokens: noAccount(), ledger: ledgers(), owner, metadata: undefined, use: () => ({}) }
-    const env = { ...clock, log: silent, metrics, ...more }
+    const env = { ...clock, balancing: localState(clock), log: silent, metrics, ...more }
     const hooks = fileLogger.setup({ path, max_req_body_bytes: 1, max_resp_body_bytes: 1 }, env)
     for (let n = 0; n < 20; n++) await hooks.log!(await makeContext({ target: `/${n}` }))
     await hooks.close!()

@@ -101,6 +101,32 @@ describe('the state that workers share', () => {
     assert.equal(seen.load('a node').count, 0)
   })
 
+  it('leaves whoever asks for it alone in every worker, for the longest that was asked', () => {
+    const memory = sharedMemory(2)
+    const [one, two] = [worker(memory, 0).rest('an instance'), worker(memory, 1).rest('an instance')]
+    assert.equal(two.leftMs, 0)
+    one.ask(5_000)
+    assert.ok(two.leftMs >= 5_000 && two.leftMs < 5_016, `${two.leftMs}`)
+    two.ask(2_000)
+    assert.ok(one.leftMs >= 5_000)
+    two.ask(8_000)
+    assert.ok(one.leftMs >= 8_000)
+    assert.equal(worker(memory, 0).rest('another instance').leftMs, 0)
+    clock += 8_016
+    assert.deepEqual([one.leftMs, two.leftMs], [0, 0])
+    one.ask(100)
+    assert.ok(two.leftMs >= 100 && two.leftMs < 116)
+    two.ask(Number.POSITIVE_INFINITY)
+    assert.ok(one.leftMs <= 86_400_016)
+    // As often as ticks come round, and whenever between.
+    for (let year = 0; year < 9; year++) {
+      clock += 365 * 86_400_000
+      assert.equal(one.leftMs, 0)
+      one.ask(1_000)
+      assert.ok(two.leftMs >= 1_000 && two.leftMs < 1_016)
+    }
+  })
+
   it('shows every worker how slow a node was for the others, and forgets it in a minute', () => {
     const memory = sharedMemory(2)
     const [one, two] = [worker(memory, 0).latency('a node'), worker(memory, 1).latency('a node')]
