@@ -1,6 +1,7 @@
 // Ledgers under random schedules: nothing is charged twice or for nothing, and nothing stays reserved. `npm run soak -- ledger` has more.
 import fc from 'fast-check'
 import { RedisLink } from '../core/ledger/redis/link.ts'
+import { schedule as calls, Stage } from './charges.schedule.ts'
 import { type RedisForTest, startRedis } from './helpers/redis.ts'
 import { play, schedule } from './ledger.schedule.ts'
 
@@ -23,5 +24,17 @@ describe('ledgers', () => {
       fc.asyncProperty(schedule, each => play(each, link)),
       { numRuns: 150, seed: 9 },
     )
+  })
+})
+
+describe('calls to LLMs', () => {
+  it('are charged for once, however they end', async function () {
+    this.timeout(120_000)
+    const stage = await Stage.open()
+    await fc.assert(
+      fc.asyncProperty(calls, each => stage.play(each)),
+      { numRuns: 30, seed: 9 },
+    )
+    await stage.close()
   })
 })

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { RedisLink } from '../core/ledger/redis/link.ts'
 import { call, mustBeSane } from './admin/nonsense.ts'
 import { agreeOn, steps } from './admin-model.ts'
+import { schedule as callSchedule, Stage } from './charges.schedule.ts'
 import { reloadUnderLoad } from './core/plugin-code/reload.ts'
 import { compareRouters } from './core/router/agreement.ts'
 import { killRounds } from './core/store/kill.ts'
@@ -53,6 +54,17 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
       )
       link.close()
       await redis.close()
+    },
+  },
+  charges: {
+    count: 1_000,
+    async run(numRuns, seed) {
+      const stage = await Stage.open()
+      await fc.assert(
+        fc.asyncProperty(callSchedule, each => stage.play(each)),
+        { numRuns, seed },
+      )
+      await stage.close()
     },
   },
   router: { count: 100_000, run: compareRouters },
