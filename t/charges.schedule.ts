@@ -22,7 +22,7 @@ const ENDS = [
 const call = fc.record({
   end: fc.constantFrom(...ENDS),
   words: fc.integer({ min: 1, max: 60 }),
-  completion: fc.nat(200),
+  completion: fc.integer({ min: 100, max: 200 }),
 })
 
 export const schedule = fc.record({
