@@ -5,7 +5,7 @@ import type { Logger } from '../observe/log.ts'
 import type { Plugin } from '../plugin.ts'
 import { editedFiles, noCode, type PluginCode } from './code.ts'
 import { CodeRefused, type Definitions, openDefinitions } from './definitions.ts'
-import { fingerprint } from './fingerprint.ts'
+import { areSame, type Looks, looksOf, noted } from './fingerprint.ts'
 import { NotThere, PluginCodeError, pluginFiles } from './load.ts'
 
 /*
@@ -59,8 +59,8 @@ export class OwnPlugins {
   #fault: string | undefined
   #reloads = 0
   /** What the files looked like when they were read last; a change must have been seen twice, for a save takes a moment. */
-  #known = ''
-  #seen = ''
+  #known: Looks
+  #seen: Looks = new Map()
   /** What was read at the last attempt, well or not. */
   #watched: readonly string[] = []
   #looking: NodeJS.Timeout | undefined
@@ -69,7 +69,7 @@ export class OwnPlugins {
 
   /** Loads the folders' plugins. Throws PluginCodeError. */
   static async open(options: OwnPluginsOptions): Promise<OwnPlugins> {
-    if (options.folders.length === 0) return new OwnPlugins(options, undefined, '')
+    if (options.folders.length === 0) return new OwnPlugins(options, undefined, new Map())
     const before = await look(options.folders, [])
     const definitions = await openDefinitions(options.folders)
     try {
@@ -82,7 +82,7 @@ export class OwnPlugins {
     }
   }
 
-  private constructor(options: OwnPluginsOptions, definitions: Definitions | undefined, before: string) {
+  private constructor(options: OwnPluginsOptions, definitions: Definitions | undefined, before: Looks) {
     this.#options = options
     this.#definitions = definitions
     this.known = knownOf(options, definitions?.plugins ?? [])
@@ -128,7 +128,8 @@ export class OwnPlugins {
   /** Calls for a reload whenever a file that was read has changed, and whenever one comes or goes. */
   async watch(takeover: Takeover): Promise<void> {
     if (this.#options.folders.length === 0) return
-    this.#known = this.#seen = await look(this.#options.folders, this.#watched)
+    this.#seen = await look(this.#options.folders, this.#watched)
+    this.#known = noted(this.#known, this.#seen, this.#watched)
     const next = () => {
       if (!this.#closed) this.#looking = setTimeout(() => void this.#look(takeover).then(next), LOOK_MS)
     }
@@ -144,10 +145,10 @@ export class OwnPlugins {
 
   async #look(takeover: Takeover): Promise<void> {
     const seen = await look(this.#options.folders, this.#watched)
-    const settled = seen === this.#seen
+    const settled = areSame(seen, this.#seen)
     this.#seen = seen
     // Its failure is in the log already.
-    if (settled && seen !== this.#known && !this.#closed) await this.reload(takeover).catch(() => {})
+    if (settled && !areSame(seen, this.#known) && !this.#closed) await this.reload(takeover).catch(() => {})
   }
 
   async #reload({ problem, bring }: Takeover): Promise<void> {
@@ -201,12 +202,10 @@ export class OwnPlugins {
     await before?.close()
   }
 
-  /** What these files look like now is known, unless one has changed since this reload began to read. */
+  /** These files have been read: whenever one of them changes from what it was before, they are to be read again. */
   async #watchFiles(files: readonly string[]): Promise<void> {
-    const { folders } = this.#options
-    const unchanged = (await look(folders, this.#watched)) === this.#known
     this.#watched = files
-    if (unchanged) this.#known = await look(folders, files)
+    this.#known = noted(this.#known, await look(this.#options.folders, files), files)
   }
 
   #sayClashes(): void {
@@ -221,9 +220,9 @@ export class OwnPlugins {
 }
 
 /** What the folders and the files that were read look like. */
-async function look(folders: readonly string[], files: readonly string[]): Promise<string> {
+async function look(folders: readonly string[], files: readonly string[]): Promise<Looks> {
   const entries = await pluginFiles(folders).catch(() => [])
-  return fingerprint([...new Set([...entries, ...files])])
+  return looksOf([...new Set([...entries, ...files])])
 }
 
 /** Throws PluginCodeError for a name that is taken. */
