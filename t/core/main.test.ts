@@ -64,7 +64,7 @@ describe('the gateway process', function () {
   })
 
   it('runs functions of configs where that is allowed, in processes that end with it, also when it is killed', async () => {
-    const gateway = await start(configFolder('sluice:\n  javascript: {enabled: true}\n'))
+    const gateway = await start(configFolder('sluice:\n  javascript: {enabled: true, timeout: 20s}\n'))
     const functions = ['(conf, ctx) => ({ status: 200, body: ctx.var.uri })']
     const plugins = { 'serverless-pre-function': { functions } }
     const put = (id: string, more: object) => gateway.admin('PUT', `/routes/${id}`, route(more))

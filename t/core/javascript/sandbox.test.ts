@@ -7,8 +7,8 @@ describe('the process of functions', function () {
   let sandbox: Sandbox
 
   beforeEach(() => {
-    // Longer than any call here takes on a busy machine, and short enough to wait for.
-    sandbox = new Sandbox({ timeout: 1_500, heapMb: 64 })
+    // What is no loop ends within this on any machine.
+    sandbox = new Sandbox({ timeout: 20_000, heapMb: 64 })
   })
   afterEach(() => sandbox.close())
 
@@ -55,8 +55,10 @@ describe('the process of functions', function () {
   })
 
   it('bounds what a function takes of time, also behind a promise, and goes on', async () => {
-    assert.equal(await failure('() => { for (;;); }'), 'it took longer than 1500 ms')
-    assert.equal(await failure('async () => { for (;;) await null }'), 'it took longer than 1500 ms')
+    await sandbox.close()
+    sandbox = new Sandbox({ timeout: 2_000, heapMb: 64 })
+    assert.equal(await failure('() => { for (;;); }'), 'it took longer than 2000 ms')
+    assert.equal(await failure('async () => { for (;;) await null }'), 'it took longer than 2000 ms')
     assert.match(await failure('() => new Promise(() => {})'), /never kept/)
     assert.equal(await value('() => 1'), 1)
   })
@@ -64,7 +66,7 @@ describe('the process of functions', function () {
   it('bounds what it takes of memory, also where one allocation ends its process', async () => {
     assert.match(await failure('() => new Array(1e8).fill(1.5)'), /ended with SIG/)
     assert.equal(await value('() => 1'), 1)
-    assert.match(await failure('() => { const a = []; for (;;) a.push({}) }'), /ended with SIG|longer than/)
+    assert.match(await failure('() => { const a = []; for (;;) a.push({}) }'), /ended with SIG/)
     assert.equal(await value('() => 1'), 1)
   })
 
