@@ -1,12 +1,10 @@
 // A store's configuration with what secret references stand for in their place: what workers get; knows no manager by name.
 import type { Logger } from '../observe/log.ts'
 import type { Plugin } from '../plugin.ts'
-import { configProblem, useOf } from '../resource/plugin-configs.ts'
-import { resourceKind, resourceProblem } from '../resource.ts'
-import { isObject } from '../schema.ts'
+import { resourceProblem } from '../resource.ts'
 import { inSlices, steps } from '../slices.ts'
 import type { Change, ConfigSource, Item, Revision } from '../store/store.ts'
-import { referencesIn, withSecrets } from './reference.ts'
+import { referencesOf, withSecretsIn } from './item.ts'
 import type { Secrets } from './secrets.ts'
 
 export interface ResolvedOptions {
@@ -69,7 +67,7 @@ export class ResolvedSource implements ConfigSource {
     const unknown = new Set<string>()
     await inSlices(
       steps(items, item => {
-        for (const text of referencesOf(item)) unknown.add(text)
+        for (const { text } of referencesOf(item)) unknown.add(text)
       }),
     )
     await secrets.want(unknown)
@@ -126,9 +124,9 @@ export class ResolvedSource implements ConfigSource {
   /** The paths of references in an item that stand for nothing known. */
   unresolved(item: Pick<Item, 'kind' | 'value'>): string[] {
     const { secrets } = this.#options
-    return placesOf(item).flatMap(([path, part]) =>
-      [...referencesIn(part, path)].filter(({ text }) => secrets.of(text) === undefined).map(each => each.path),
-    )
+    return referencesOf(item)
+      .filter(({ text }) => secrets.of(text) === undefined)
+      .map(({ path }) => path)
   }
 
   async close(): Promise<void> {
@@ -196,7 +194,7 @@ export class ResolvedSource implements ConfigSource {
   #unknown(changes: readonly Change[]): string[] {
     const { secrets } = this.#options
     return changes
-      .flatMap(({ item }) => (item === undefined ? [] : referencesOf(item)))
+      .flatMap(({ item }) => (item === undefined ? [] : referencesOf(item).map(({ text }) => text)))
       .filter(text => secrets.of(text) === undefined)
   }
 
@@ -206,58 +204,19 @@ export class ResolvedSource implements ConfigSource {
 
   /** The item as it is passed on, which is noted if it has references. */
   #take(noted: NotedItems, item: Item): Item {
-    const references = referencesOf(item)
+    const references = referencesOf(item).map(({ text }) => text)
     if (references.length === 0) {
       noted.delete(keyOf(item))
       return item
     }
     noted.set(keyOf(item), { item, references, told: this.#standFor(references) })
-    const value: Record<string, unknown> = { ...item.value }
-    const filled = (part: unknown) => withSecrets(part, text => this.#options.secrets.of(text))
-    if (item.kind === 'ssls') for (const name of ofCertificates) value[name] = filled(value[name])
-    if (isObject(value.plugins)) value.plugins = this.#plugins(item, value.plugins, filled)
-    return { ...item, value }
-  }
-
-  /** Their errors would quote what stands in the place of references: here it is only said that something does not fit. */
-  #plugins(item: Item, configs: Record<string, unknown>, filled: (part: unknown) => unknown): object {
-    const { plugins, log } = this.#options
-    const entries = Object.entries(configs).map(([name, config]) => {
-      const plugin = plugins.get(name)
-      if (plugin === undefined || !isObject(config)) return [name, config]
-      const { _meta, ...own } = config
-      const whole = { ...(filled(own) as object), ...(_meta !== undefined && { _meta }) }
-      const use = useOf(plugin, resourceKind(item))
-      if (configProblem(plugin, use, whole) === undefined) return [name, whole]
-      if (configProblem(plugin, use, config) === undefined) {
-        log.error(
-          { kind: item.kind, id: item.id, plugin: name },
-          'what the references of a plugin stand for does not fit',
-        )
-      }
-      return [name, config]
-    })
-    return Object.fromEntries(entries)
+    const { plugins, secrets, log } = this.#options
+    const unfit = (plugin: string) =>
+      log.error({ kind: item.kind, id: item.id, plugin }, 'what the references of a plugin stand for does not fit')
+    return { ...item, value: withSecretsIn(item, { secretOf: text => secrets.of(text), plugins, unfit }) }
   }
 }
 
 function keyOf({ kind, id }: Pick<Item, 'kind' | 'id'>): string {
   return `${kind}/${id}`
-}
-
-/** Of an SSL object (facts core 3.8). */
-const ofCertificates = ['cert', 'key', 'certs', 'keys']
-
-/** The parts of an item in which references stand for secrets, with the paths to them. */
-function placesOf({ kind, value }: Pick<Item, 'kind' | 'value'>): [path: string, part: unknown][] {
-  if (kind === 'ssls') return ofCertificates.map(name => [name, value[name]])
-  if (kind === 'plugin_metadata' || !isObject(value.plugins)) return []
-  return Object.entries(value.plugins).map(([name, config]) => {
-    const { _meta: _, ...own } = isObject(config) ? config : {}
-    return [`plugins.${name}`, own]
-  })
-}
-
-function referencesOf(item: Item): string[] {
-  return placesOf(item).flatMap(([, part]) => [...referencesIn(part)].map(({ text }) => text))
 }
