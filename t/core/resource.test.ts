@@ -624,6 +624,15 @@ describe('warnings', () => {
     ])
   })
 
+  it('name metadata of a plugin that takes none, and a secret manager that nobody asks', () => {
+    const said = (kind: ResourceKind, value: object) => warnings(kind, value, fakePlugins)
+    assert.deepEqual(said('plugin_metadata', { id: 'late', a: 1 }), ['plugin late takes no metadata: it has no effect'])
+    assert.deepEqual(said('plugin_metadata', { id: 'ai-proxy', log_format: {}, other: 1 }), ['other has no effect'])
+    assert.deepEqual(said('secrets', { id: 'vault/1', ...samples.secrets.value }), [])
+    const aws = { id: 'aws/1', access_key_id: 'a', secret_access_key: 'b' }
+    assert.deepEqual(said('secrets', aws), [notServed('the secret manager aws')])
+  })
+
   it('name the kind where nobody acts on it', () => {
     for (const [kind, { id, value }] of sampleList) {
       // What a secret manager keeps is known before the data plane gets it.
