@@ -172,7 +172,7 @@ export class Secrets {
       if (error instanceof NotGiven) known.due = now() + this.#times.keepNothing
       else opened.awayUntil = now() + this.#times.away
       if (message !== opened.fault)
-        log.error({ secret: id, path, err: message }, 'a secret cannot be read; the last one is used')
+        log.error({ secret: id, path, err: message }, 'a secret cannot be read; what was known of it stays in use')
       opened.fault = message
     }
     known.reading = undefined
