@@ -80,6 +80,11 @@ async function start(): Promise<void> {
       plugins: { 'file-logger': { path: join(folder, 'not', 'there', 'access.log') } },
       ...proxied,
     },
+    'routes/batched': {
+      uri: '/batched',
+      plugins: { 'http-logger': { uri: upstream.origin, inactive_timeout: 3_600, buffer_duration: 3_600 } },
+      ...proxied,
+    },
     'routes/throwing': { uri: '/throwing', plugins: { throwing: {} }, ...proxied },
     'routes/slow': { uri: '/slow', ...proxied },
   }
@@ -298,6 +303,11 @@ const cases: readonly Case[] = [
     what: 'log entries that cannot be written',
     act: () => Promise.all([send('GET', '/logged'), send('GET', '/logged')]),
     moves: { 'sluice_log_entries_dropped_total{plugin="file-logger",reason="failed"}': 2 },
+  },
+  {
+    what: 'log entries that wait for their batch',
+    act: () => send('GET', '/batched'),
+    moves: { 'apisix_batch_process_entries{name="http logger",route_id="batched",server_addr=""}': 1 },
   },
   {
     what: 'hooks that throw',
