@@ -1,7 +1,7 @@
 // What can be configured, as JSON Schema (facts core 4.9): for forms and validators; knows no item.
 import type { Plugin, Schema } from '../core/plugin.ts'
+import { hashHeaderSchema, hashVarsSchema } from '../core/proxy/balancer/hash-key.ts'
 import { pluginSchema } from '../core/resource/plugin-configs.ts'
-import { hashHeaderSchema, hashVarsSchema } from '../core/resource/upstream.ts'
 import { checkSchema, isResourceKind, resourceSchema } from '../core/resource.ts'
 import { refuse } from './answer.ts'
 import { kinds } from './kinds.ts'

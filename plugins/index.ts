@@ -3,6 +3,7 @@ import type { Plugin } from '../core/plugin.ts'
 import aiModelAccess from './ai-model-access.ts'
 import aiPromptGuard from './ai-prompt-guard.ts'
 import aiProxy from './ai-proxy.ts'
+import aiProxyMulti from './ai-proxy-multi/ai-proxy-multi.ts'
 import aiRateLimiting from './ai-rate-limiting.ts'
 import clickhouseLogger from './clickhouse-logger.ts'
 import elasticsearchLogger from './elasticsearch-logger.ts'
@@ -27,6 +28,7 @@ export const builtins: readonly Plugin[] = [
   aiModelAccess,
   aiPromptGuard,
   aiProxy,
+  aiProxyMulti,
   aiRateLimiting,
   clickhouseLogger,
   elasticsearchLogger,

@@ -8,7 +8,7 @@
 import type { Context } from '../context.ts'
 import { asError, ClientGone, GatewayError, UpstreamError } from '../errors.ts'
 import type { Answer, Clocks, Transport } from '../proxy/transport.ts'
-import { type HeaderList, type Reply, reply } from '../reply.ts'
+import { type Reply, reply } from '../reply.ts'
 import type { Unsigned } from './auth/auth.ts'
 import { isEncoded } from './content-coding.ts'
 import { type Conversion, convertAnswer, openConversion } from './converters/converter.ts'
@@ -21,6 +21,7 @@ import type { Framing } from './framing/framing.ts'
 import { sse } from './framing/sse.ts'
 import type { JsonObject } from './json.ts'
 import type { AnswerFacts, Protocol } from './protocols/protocol.ts'
+import type { Said } from './rest-asked.ts'
 import { type ShapedBody, shapeBody } from './shape-body.ts'
 import { type Speech, speechOf } from './speech.ts'
 import type { Place, Target } from './target.ts'
@@ -67,8 +68,8 @@ export interface Failed {
   /** What the client gets when nobody else is asked; undefined when `error` is thrown then. To be discarded otherwise. */
   readonly reply: Reply | undefined
   readonly error: Error | undefined
-  /** Of the provider's answer, if there was one. */
-  readonly headers: HeaderList | undefined
+  /** What the provider said besides its status, if it said anything. */
+  readonly said: Said | undefined
 }
 
 const NO_PATH =
@@ -116,8 +117,8 @@ export async function tryTarget(
   return await new Attempt(ctx, call, { ...speech, ...asked, place }).run(client, asked.holdsStart)
 }
 
-function failed(given: Reply, more: { error?: Error; headers?: HeaderList } = {}): Failed {
-  return { begun: false, status: given.status, reply: given, error: more.error, headers: more.headers }
+function failed(given: Reply, more: { error?: Error; said?: Said } = {}): Failed {
+  return { begun: false, status: given.status, reply: given, error: more.error, said: more.said }
 }
 
 /** Its hold and its books are closed when the answer's body has ended or the try has failed. */
@@ -172,21 +173,21 @@ class Attempt {
       this.#over(error, call.aborted ?? (answer === undefined ? undefined : 'read_error'))
       if (error instanceof UpstreamError) {
         const record = answer === undefined && ctx.attempts.length > earlier ? ctx.attempts.at(-1) : undefined
-        return this.#failed(error, record, answer?.headers)
+        return this.#failed(error, record)
       }
       if (thrown instanceof ProofFailed && error instanceof GatewayError && !(error instanceof ClientGone))
-        return { begun: false, status: error.status, reply: undefined, error, headers: undefined }
+        return { begun: false, status: error.status, reply: undefined, error, said: undefined }
       throw error
     }
   }
 
-  #failed(error: UpstreamError, record: { status: number | undefined } | undefined, headers?: HeaderList): Failed {
+  #failed(error: UpstreamError, record: { status: number | undefined } | undefined): Failed {
     const { aborted } = this.#call
     const failure = failureOf(error, aborted)
     if (record !== undefined) record.status = failure.status
     const { speaker } = this.#means
     const told = isLimit(aborted) ? reply(failure.status, failure.message) : errorReply(speaker, failure)
-    return failed(told, { error, ...(headers && { headers }) })
+    return failed(told, { error })
   }
 
   #shape(client: ShapedBody): ShapedBody {
@@ -262,7 +263,7 @@ class Attempt {
     const shown = responseFields(headers)
     if (converted !== undefined) shown.set('Content-Type', 'application/json')
     const given: Reply = { status: meant, headers: shown, body: converted ?? bytes, source: 'upstream' }
-    return meant >= 400 ? failed(given, { headers }) : { begun: true, reply: given }
+    return meant >= 400 ? failed(given, { said: { headers, body: bytes } }) : { begun: true, reply: given }
   }
 
   /** Answers as soon as there is something to send; what fails before that can still be told with a status. */
@@ -312,7 +313,7 @@ class Attempt {
     if (holdsStart && reader.failed) {
       // The client would be told within a 200, by the stream as it is.
       over(undefined, 'upstream_error')
-      return { begun: false, status: 502, reply: given, error: undefined, headers }
+      return { begun: false, status: 502, reply: given, error: undefined, said: undefined }
     }
     this.#begun = true
     return { begun: true, reply: given }
@@ -326,6 +327,7 @@ class Attempt {
     call.done = true
     call.aborted = error === undefined ? aborted : this.#why(error, aborted)
     call.cutBy = cutBy(error, call.aborted)
+    Object.assign(call.tries.at(-1)!, { ms: call.upstreamMs, reason: call.cutBy })
     if (call.cutBy !== undefined) this.#means.services.cut(this.#ctx, call, call.cutBy)
     // That the client left is the kernel's to say.
     if (this.#begun && error !== undefined && !(error instanceof ClientGone)) this.#ctx.error ??= error

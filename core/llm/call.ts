@@ -33,6 +33,7 @@ export async function call(ctx: Context, course: Course, { limits, services }: M
   const client = await clientBody(ctx)
   for (let target = course.first; ; ) {
     const outcome = await tryTarget(ctx, known, client, { target, limits, services, holdsStart: course.hasMore })
+    known.tries.at(-1)!.status = outcome.begun ? outcome.reply.status : outcome.status
     if (outcome.begun) return outcome.reply
     const next = await course.after(outcome)
     if ('status' in next) return next

@@ -25,6 +25,26 @@ export type Aborted =
   /** A filter of the answer's events, or of its bytes, has ended it. */
   | 'filtered'
 
+/** One try at an instance, as logs tell of it. */
+export interface Tried {
+  readonly instance: string
+  /** Of the answer, or of what went wrong on the way; undefined while it is under way. */
+  status: number | undefined
+  /** Whole milliseconds until it was over. */
+  ms: number | undefined
+  /** Why it did not come to its end, see `cutBy`. */
+  reason: string | undefined
+}
+
+/** One that could have been asked, and why it was not. */
+export interface Candidate {
+  readonly instance: string
+  readonly priority: number
+  readonly weight: number
+  /** Undefined for the one that is asked. */
+  readonly skipped: string | undefined
+}
+
 export interface Exchange {
   /** Of the client's request. */
   readonly protocol: ProtocolName
@@ -63,6 +83,10 @@ export interface Exchange {
   aborted: Aborted | undefined
   /** Why the last attempt did not come to its end: a word of `aborted`, else the fault of the upstream (core/errors.ts). */
   cutBy: string | undefined
+  /** Every try, in order. */
+  readonly tries: Tried[]
+  /** Who could have been asked, for each choice; only where `logging.summaries` asks, and where there is a choice. */
+  readonly choices: (readonly Candidate[])[]
   /** What logs shall say of the call. */
   readonly logging: { readonly summaries: boolean; readonly payloads: boolean }
 }
@@ -92,12 +116,15 @@ export function openExchange(
     done: false,
     aborted: undefined,
     cutBy: undefined,
+    tries: [],
+    choices: [],
   }
 }
 
 /** `instance` is asked now: what was known of another's answer is forgotten. */
 export function beginTry(call: Exchange, instance: string): void {
   call.instance = instance
+  call.tries.push({ instance, status: undefined, ms: undefined, reason: undefined })
   call.upstream = undefined
   call.streaming = false
   call.usage = undefined

@@ -1,7 +1,7 @@
 // What a logger plugin says of a request: APISIX's default entry or a format of the user's (facts core C.1); writes nothing.
 import { hostname } from 'node:os'
 import type { Context } from '../context.ts'
-import { exchange } from '../llm/exchange.ts'
+import { type Exchange, exchange } from '../llm/exchange.ts'
 import type { Awaitable } from '../plugin.ts'
 import type { HeaderList } from '../reply.ts'
 import { type Variable, variable } from '../router/vars.ts'
@@ -210,7 +210,7 @@ export function formatAsksFor(format: unknown, name: string): boolean {
 /** What `logging` of an AI plugin adds to every entry (facts ai-plugins 18.3). */
 export function llmFields(ctx: Context): Awaitable<Entry> {
   const call = exchange.get(ctx)
-  const summary = call?.logging.summaries ? { llm_summary: llmSummary(ctx) } : {}
+  const summary = call?.logging.summaries ? { llm_summary: llmSummary(ctx, call) } : {}
   if (!call?.logging.payloads) return summary
   const { requestType, responseText } = call
   const withPayloads = (request: unknown): Entry => {
@@ -224,7 +224,7 @@ export function llmFields(ctx: Context): Awaitable<Entry> {
   return ctx.body.json(Number.POSITIVE_INFINITY).then(withPayloads, () => summary)
 }
 
-function llmSummary(ctx: Context): Entry {
+function llmSummary(ctx: Context, call: Exchange): Entry {
   const get = (name: string) => variable(ctx, name)
   return {
     request_model: get('request_llm_model'),
@@ -244,6 +244,8 @@ function llmSummary(ctx: Context): Entry {
     content_risk_level: get('llm_content_risk_level'),
     // Ours: there when the answer did not come to its end.
     cut_by: get('llm_cut_by'),
+    // Ours: where there was a choice, each that was asked, and who could have been.
+    ...(call.choices.length > 0 && { attempts: call.tries, candidates: call.choices }),
   }
 }
 

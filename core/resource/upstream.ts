@@ -3,8 +3,9 @@ import { isIPv6 } from 'node:net'
 import type { Schema } from '../plugin.ts'
 import { type BalancerType, balancerTypes } from '../proxy/balancer/balancing.ts'
 import type { HashOn } from '../proxy/balancer/chash.ts'
+import { hashKeyProblem } from '../proxy/balancer/hash-key.ts'
 import type { WrittenChecks } from '../proxy/health/checks.ts'
-import { isObject, validator } from '../schema.ts'
+import { isObject } from '../schema.ts'
 import { type Described, described, host, id, type Timeout, timeout } from './attributes.ts'
 import { pairProblem } from './certificate.ts'
 import type { Definition } from './definition.ts'
@@ -130,20 +131,6 @@ export const upstreamSchema = {
   additionalProperties: false,
 } as const satisfies Schema
 
-export const hashVarsSchema: Schema = {
-  type: 'string',
-  pattern:
-    '^((uri|server_name|server_addr|request_uri|remote_port|remote_addr|query_string|host|hostname|mqtt_client_id)|arg_[0-9a-zA-z_-]+)$',
-}
-export const hashHeaderSchema: Schema = { type: 'string', pattern: '^[a-zA-Z0-9-_]+$' }
-
-/** What the key of a consistent hash must be; of `vars_combinations` any text, and a consumer needs none. */
-const hashKeys: Readonly<Record<string, ReturnType<typeof validator> | undefined>> = {
-  vars: validator(hashVarsSchema, { references: false }),
-  header: validator(hashHeaderSchema, { references: false }),
-  cookie: validator(hashHeaderSchema, { references: false }),
-}
-
 export const upstream: Definition = {
   schema: upstreamSchema,
   problem: upstreamProblem,
@@ -168,7 +155,7 @@ export function upstreamProblem(upstream: Readonly<Record<string, unknown>>): st
 function hashProblem({ type, hash_on = 'vars', key }: Readonly<Record<string, unknown>>): string | undefined {
   if (type !== 'chash' || hash_on === 'consumer') return undefined
   if (key === undefined) return 'missing key'
-  const unfit = hashKeys[String(hash_on)]?.check(key)
+  const unfit = hashKeyProblem(String(hash_on), key)
   return unfit && `type is chash, err: ${unfit}`
 }
 

@@ -88,6 +88,7 @@ const getters = new Map<string, Getter>(
     llm_end_user_id: ctx => exchange.get(ctx)?.endUserId ?? '',
     llm_content_risk_level: () => '',
     // Ours.
+    llm_attempts: ctx => triesOf(exchange.get(ctx)),
     llm_cut_by: ctx => exchange.get(ctx)?.cutBy,
   }),
 )
@@ -167,6 +168,14 @@ function times(ctx: Context, of: 'connectMs' | 'headerMs' | 'responseMs'): strin
 /** Known of an attempt, not of a request that nobody was asked for (facts ai-plugins 18.1). */
 function streams(call: Exchange | undefined): boolean {
   return call?.upstream !== undefined && call.requestType === 'ai_stream'
+}
+
+/** `a 500 12 reset, b 200 340`: instance, status, milliseconds, and why it did not come to its end. */
+function triesOf(call: Exchange | undefined): string | undefined {
+  if (call === undefined || call.tries.length === 0) return undefined
+  return call.tries
+    .map(({ instance, status, ms, reason }) => [instance, status ?? '-', ms ?? '-', reason ?? ''].join(' ').trimEnd())
+    .join(', ')
 }
 
 /** A model is what the client says it is; only texts and numbers have a text. */

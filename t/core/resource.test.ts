@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { PluginMap } from '../../core/known-plugins.ts'
-import { hashVarsSchema } from '../../core/resource/upstream.ts'
+import { hashVarsSchema } from '../../core/proxy/balancer/hash-key.ts'
 import {
   checkResource,
   fillPlugin,

@@ -1,0 +1,113 @@
+// The instances of one config: which of them is asked next, and which may not be asked now; knows no answer.
+import { hash } from 'node:crypto'
+import type { Context } from '../../core/context.ts'
+import type { Candidate } from '../../core/llm/exchange.ts'
+import { type InstanceConfig, openInstance } from '../../core/llm/instance-config.ts'
+import type { Target } from '../../core/llm/target.ts'
+import type { Env } from '../../core/plugin.ts'
+import type { Balancer } from '../../core/proxy/balancer/balancer.ts'
+import { balancerMaker } from '../../core/proxy/balancer/balancing.ts'
+import type { Node } from '../../core/proxy/balancer/node.ts'
+import type { Rest } from '../../core/proxy/balancer/rest.ts'
+import type { Config } from './config.ts'
+
+export interface Instance {
+  readonly name: string
+  readonly target: Target
+  readonly rest: Rest
+  /** What balancers know of it: its name stands where nodes have an address. */
+  readonly node: Node
+}
+
+/** Those that this request has asked already. */
+export type Asked = ReadonlySet<Instance>
+
+export class Instances {
+  readonly #all: readonly Instance[]
+  readonly #byNode: ReadonlyMap<Node, Instance>
+  readonly #balancer: Balancer
+
+  constructor(config: Config, env: Pick<Env, 'balancing' | 'owner' | 'now' | 'random' | 'gcpTokens'>) {
+    const { balancer, instances } = config
+    const owner = `ai-proxy-multi ${env.owner.kind}s/${env.owner.id}`
+    this.#all = instances.map(instance => ({
+      name: instance.name,
+      target: openInstance(instance.name, instance as InstanceConfig, config, env),
+      // Another key, model or place is another's rest.
+      rest: env.balancing.rest(`${owner} ${instance.name} ${hash('sha256', JSON.stringify(instance))}`),
+      node: {
+        host: instance.name,
+        address: instance.name,
+        port: 0,
+        weight: instance.weight,
+        priority: instance.priority,
+      },
+    }))
+    this.#byNode = new Map(this.#all.map(instance => [instance.node, instance]))
+    const { algorithm: type = 'roundrobin', hash_on: hashOn = 'vars', key = '' } = balancer
+    if (type === 'semantic') throw new Error('the check lets no such config pass')
+    const maker = balancerMaker(owner, { type, hashOn, key }, { state: env.balancing, random: env.random })
+    this.#balancer = maker.over(this.#all.map(({ node }) => node))
+  }
+
+  /** A single instance is always asked, whatever its weight and its wishes (facts ai-plugins 7.2). */
+  get only(): Instance | undefined {
+    return this.#all.length === 1 ? this.#all[0] : undefined
+  }
+
+  get targets(): readonly Target[] {
+    return this.#all.map(({ target }) => target)
+  }
+
+  /** Neither asked already nor at rest; undefined when there is none. */
+  pick(ctx: Context, asked: Asked): Instance | undefined {
+    if (this.only !== undefined) return asked.has(this.only) ? undefined : this.only
+    const except = {
+      has: (node: Node) => {
+        const instance = this.#byNode.get(node)!
+        return asked.has(instance) || instance.rest.leftMs > 0
+      },
+    }
+    const node = this.#balancer.pick(except, ctx)
+    return node && this.#byNode.get(node)
+  }
+
+  /** Whether another than these could be asked, now or, if one may `wait`, later. */
+  hasOther(asked: Asked, waits: boolean): boolean {
+    return this.#all.some(each => isLive(each) && !asked.has(each) && (waits || each.rest.leftMs === 0))
+  }
+
+  /** Milliseconds until the first of those that are at rest can be asked; undefined when one of them need not rest. */
+  shortestRest(asked: Asked = new Set()): number | undefined {
+    let shortest: number | undefined
+    for (const each of this.#all) {
+      if (!isLive(each) || asked.has(each)) continue
+      const { leftMs } = each.rest
+      if (leftMs === 0) return undefined
+      shortest = Math.min(shortest ?? Number.POSITIVE_INFINITY, leftMs)
+    }
+    return shortest
+  }
+
+  /** Who could have been asked when `picked` was, and why nobody else was. */
+  candidates(picked: Instance | undefined, asked: Asked): Candidate[] {
+    return this.#all.map(each => ({
+      instance: each.name,
+      priority: each.node.priority,
+      weight: each.node.weight,
+      skipped: each === picked ? undefined : skipped(each, picked, asked),
+    }))
+  }
+}
+
+function isLive({ node }: Instance): boolean {
+  return node.weight > 0
+}
+
+function skipped(each: Instance, picked: Instance | undefined, asked: Asked): string {
+  if (asked.has(each)) return 'asked already'
+  if (!isLive(each)) return 'weight 0'
+  const { leftMs } = each.rest
+  if (leftMs > 0) return `at rest for ${leftMs} ms`
+  return picked !== undefined && each.node.priority < picked.node.priority ? 'lower priority' : 'not its turn'
+}
