@@ -5,6 +5,12 @@ import { RedisLink } from '../core/ledger/redis/link.ts'
 import { call, mustBeSane } from './admin/nonsense.ts'
 import { agreeOn, steps } from './admin-model.ts'
 import { schedule as callSchedule, Stage } from './charges.schedule.ts'
+import {
+  nonsenseStream as converted,
+  convertNonsense,
+  nonsenseCall,
+  translateNonsense,
+} from './core/llm/converters/nonsense.ts'
 import { reloadUnderLoad } from './core/plugin-code/reload.ts'
 import { compareRouters } from './core/router/agreement.ts'
 import { killRounds } from './core/store/kill.ts'
@@ -65,6 +71,13 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
         { numRuns, seed },
       )
       await stage.close()
+    },
+  },
+  'converter-nonsense': {
+    count: 100_000,
+    async run(numRuns, seed) {
+      fc.assert(fc.property(converted, translateNonsense), { numRuns, seed })
+      fc.assert(fc.property(nonsenseCall, convertNonsense), { numRuns, seed })
     },
   },
   router: { count: 100_000, run: compareRouters },

@@ -28,9 +28,13 @@ function textsOf({ input }: JsonObject): string[] {
   return input.map((one: unknown, index) => {
     if (typeof one === 'string') return one
     // Tokens: Vertex knows only text.
-    if (Array.isArray(one)) return one.join(' ')
+    if (Array.isArray(one) && one.every(isToken)) return one.join(' ')
     throw refused(`unsupported input type at index ${index + 1}`)
   })
+}
+
+function isToken(token: unknown): boolean {
+  return typeof token === 'number' || typeof token === 'string'
 }
 
 function refused(message: string): GatewayError {

@@ -6,6 +6,7 @@ import { UpstreamError } from '../../../../core/errors.ts'
 import { anthropicOpenai } from '../../../../core/llm/converters/anthropic-openai.ts'
 import { convertAnswer, openConversion } from '../../../../core/llm/converters/converter.ts'
 import { translate } from '../../../helpers/translated.ts'
+import { convertNonsense, mustBeMessage, nonsenseCall, nonsenseStream, translateNonsense } from './nonsense.ts'
 
 const hello = { role: 'user', content: 'hi' }
 const asked = (body: Record<string, unknown>) => openConversion(anthropicOpenai, { messages: [hello], ...body }, 'm')
@@ -465,7 +466,10 @@ describe('a stream for an Anthropic client', () => {
     const input = readFileSync(file)
     const expected = readFileSync(file.replace('.in.', '.out.'), 'utf8')
 
-    it(`is what ${file} has`, () => assert.equal(translate(open(), [input]).text, expected))
+    it(`is what ${file} has`, () => {
+      mustBeMessage(expected)
+      assert.equal(translate(open(), [input]).text, expected)
+    })
 
     it(`is the same for ${file}, wherever its bytes are cut`, () => {
       assert.equal(
@@ -633,61 +637,13 @@ describe('a stream for an Anthropic client', () => {
     }
   })
 
-  it('never fails, hangs or says two ends, whatever the provider sends', () => {
-    const key = fc.constantFrom(
-      'choices',
-      'delta',
-      'content',
-      'tool_calls',
-      'index',
-      'function',
-      'name',
-      'arguments',
-      'id',
-    )
-    const word = fc.constantFrom('usage', 'finish_reason', 'error', 'model', 'reasoning', 'stop', 'x')
-    const { value } = fc.letrec<{ value: unknown }>(tie => ({
-      value: fc.oneof(
-        { depthSize: 'small', withCrossShrink: true },
-        fc.constantFrom(null, true, 0, 1, '', 'x', '{"a":1}', '{'),
-        fc.array(tie('value'), { maxLength: 3 }),
-        fc.dictionary(fc.oneof(key, word), tie('value'), { maxKeys: 4 }),
-      ),
-    }))
-    const toolCall = fc.record({ index: value, id: value, function: value }, { requiredKeys: [] })
-    const delta = fc.record(
-      { content: value, tool_calls: fc.array(toolCall, { maxLength: 3 }), reasoning: value },
-      { requiredKeys: [] },
-    )
-    const choiceOf = fc.record({ delta, finish_reason: value }, { requiredKeys: [] })
-    const near = fc.record({ choices: fc.array(choiceOf, { maxLength: 2 }), usage: value }, { requiredKeys: [] })
-    const line = fc.oneof(
-      fc.oneof(near, value).map(said => `data: ${JSON.stringify(said)}\n\n`),
-      fc.constantFrom('data: [DONE]\n\n', ': x\n\n', '\n', 'event: error\ndata: x\n\n', 'data: {\n\n'),
-      fc.string(),
-    )
-    fc.assert(
-      fc.property(fc.array(line, { maxLength: 12 }), lines => {
-        const { text, ends, failed } = through(...lines)
-        const ended = types(text).filter(type => type === 'message_stop' || type === 'error')
-        assert.ok(failed === undefined ? ended.length === 1 && ends === 1 : text === '', `${text}\n${failed}`)
-        const started = datas(text, 'content_block_start').map(({ index }) => index)
-        assert.deepEqual(
-          started,
-          started.map((_, at) => at),
-        )
-      }),
-      { numRuns: 500 },
-    )
-    fc.assert(
-      fc.property(fc.oneof(near, value), fc.constantFrom(200, 400), (said, status) => {
-        try {
-          convertAnswer(open(), said, status)
-        } catch (error) {
-          assert.ok(error instanceof UpstreamError)
-        }
-      }),
-      { numRuns: 500 },
-    )
+  it('is a message as Anthropic’s clients expect one, whatever the provider sends', () => {
+    fc.assert(fc.property(nonsenseStream, translateNonsense), { numRuns: 1_000, seed: 8 })
+  })
+})
+
+describe('nonsense', () => {
+  it('as a request or an answer is refused or converted, and never anything else', () => {
+    fc.assert(fc.property(nonsenseCall, convertNonsense), { numRuns: 1_000, seed: 8 })
   })
 })

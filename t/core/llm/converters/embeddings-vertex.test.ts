@@ -36,6 +36,7 @@ describe('embeddings for Vertex AI', () => {
     [5, '`input` must be string or array'],
     [{}, '`input` must be string or array'],
     [['a', 5], 'unsupported input type at index 2'],
+    [[[1], [{ toString: 1 }]], 'unsupported input type at index 2'],
   ] as const) {
     it(`refuse ${JSON.stringify(input)}`, () => {
       assert.throws(() => open({ input }), { status: 400, code: 'not_convertible', message })
