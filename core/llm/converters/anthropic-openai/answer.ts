@@ -21,10 +21,10 @@ export function anthropicAnswer(answer: unknown, status: number, asked: Asked): 
   const content = contentOf(isObject(choice.message) ? choice.message : {}, asked.names)
   const callsTools = content.some(({ type }) => type === 'tool_use')
   return {
-    id: said.id ?? '',
+    id: filled(said.id),
     type: 'message',
     role: 'assistant',
-    model: asked.model ?? said.model,
+    model: filled(asked.model) || filled(said.model),
     content,
     ...stopOf(choice, asked.stopSequences, callsTools),
     usage: anthropicUsage(said.usage),
@@ -64,8 +64,7 @@ function contentOf(message: JsonObject, names: ToolNames): JsonObject[] {
   const calls = Array.isArray(message.tool_calls) ? message.tool_calls.filter(isObject) : []
   for (const call of calls) {
     const { name, arguments: input } = isObject(call.function) ? call.function : {}
-    const own = typeof name === 'string' ? names.inward(name) : ''
-    content.push({ type: 'tool_use', id: typeof call.id === 'string' ? call.id : '', name: own, input: inputOf(input) })
+    content.push({ type: 'tool_use', id: filled(call.id), name: names.inward(filled(name)), input: inputOf(input) })
   }
   return content.length === 0 ? [{ type: 'text', text: '' }] : content
 }
@@ -80,7 +79,8 @@ export function textOf({ content, refusal }: JsonObject): string {
   return filled(content) || filled(refusal)
 }
 
-function filled(value: unknown): string {
+/** A text, or none. */
+export function filled(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 

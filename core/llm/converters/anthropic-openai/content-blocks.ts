@@ -13,6 +13,8 @@ const members = { text: 'text', thinking: 'thinking', tool_use: 'partial_json' }
 const deltaTypes = { text: 'text_delta', thinking: 'thinking_delta', tool_use: 'input_json_delta' } as const
 
 interface Block {
+  /** Its index for the client. */
+  readonly at: number
   readonly type: keyof typeof members
   /** As it begins. */
   readonly begun: object
@@ -20,7 +22,7 @@ interface Block {
   readonly id: string
   /** Where the arguments of a tool call end. */
   readonly end: JsonEnd | undefined
-  /** What has come while an earlier block was open; behind its end, what nobody will see. */
+  /** What has come while an earlier block was open. */
   waiting: string
 }
 
@@ -34,7 +36,8 @@ export class ContentBlocks {
   readonly #blocks: Block[] = []
   /** The newest tool call with each of the provider's indices. */
   readonly #tools = new Map<unknown, Block>()
-  #index = 0
+  #begun = 0
+  #ended = 0
   #waiting = 0
   #toolCount = 0
 
@@ -48,7 +51,7 @@ export class ContentBlocks {
     let block = this.#blocks.at(-1)
     if (block?.type !== type) {
       const begun = type === 'text' ? { type, text: '' } : { type, thinking: '', signature: '' }
-      block = this.#add({ type, begun, id: '', end: undefined, waiting: '' }, out)
+      block = this.#add({ type, begun, id: '', end: undefined }, out)
     }
     this.#fill(block, piece, out)
   }
@@ -60,7 +63,7 @@ export class ContentBlocks {
     if (block === undefined || (id !== '' && name !== '' && block.id !== '' && block.id !== id)) {
       if (++this.#toolCount > MAX_BLOCKS) throw new UpstreamError('malformed', 'the answer calls too many tools')
       const begun = { type: 'tool_use', id, name, input: {} }
-      block = this.#add({ type: 'tool_use', begun, id, end: new JsonEnd(), waiting: '' }, out)
+      block = this.#add({ type: 'tool_use', begun, id, end: new JsonEnd() }, out)
       this.#tools.set(at, block)
     }
     if (piece === '') return
@@ -74,7 +77,8 @@ export class ContentBlocks {
     while (this.#blocks.length > 0) this.#next(out)
   }
 
-  #add(block: Block, out: SseEvent[]): Block {
+  #add(known: Omit<Block, 'at' | 'waiting'>, out: SseEvent[]): Block {
+    const block = { ...known, at: this.#begun++, waiting: '' }
     this.#blocks.push(block)
     if (this.#blocks.length === 1) this.#begin(block, out)
     else this.#advance(out)
@@ -84,6 +88,7 @@ export class ContentBlocks {
 
   #fill(block: Block, piece: string, out: SseEvent[]): void {
     if (block === this.#blocks[0]) return void out.push(this.#delta(block, piece))
+    if (block.at < this.#ended) return
     this.#waiting += piece.length + PIECE_COST
     if (this.#waiting > MAX_WAITING) throw new UpstreamError('too_large', 'too much of the answer waits for its turn')
     block.waiting += piece
@@ -96,15 +101,15 @@ export class ContentBlocks {
   /** Ends the first block and begins the one behind it. */
   #next(out: SseEvent[]): void {
     this.#blocks.shift()
-    out.push({ type: 'content_block_stop', data: `{"type":"content_block_stop","index":${this.#index++}}` })
+    out.push({ type: 'content_block_stop', data: `{"type":"content_block_stop","index":${this.#ended++}}` })
+    if (this.#blocks.length <= 1) this.#waiting = 0
     const next = this.#blocks[0]
     if (next !== undefined) this.#begin(next, out)
-    else this.#waiting = 0
   }
 
   #begin(block: Block, out: SseEvent[]): void {
     const begun = JSON.stringify(block.begun)
-    const data = `{"type":"content_block_start","index":${this.#index},"content_block":${begun}}`
+    const data = `{"type":"content_block_start","index":${block.at},"content_block":${begun}}`
     out.push({ type: 'content_block_start', data })
     if (block.waiting === '') return
     out.push(this.#delta(block, block.waiting))
@@ -112,11 +117,11 @@ export class ContentBlocks {
   }
 
   /** Written by hand: nearly all events of a stream are this one. */
-  #delta({ type }: Block, piece: string): SseEvent {
+  #delta({ at, type }: Block, piece: string): SseEvent {
     const delta = `{"type":"${deltaTypes[type]}","${members[type]}":${JSON.stringify(piece)}}`
     return {
       type: 'content_block_delta',
-      data: `{"type":"content_block_delta","index":${this.#index},"delta":${delta}}`,
+      data: `{"type":"content_block_delta","index":${at},"delta":${delta}}`,
     }
   }
 }

@@ -3,7 +3,7 @@ import type { SseEvent } from '../../framing/sse.ts'
 import { isObject, type JsonObject } from '../../json.ts'
 import { isFinish } from '../../protocols/openai-chat-reader.ts'
 import type { ParsedEvent } from '../../protocols/protocol.ts'
-import { type Asked, anthropicError, anthropicUsage, isError, stopOf, textOf, thinkingOf } from './answer.ts'
+import { type Asked, anthropicError, anthropicUsage, filled, isError, stopOf, textOf, thinkingOf } from './answer.ts'
 import { ContentBlocks } from './content-blocks.ts'
 
 const nothing: readonly SseEvent[] = []
@@ -67,10 +67,10 @@ export class AnswerStream {
   #start({ id, model }: JsonObject): SseEvent {
     this.#state = 'open'
     const message = {
-      id: id ?? '',
+      id: filled(id),
       type: 'message',
       role: 'assistant',
-      model: model ?? this.#asked.model,
+      model: filled(model) || filled(this.#asked.model),
       content: [],
       stop_reason: null,
       stop_sequence: null,
@@ -86,7 +86,7 @@ export class AnswerStream {
     delta.tool_calls.forEach((call: unknown, position) => {
       if (!isObject(call)) return
       const { name, arguments: piece } = isObject(call.function) ? call.function : {}
-      const part = { id: text(call.id), name: this.#asked.names.inward(text(name)), piece: text(piece) }
+      const part = { id: filled(call.id), name: this.#asked.names.inward(filled(name)), piece: filled(piece) }
       this.#blocks.tool(call.index ?? position, part, out)
     })
   }
@@ -99,8 +99,4 @@ export class AnswerStream {
 
 function eventOf(event: JsonObject & { readonly type: string }): SseEvent {
   return { type: event.type, data: JSON.stringify(event) }
-}
-
-function text(value: unknown): string {
-  return typeof value === 'string' ? value : ''
 }

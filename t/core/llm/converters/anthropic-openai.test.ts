@@ -624,6 +624,16 @@ describe('a stream for an Anthropic client', () => {
     assert.deepEqual(types(writes[2]!).at(-1), 'content_block_delta')
   })
 
+  it('keeps nothing of what comes for a call behind its end, however much it is', () => {
+    const late = Array(17).fill(chunk(tool(0, '', 'x'.repeat(1024 * 1024))))
+    const { text } = through(chunk(tool(0, 'a', '{}')), chunk(tool(1, 'b', '{')), ...late, chunk({}, 'stop'))
+    assert.deepEqual(
+      datas(text, 'content_block_delta').map(({ delta }) => delta!.partial_json),
+      ['{}', '{'],
+    )
+    assert.deepEqual(types(text).at(-1), 'message_stop')
+  })
+
   it('has no more waiting than it can keep', () => {
     const piece = 'x'.repeat(1024 * 1024)
     const reads = [chunk(tool(0, 'a', '{')), chunk(tool(1, 'b', '{')), ...Array(17).fill(chunk(tool(1, '', piece)))]
