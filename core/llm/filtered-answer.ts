@@ -75,7 +75,8 @@ function mayHold(events: AnswerEvent[]): AnswerEvent[] {
 export async function filteredAnswer(answer: Reply, filtering: Filtering): Promise<Reply> {
   const { protocol } = filtering
   try {
-    if (!Buffer.isBuffer(answer.body) && !answer.headers.get('content-type')?.includes('text/event-stream')) {
+    const { mediaType } = protocol.framing ?? sse
+    if (!Buffer.isBuffer(answer.body) && !answer.headers.get('content-type')?.includes(mediaType)) {
       throw new GatewayError(501, 'texts_unknown', `the events of ${protocol.name} are not known to this version`)
     }
     if (Buffer.isBuffer(answer.body)) return { ...answer, body: await filteredWhole(answer.body, filtering) }
