@@ -23,6 +23,13 @@ interface Account {
   readonly shown: Record<'opened' | HoldEnd, CounterSeries> & { live: LiveSeries }
 }
 
+/** Of a worker that died nobody gives back what it held: it counts as released. */
+export const heldByTheGone = {
+  gauge: 'sluice_holds_live',
+  counter: 'sluice_holds_released_total',
+  help: 'Holds that were released, by kind',
+}
+
 /** Books per kind. `opened = settled + released + live` holds at every moment, because `live` is the set itself. */
 export class HoldBook {
   readonly #accounts = new Map<string, Account>()

@@ -20,6 +20,7 @@ import {
 } from './config.ts'
 import { asError } from './errors.ts'
 import { ensureSecrets, lacksKeyring, type Secrets } from './first-start.ts'
+import { heldByTheGone } from './holds.ts'
 import { inTurn } from './in-turn.ts'
 import { Keyring } from './keyring.ts'
 import type { Address } from './listener.ts'
@@ -137,6 +138,7 @@ async function compose(loaded: LoadedConfig) {
     prefix: config.pluginAttr.prometheus.metricPrefix,
     stays: { labels: ['route', 'route_id'], has: value => routes.has(value) },
     overflowed: family => countOverflow(metrics, family),
+    lapses: heldByTheGone,
   })
   const metrics = new MetricsWriter({ publish: series => reader.add('main', series) })
   const routes = new RouteNames(source, log)

@@ -103,6 +103,14 @@ for (const workers of [1, 3]) {
         0,
       )
       assert.equal(tickets(text, 'slots', 'opened'), ended)
+      // Each number is read at its own moment, and a worker's first of a kind is known when its word has come.
+      const balanced = async () => {
+        const now = await page()
+        const holds = (what: string) =>
+          Number(new RegExp(`^sluice_holds_${what}\\{kind="limit-conn"\\} (\\d+)`, 'm').exec(now)?.[1] ?? 0)
+        return holds('opened_total') === holds('settled_total') + holds('released_total') + holds('live')
+      }
+      await until(balanced, 'the books of holds balance')
     })
   })
 }

@@ -11,6 +11,8 @@ export interface MetricsReaderOptions {
   overflowed?(family: string): void
   /** Of series that no writer has any more, those stay whose label, if they have one of these, names what there is. */
   stays?: { labels: readonly string[]; has(value: string): boolean }
+  /** What was live in a gauge when its writer went is counted in a counter with the same labels. */
+  lapses?: { gauge: string; counter: string; help: string }
 }
 
 /** A gauge of main's that is asked for when the page is printed. */
@@ -65,6 +67,7 @@ export class MetricsReader {
   readonly #maxSeries: number
   readonly #overflowed: (family: string) => void
   readonly #stays: NonNullable<MetricsReaderOptions['stays']>
+  readonly #lapses: MetricsReaderOptions['lapses']
   readonly #families = new Map<string, Family>()
   readonly #measured = new Map<string, MeasuredGauge>()
   readonly #writers = new Map<WriterId, Map<number, Part>>()
@@ -75,6 +78,7 @@ export class MetricsReader {
     this.#maxSeries = maxSeries
     this.#overflowed = overflowed
     this.#stays = options.stays ?? { labels: [], has: () => true }
+    this.#lapses = options.lapses
   }
 
   /** Puts a gauge on the page whose series somebody knows better than a writer could be told: they come and go. */
@@ -112,9 +116,21 @@ export class MetricsReader {
       const { series, memory, slot } = part
       series.parts.delete(part)
       keep(series, part, memory.subarray(slot))
+      if (series.family.name === this.#lapses?.gauge) this.#lapse(series, memory[slot]!)
       if (series.parts.size === 0 && series.kept === undefined) drop(series)
     }
     this.#writers.delete(writer)
+  }
+
+  #lapse({ family, labels, stands }: Series, live: number): void {
+    if (live === 0) return
+    const { counter: name, help } = this.#lapses!
+    const made = { name, help, type: 'counter' as const, labelNames: family.labelNames }
+    const counted = this.#families.get(name) ?? { ...made, buckets: undefined, series: new Map(), other: undefined }
+    this.#families.set(name, counted)
+    const series = open(counted, labels, stands)
+    series.kept ??= new Float64Array(1)
+    series.kept[0]! += live
   }
 
   /** The whole page. */

@@ -80,6 +80,23 @@ describe('the metrics page', () => {
     assert.match(reader.print(), /^apisix_requests\{code="200"\} 4$/m)
   })
 
+  it('counts what was live in a gauge when its writer went, where it is told to', () => {
+    const lapses = { gauge: 'sluice_live', counter: 'sluice_over_total', help: 'O' }
+    const reader = new MetricsReader({ lapses })
+    const writers = [1, 2, 3].map(id => new MetricsWriter({ publish: series => reader.add(id, series) }))
+    for (const [at, writer] of writers.entries()) {
+      const live = writer.liveGauge('sluice_live', 'L', ['kind'])
+      for (let n = 0; n < at; n++) live.enter(['k'])
+    }
+    reader.removeWriter(1)
+    assert.doesNotMatch(reader.print(), /over/)
+    reader.removeWriter(3)
+    assert.match(reader.print(), /^sluice_live\{kind="k"\} 1$/m)
+    assert.match(reader.print(), /^sluice_over_total\{kind="k"\} 2$/m)
+    writers[1]!.counter('sluice_over_total', 'O', ['kind']).add(['k'])
+    assert.match(reader.print(), /^sluice_over_total\{kind="k"\} 3$/m)
+  })
+
   it('refuses a family that is published twice, differently', () => {
     const { reader, writer } = connected()
     writer.counter('requests', 'R', ['code']).add(['200'])
