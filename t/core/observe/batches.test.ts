@@ -121,14 +121,14 @@ describe('batches', () => {
   })
 
   it('go on growing while one is under way', async () => {
-    const batches = open({ inactiveMs: 1 })
-    write(batches, 1)
-    await until(() => sink.sent.length === 1, 'the first')
+    const batches = open({ inactiveMs: 1, maxEntries: 5 })
+    // The first leaves a timer behind.
+    write(batches, 'a', 'b', 'c', 'd', 'e')
     for (let n = 2; n < 6; n++) {
       write(batches, n)
       await new Promise(resolve => setTimeout(resolve, 3))
     }
-    assert.deepEqual(sink.sent, ['[1]'])
+    assert.deepEqual(sink.sent, ['[a,b,c,d,e]'])
     sink.answer()
     await until(() => sink.sent.length === 2, 'what has come meanwhile')
     assert.equal(sink.sent[1], '[2,3,4,5]')
@@ -183,6 +183,16 @@ describe('batches', () => {
       sink.open.shift()?.resolve(0)
     }
     await closed
+  })
+
+  it('hold no more bytes than one use may', async () => {
+    const batches = open({ maxWaiting: 6 })
+    write(batches, 'aa', 'bb', 'cc')
+    assert.deepEqual([lost, waiting.entries], [{ queue_full: 1 }, 2])
+    const closed = batches.close()
+    sink.answer()
+    await closed
+    assert.deepEqual(sink.sent, ['[aa,bb]'])
   })
 
   it('count what a sink says it has refused', async () => {
