@@ -7,6 +7,7 @@ import { silent } from '../core/observe/log.ts'
 import { builtins } from '../plugins/index.ts'
 import { startGateway, type TestGateway } from './helpers/gateway.ts'
 import { type DatagramSink, type StreamSink, startDatagramSink, startStreamSink } from './helpers/log-sinks.ts'
+import { startProcess } from './helpers/process.ts'
 import { until } from './helpers/until.ts'
 import { type Received, type ScriptedUpstream, startUpstream } from './helpers/upstream.ts'
 
@@ -241,6 +242,21 @@ describe('a logger', () => {
       assert.deepEqual(two, { ...found, path: '/two', sent: 'hello' })
     })
   }
+
+  it('brings what is left when the gateway ends', async () => {
+    const running = await startProcess()
+    try {
+      const plugins = { 'http-logger': { uri: http.origin, ...patient } }
+      const own = { type: 'roundrobin', nodes: upstream.nodes }
+      await running.admin('PUT', '/routes/1', { uri: '/*', plugins, upstream: own })
+      await (await fetch(`${running.urls.requests}/last`)).arrayBuffer()
+      assert.equal(http.received.length, 0)
+      assert.equal(await running.stop(), 0)
+      assert.deepEqual(uris(JSON.parse((await posted()).body) as Entry[]), ['/last'])
+    } finally {
+      await running.dispose()
+    }
+  }).timeout(120_000)
 
   it('posts an object where a batch is one entry, and names no route that there is not', async () => {
     const config = { uri: http.origin, batch_max_size: 1 }
