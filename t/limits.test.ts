@@ -68,8 +68,15 @@ for (const workers of [1, 3]) {
       const here = upstream.received.length
       upstream.script = () => {}
       await put('/held', { 'limit-conn': { conn: 4, burst: 0, default_conn_delay: 1, key: 'remote_addr' } })
-      const all = many(20, '/held')
+      let refused = 0
+      const counting = async () => {
+        const status = await ask('/held')
+        if (status === 503) refused++
+        return status
+      }
+      const all = Promise.all(Array.from({ length: 20 }, counting))
       await until(() => upstream.received.length === here + 4, 'four have passed')
+      await until(() => refused === 16, 'all others are refused')
       await until(async () => tickets(await page(), 'slots', 'live') === 4, 'four are held')
       upstream.script = received => received.json(200, {})
       for (const received of upstream.received.slice(here)) received.json(200, {})
