@@ -11,6 +11,7 @@ import { noteQuota, type QuotaNames, quotaNames, showQuotas } from '../core/limi
 import { uncounted } from '../core/limits/refusal.ts'
 import { chargeOf, reported, worstCase } from '../core/llm/charge.ts'
 import { type Exchange, exchange, type Usage } from '../core/llm/exchange.ts'
+import { instanceQuota } from '../core/llm/instance-quota.ts'
 import { isObject, type JsonObject } from '../core/llm/json.ts'
 import { protocolNamed } from '../core/llm/protocols/detect.ts'
 import { type Awaitable, type Infer, plugin, type Schema } from '../core/plugin.ts'
@@ -95,6 +96,7 @@ export default plugin({
     const reserves = admission === 'reserve'
     const name = counterName('ai-rate-limiting', env.owner, config)
     const rulesFor = rulesOf(config)
+    const perInstance = (config.rules ?? []).length === 0
     const cost = costOf(config)
     const charged = env.metrics.counter(
       'sluice_llm_charged_total',
@@ -108,7 +110,12 @@ export default plugin({
       { body, bytes }: { body: JsonObject; bytes: number },
     ): Awaitable<Reply | undefined> {
       const rules = rulesFor(call.instance)
-      if (rules === undefined) return undefined
+      const admitted = call.instance
+      if (rules === undefined) {
+        // Another instance, which has a limit, may answer in its place.
+        call.over.push(ended => ended.instance !== admitted && settle(ctx, ended, { body, open: [], admitted }))
+        return undefined
+      }
       const open: Hold[] = []
       const most = reserves ? costIn(ctx, worstCase(body, bytes)) : 0
       let applied = 0
@@ -138,13 +145,18 @@ export default plugin({
       return after(refused, answer => {
         if (answer !== undefined) return answer
         if (applied === 0) return uncountable(ctx, 'no rule applies')
-        call.over.push(ended => settle(ctx, ended, { body, open }))
+        call.over.push(ended => settle(ctx, ended, { body, open, admitted }))
         return undefined
       })
     }
 
     /** Nothing is known of an attempt that has failed: another may follow, and at the end what is open is released. */
-    function settle(ctx: Context, call: Exchange, { body, open }: { body: JsonObject; open: readonly Hold[] }): void {
+    function settle(
+      ctx: Context,
+      call: Exchange,
+      { body, open, admitted }: { body: JsonObject; open: readonly Hold[]; admitted: string },
+    ): void {
+      if (rulesFor(call.instance) === undefined) return
       const charge = chargeOf(call, body)
       if (charge === undefined) {
         const answered = call.cutBy === undefined && (ctx.attempts.at(-1)?.status ?? 500) < 400
@@ -153,7 +165,10 @@ export default plugin({
         return
       }
       const tokens = costIn(ctx, charge.usage)
-      for (const hold of open) hold.settle(tokens)
+      if (perInstance && call.instance !== admitted) {
+        for (const hold of open) hold.release()
+        chargeOther(ctx, call.instance, tokens)
+      } else for (const hold of open) hold.settle(tokens)
       charged.add([ctx.route?.id ?? '', charge.estimated ? 'estimated' : 'reported'], tokens)
     }
 
@@ -172,9 +187,56 @@ export default plugin({
       return allow_degradation ? undefined : uncounted('count')
     }
 
+    /** Whether an instance could be asked; a limit that cannot tell is for `access` to refuse (facts ai-plugins 8.4). */
+    function hasRoom(ctx: Context, instance: string): Awaitable<boolean> {
+      const spent = firstOf(rulesFor(instance) ?? [], rule => {
+        const [key, limit, seconds] = [rule.key(ctx), rule.limit(ctx), rule.window(ctx)]
+        if (key === undefined || limit === undefined || seconds === undefined) return undefined
+        const full = name + key
+        const looked = ledger.take(
+          full,
+          { kind: 'fixed_window', limit, windowMs: seconds * 1000 },
+          { amount: 0, need: 1 },
+        )
+        return after(looked, taken => {
+          noteQuota(ctx, { key: full, limit, taken }, rule.names)
+          return taken.allowed ? undefined : true
+        })
+      })
+      return after(spent, found => found === undefined)
+    }
+
+    /** Another instance has answered than the one that was admitted: what it cost counts for that one. */
+    function chargeOther(ctx: Context, instance: string, tokens: number): void {
+      const uncharged = (error: unknown) =>
+        env.log.error({ ...about(ctx), reason: asError(error).message }, 'nothing is charged: the ledger cannot tell')
+      try {
+        for (const rule of rulesFor(instance) ?? []) {
+          const [key, limit, seconds] = [rule.key(ctx), rule.limit(ctx), rule.window(ctx)]
+          if (key === undefined || limit === undefined || seconds === undefined) continue
+          const window = { kind: 'fixed_window', limit, windowMs: seconds * 1000 } as const
+          const taken = ledger.take(name + key, window, { amount: tokens, need: 0 })
+          if (taken instanceof Promise) taken.catch(uncharged)
+        }
+      } catch (error) {
+        uncharged(error)
+      }
+    }
+
     const about = (ctx: Context) => ({ plugin: 'ai-rate-limiting', route: ctx.route?.id, request_id: ctx.id })
 
     return {
+      // Before anybody chooses an instance.
+      ...(perInstance && {
+        rewrite(ctx: Context) {
+          instanceQuota.set(ctx, instance =>
+            unlessUncounted<boolean>(
+              () => hasRoom(ctx, instance),
+              () => true,
+            ),
+          )
+        },
+      }),
       async access(ctx) {
         const call = exchange.get(ctx)
         if (call === undefined) return undefined

@@ -284,9 +284,9 @@ class Attempt {
     const counting = target.provider.counting?.[protocol.name]
     const reader = protocol.openReader(sent.json, call.logging.payloads, counting)
     if (call.countsText) reader.estimate = new TokenEstimate()
-    const over = (error: Error | undefined, aborted: Aborted | undefined) => {
+    const over = (error: Error | undefined, aborted: Aborted | undefined, delivered: boolean) => {
       call.usage = reader.usage
-      call.textEstimate = reader.estimate?.tokens ?? 0
+      call.textEstimate = delivered ? (reader.estimate?.tokens ?? 0) : 0
       call.hasToolCalls = reader.hasToolCalls
       call.responseText = reader.text
       this.#over(error, aborted)
@@ -312,7 +312,7 @@ class Attempt {
     const given: Reply = { status, headers: responseFields(headers), body: stream, source: 'upstream' }
     if (holdsStart && reader.failed) {
       // The client would be told within a 200, by the stream as it is.
-      over(undefined, 'upstream_error')
+      over(undefined, 'upstream_error', false)
       return { begun: false, status: 502, reply: given, error: undefined, said: undefined }
     }
     this.#begun = true

@@ -23,8 +23,8 @@ export interface StreamOptions {
   errorEvent(error: Error): Buffer
   /** Once, when the first event with data has come. */
   firstData(): void
-  /** Once, when the stream is over: why it was cut short, if it was. */
-  over(error: Error | undefined, aborted: Aborted | undefined): void
+  /** Once, when the stream is over: why it was cut short, if it was, and whether anything of it reaches the client. */
+  over(error: Error | undefined, aborted: Aborted | undefined, delivered: boolean): void
 }
 
 const notUnderstood = () => new UpstreamError('malformed', 'the provider sent an event that cannot be understood')
@@ -236,6 +236,6 @@ export class EventStream implements Source, Sink {
 
   #close(error: Error | undefined, aborted: Aborted | undefined): void {
     this.#over = true
-    this.#options.over(error, aborted)
+    this.#options.over(error, aborted, error === undefined || this.#sent)
   }
 }

@@ -6,7 +6,7 @@ import { takeCall } from '../../core/llm/intake.ts'
 import { plugin } from '../../core/plugin.ts'
 import { problem, schema, secrets } from './config.ts'
 import { InstanceCourse, type Policy } from './course.ts'
-import { makesGood } from './fallback.ts'
+import { makesGood, mindsLimits } from './fallback.ts'
 import { Instances } from './instances.ts'
 
 export default plugin({
@@ -36,6 +36,7 @@ export default plugin({
     const policy: Policy = {
       instances,
       makesGood: makesGood(config),
+      mindsLimits: mindsLimits(config),
       maxRetries: config.max_retries ?? Number.POSITIVE_INFINITY,
       withinMs: config.retry_on_failure_within_ms ?? Number.POSITIVE_INFINITY,
       patienceMs: config.wait_for_capacity_ms,

@@ -4,6 +4,7 @@ import { pause } from '../../core/limits/pause.ts'
 import type { Failed } from '../../core/llm/attempt.ts'
 import { type Course, given } from '../../core/llm/call.ts'
 import type { Exchange } from '../../core/llm/exchange.ts'
+import { instanceQuota } from '../../core/llm/instance-quota.ts'
 import { protocolNamed } from '../../core/llm/protocols/detect.ts'
 import { restAsked } from '../../core/llm/rest-asked.ts'
 import type { Target } from '../../core/llm/target.ts'
@@ -17,6 +18,8 @@ export interface Policy {
   readonly instances: Instances
   /** Undefined: no failure is made good. */
   readonly makesGood: MakesGood | undefined
+  /** Instances whose own limit of tokens is reached are passed over. */
+  readonly mindsLimits: boolean
   readonly maxRetries: number
   /** Only an instance that failed as fast as this is followed by another. */
   readonly withinMs: number
@@ -36,7 +39,7 @@ export class InstanceCourse implements Course {
   readonly #ctx: Context
   readonly #call: Exchange
   readonly #policy: Policy
-  readonly #asked = new Set<Instance>()
+  readonly #asked = new Map<Instance, 'asked already' | 'its limit is reached'>()
   #current: Instance | undefined
   #retries = 0
   #patienceMs: number
@@ -118,10 +121,14 @@ export class InstanceCourse implements Course {
     const { instances } = this.#policy
     for (;;) {
       const picked = instances.pick(this.#ctx, this.#asked)
+      if (picked !== undefined && !(await this.#hasRoom(picked))) {
+        this.#asked.set(picked, 'its limit is reached')
+        continue
+      }
       if (this.#call.logging.summaries && instances.only === undefined)
         this.#call.choices.push(instances.candidates(picked, this.#asked))
       if (picked !== undefined) {
-        this.#asked.add(picked)
+        this.#asked.set(picked, 'asked already')
         this.#current = picked
         this.#call.instance = picked.name
         return picked
@@ -131,6 +138,13 @@ export class InstanceCourse implements Course {
       this.#patienceMs -= rest
       await pause(this.#ctx, rest)
     }
+  }
+
+  /** A single instance is asked whatever its limit says: that is for whoever limits to refuse. */
+  async #hasRoom({ name }: Instance): Promise<boolean> {
+    const { mindsLimits, instances } = this.#policy
+    const quota = mindsLimits && instances.only === undefined ? instanceQuota.get(this.#ctx) : undefined
+    return quota === undefined || (await quota(name))
   }
 
   /** Nobody is left: what the last one said, as a bad gateway, unless all of them only ask for time. */

@@ -4,6 +4,13 @@ import type { Config } from './config.ts'
 /** Whether a failure with that status may be made good by another instance. */
 export type MakesGood = (status: number) => boolean
 
+/** Whether instances whose own limit of tokens is reached are passed over (facts ai-plugins 7.3). */
+export function mindsLimits({ fallback_strategy }: Config): boolean {
+  return Array.isArray(fallback_strategy)
+    ? fallback_strategy.includes('rate_limiting')
+    : fallback_strategy === 'instance_health_and_rate_limiting'
+}
+
 /** Undefined where the config lets nothing be tried again. */
 export function makesGood({
   fallback_strategy,

@@ -19,8 +19,8 @@ export interface Instance {
   readonly node: Node
 }
 
-/** Those that this request has asked already. */
-export type Asked = ReadonlySet<Instance>
+/** Those that this request need not choose from any more, and why. */
+export type Asked = ReadonlyMap<Instance, 'asked already' | 'its limit is reached'>
 
 export class Instances {
   readonly #all: readonly Instance[]
@@ -78,7 +78,7 @@ export class Instances {
   }
 
   /** Milliseconds until the first of those that are at rest can be asked; undefined when one of them need not rest. */
-  shortestRest(asked: Asked = new Set()): number | undefined {
+  shortestRest(asked: Asked = new Map()): number | undefined {
     let shortest: number | undefined
     for (const each of this.#all) {
       if (!isLive(each) || asked.has(each)) continue
@@ -105,7 +105,8 @@ function isLive({ node }: Instance): boolean {
 }
 
 function skipped(each: Instance, picked: Instance | undefined, asked: Asked): string {
-  if (asked.has(each)) return 'asked already'
+  const reason = asked.get(each)
+  if (reason !== undefined) return reason
   if (!isLive(each)) return 'weight 0'
   const { leftMs } = each.rest
   if (leftMs > 0) return `at rest for ${leftMs} ms`

@@ -60,7 +60,11 @@ describe('ai-proxy-multi', () => {
       received.json(status, { error: { message: `${name} says ${status}` } }, headers)
 
   type Script = (name: string) => (received: Received) => unknown
-  async function start(instances: Record<string, { script?: Script; [key: string]: unknown }>, config: object = {}) {
+  async function start(
+    instances: Record<string, { script?: Script; [key: string]: unknown }>,
+    config: object = {},
+    plugins: object = {},
+  ) {
     const journal = openJournal()
     lines = journal.lines
     const written = []
@@ -103,7 +107,7 @@ describe('ai-proxy-multi', () => {
         routes: {
           1: {
             uri: '/*',
-            plugins: { 'ai-proxy-multi': { instances: written, ...config }, observer: {}, prometheus: {} },
+            plugins: { 'ai-proxy-multi': { instances: written, ...config }, observer: {}, prometheus: {}, ...plugins },
           },
         },
       },
@@ -372,6 +376,43 @@ describe('ai-proxy-multi', () => {
     const text = await askStream()
     assert.match(text, /"content":"half"\}.*\n\ndata: \{"error":\{.*"code":"upstream_reset"\}\}\n\n$/s)
     assert.deepEqual(counts(), { a: 1, b: 0 })
+  })
+
+  describe('with ai-rate-limiting', () => {
+    const limits = (limits: Record<string, number>) => ({
+      'ai-rate-limiting': {
+        instances: Object.entries(limits).map(([name, limit]) => ({ name, limit, time_window: 600 })),
+      },
+    })
+
+    for (const fallback_strategy of ['instance_health_and_rate_limiting', ['rate_limiting']]) {
+      it(`passes over instances whose limit is reached with ${fallback_strategy}`, async () => {
+        await start({ a: { priority: 1 }, b: {} }, { fallback_strategy }, limits({ a: 10, b: 10 }))
+        const seen = [await who(), await who(), await who(), await who()]
+        assert.deepEqual(seen, ['a', 'a', 'b', 'b'])
+        const response = await ask()
+        assert.deepEqual([response.status, await response.text()], [503, 'all servers tried'])
+        assert.equal(response.headers.get('x-ai-ratelimit-remaining-a'), '0')
+        assert.equal(response.headers.get('x-ai-ratelimit-remaining-b'), '0')
+      })
+    }
+
+    it('refuses for the chosen instance where no strategy minds', async () => {
+      await start({ a: { priority: 1 }, b: {} }, {}, limits({ a: 7 }))
+      assert.equal(await who(), 'a')
+      assert.equal((await ask()).status, 429)
+    })
+
+    for (const [name, own] of Object.entries({ 'which was chosen first': { a: 100, b: 10 }, 'or not': { b: 10 } })) {
+      it(`charges the instance that has answered, whether there is a limit for the one ${name}`, async () => {
+        const config = { fallback_strategy: ['http_5xx', 'rate_limiting'] }
+        await start({ a: { script: says(500), priority: 1 }, b: {} }, config, limits(own))
+        assert.deepEqual([await who(), await who()], ['b', 'b'])
+        assert.deepEqual(await errorOf(await ask()), [502, 'a says 500'])
+        upstreams.get('a')!.script = good('a')
+        assert.equal(await who(), 'a')
+      })
+    }
   })
 
   describe('an instance that asks for rest', () => {
