@@ -7,21 +7,22 @@
 // the provider is asked and what it says is read in its own protocol; only what the client gets is converted.
 import type { Context } from '../context.ts'
 import { asError, ClientGone, GatewayError, UpstreamError } from '../errors.ts'
-import type { Answer, Clocks, Transport } from '../proxy/transport.ts'
+import type { Answer, Clocks } from '../proxy/transport.ts'
 import { type Reply, reply } from '../reply.ts'
+import { AttemptBooks, type CallServices } from './attempt-books.ts'
 import type { Unsigned } from './auth/auth.ts'
 import { isEncoded } from './content-coding.ts'
 import { type Conversion, convertAnswer, openConversion } from './converters/converter.ts'
 import { Translation } from './converters/translation.ts'
 import { EventStream } from './event-stream.ts'
 import { type Aborted, beginTry, type Exchange } from './exchange.ts'
-import { type Failure, failureOf, isLimit } from './failure.ts'
+import { failureOf, isLimit } from './failure.ts'
 import { requestFields, requestSearch, responseFields } from './fields.ts'
 import type { Framing } from './framing/framing.ts'
 import { sse } from './framing/sse.ts'
 import type { JsonObject } from './json.ts'
-import type { AnswerFacts, Protocol } from './protocols/protocol.ts'
-import type { Said } from './rest-asked.ts'
+import { errorReply, type Failed, failed, type Outcome } from './outcome.ts'
+import type { AnswerFacts } from './protocols/protocol.ts'
 import { type ShapedBody, shapeBody } from './shape-body.ts'
 import { type Speech, speechOf } from './speech.ts'
 import type { Place, Target } from './target.ts'
@@ -37,39 +38,10 @@ export interface CallLimits {
   maxResponseBytes: number | undefined
 }
 
-export interface CallServices {
-  transport: Transport
-  /** Counts an attempt as under way until the returned function is called. */
-  enter(ctx: Context, call: Exchange): () => void
-  /** Told once of an attempt that did not come to its end. */
-  cut(ctx: Context, call: Exchange, reason: string): void
-}
-
 /** The client's body; `json` is undefined for what is no object. */
 export interface ClientBody {
   readonly json: JsonObject | undefined
   readonly bytes: Buffer
-}
-
-/** What came of a try: only after a failure can another target be asked. */
-export type Outcome = Begun | Failed
-
-/** The answer leaves from now on. What breaks it later is told at its end, in the client's protocol. */
-export interface Begun {
-  readonly begun: true
-  readonly reply: Reply
-}
-
-/** Nothing has left for the client, who will not learn of it when another target does better. */
-export interface Failed {
-  readonly begun: false
-  /** The provider's, 400 or more, or that of a failure on the way. */
-  readonly status: number
-  /** What the client gets when nobody else is asked; undefined when `error` is thrown then. To be discarded otherwise. */
-  readonly reply: Reply | undefined
-  readonly error: Error | undefined
-  /** What the provider said besides its status, if it said anything. */
-  readonly said: Said | undefined
 }
 
 const NO_PATH =
@@ -85,6 +57,8 @@ interface Means extends Speech {
   readonly place: Place
   readonly limits: CallLimits
   readonly services: CallServices
+  readonly client: ClientBody
+  readonly holdsStart: boolean
 }
 
 /**
@@ -114,11 +88,7 @@ export async function tryTarget(
   // What is passed through may be a list, or nothing at all.
   if (client.json === undefined && call.protocol !== 'passthrough')
     throw new GatewayError(400, 'body_not_json', 'the request body is not a JSON object')
-  return await new Attempt(ctx, call, { ...speech, ...asked, place }).run(client, asked.holdsStart)
-}
-
-function failed(given: Reply, more: { error?: Error; said?: Said } = {}): Failed {
-  return { begun: false, status: given.status, reply: given, error: more.error, said: more.said }
+  return await new Attempt(ctx, call, { ...speech, ...asked, place, client }).run()
 }
 
 /** Its hold and its books are closed when the answer's body has ended or the try has failed. */
@@ -126,29 +96,27 @@ class Attempt {
   readonly #ctx: Context
   readonly #call: Exchange
   readonly #means: Means
-  readonly #started = performance.now()
+  readonly #books: AttemptBooks
   #conversion: Conversion | undefined
-  #settle: (() => void) | undefined
-  /** The total clock is max_stream_duration_ms. */
-  #streamLimited = false
-  /** The answer is leaving: what breaks it is the request's error. */
-  #begun = false
 
   constructor(ctx: Context, call: Exchange, means: Means) {
     this.#ctx = ctx
     this.#call = call
     this.#means = means
+    beginTry(call, means.target.instance)
+    call.model = means.target.options.model ?? means.client.json?.model ?? call.requestModel
+    this.#books = new AttemptBooks(ctx, call, means.services)
   }
 
-  async run({ json, bytes }: ClientBody, holdsStart: boolean): Promise<Outcome> {
+  async run(): Promise<Outcome> {
     const ctx = this.#ctx
     const call = this.#call
-    const { protocol, target, place, services } = this.#means
+    const {
+      protocol,
+      place,
+      client: { json, bytes },
+    } = this.#means
     const client: ShapedBody = { json: json ?? {}, bytes }
-    beginTry(call, target.instance)
-    call.model = target.options.model ?? client.json.model ?? call.requestModel
-    const hold = ctx.hold('llm_active_connections', services.enter(ctx, call))
-    this.#settle = () => hold.settle()
     const earlier = ctx.attempts.length
     let answer: Answer | undefined
     try {
@@ -162,15 +130,15 @@ class Attempt {
       const passes = protocol.name === 'passthrough'
       const wire = passes ? this.#passage() : place.target(protocol.name, { model: call.model, streams })
       if (wire === undefined) {
-        this.#over(undefined, undefined)
+        this.#books.close(undefined, undefined)
         return failed(reply(400, { error_msg: NO_PATH }))
       }
       answer = await this.#ask(sent, wire, streams)
-      if (isEventStream(answer, protocol.framing)) return await this.#stream(answer, { client, sent, holdsStart })
+      if (isEventStream(answer, protocol.framing)) return await this.#stream(answer, { client, sent })
       return await this.#whole(answer)
     } catch (thrown) {
       const error = thrown instanceof ProofFailed ? thrown.why : asError(thrown)
-      this.#over(error, call.aborted ?? (answer === undefined ? undefined : 'read_error'))
+      this.#books.close(error, call.aborted ?? (answer === undefined ? undefined : 'read_error'))
       if (error instanceof UpstreamError) {
         const record = answer === undefined && ctx.attempts.length > earlier ? ctx.attempts.at(-1) : undefined
         return this.#failed(error, record)
@@ -202,7 +170,7 @@ class Attempt {
     const method = protocol.name === 'passthrough' ? this.#ctx.request.method : 'POST'
     const proof = await this.#proof({ method, host: place.hostHeader, target: wire, body: sent.bytes })
     const total = streams ? shorter(limits.clocks.total, limits.maxStreamMs) : limits.clocks.total
-    this.#streamLimited = streams && total === limits.maxStreamMs
+    this.#books.streamLimited = streams && total === limits.maxStreamMs
     this.#call.upstream = { scheme: place.scheme, host: place.host, path: wire.split('?', 1)[0]! }
     const headers = requestFields(this.#ctx, target, proof)
     return await services.transport.exchange(this.#ctx, {
@@ -258,7 +226,7 @@ class Attempt {
     const meant = typeof saysFailed === 'number' ? saysFailed : status
     const converted = this.#conversion && convertAnswer(this.#conversion, json, meant)
     if (call.countsText && usage === undefined && text !== undefined) call.textEstimate = estimateTokens([text])
-    this.#over(undefined, saysFailed === undefined ? undefined : 'upstream_error')
+    this.#books.close(undefined, saysFailed === undefined ? undefined : 'upstream_error')
     call.timeToFirstTokenMs = call.upstreamMs
     const shown = responseFields(headers)
     if (converted !== undefined) shown.set('Content-Type', 'application/json')
@@ -269,14 +237,14 @@ class Attempt {
   /** Answers as soon as there is something to send; what fails before that can still be told with a status. */
   async #stream(
     { status, headers, body }: Answer,
-    { client, sent, holdsStart }: { client: ShapedBody; sent: ShapedBody; holdsStart: boolean },
+    { client, sent }: { client: ShapedBody; sent: ShapedBody },
   ): Promise<Outcome> {
     const call = this.#call
-    const { speaker, protocol, target, limits } = this.#means
+    const { speaker, protocol, target, limits, holdsStart } = this.#means
     if (isEncoded(headers.get('content-encoding'))) {
       const error = new UpstreamError('malformed', 'the stream is compressed, which was not asked for')
       body.cancel(error)
-      this.#over(error, 'read_error')
+      this.#books.close(error, 'read_error')
       const message = 'the AI service sent a compressed stream'
       return failed(errorReply(speaker, { status: 502, code: 'upstream_compressed_stream', message }), { error })
     }
@@ -289,7 +257,7 @@ class Attempt {
       call.textEstimate = delivered ? (reader.estimate?.tokens ?? 0) : 0
       call.hasToolCalls = reader.hasToolCalls
       call.responseText = reader.text
-      this.#over(error, aborted)
+      this.#books.close(error, aborted)
     }
     const stream = new EventStream(body, {
       reader,
@@ -303,7 +271,7 @@ class Attempt {
         protocol.asksForUsage(sent.json),
       maxBytes: limits.maxResponseBytes ?? Number.POSITIVE_INFINITY,
       firstData: () => {
-        call.timeToFirstTokenMs = this.#elapsed()
+        call.timeToFirstTokenMs = this.#books.elapsed()
       },
       over,
       errorEvent: error => speaker.errorEvent(failureOf(error, call.aborted), reader.sequence),
@@ -315,35 +283,8 @@ class Attempt {
       over(undefined, 'upstream_error', false)
       return { begun: false, status: 502, reply: given, error: undefined, said: undefined }
     }
-    this.#begun = true
+    this.#books.begun = true
     return { begun: true, reply: given }
-  }
-
-  /** Closes the books, once. */
-  #over(error: Error | undefined, aborted: Aborted | undefined): void {
-    if (this.#settle === undefined) return
-    const call = this.#call
-    call.upstreamMs = this.#elapsed()
-    call.done = true
-    call.aborted = error === undefined ? aborted : this.#why(error, aborted)
-    call.cutBy = cutBy(error, call.aborted)
-    Object.assign(call.tries.at(-1)!, { ms: call.upstreamMs, reason: call.cutBy })
-    if (call.cutBy !== undefined) this.#means.services.cut(this.#ctx, call, call.cutBy)
-    // That the client left is the kernel's to say.
-    if (this.#begun && error !== undefined && !(error instanceof ClientGone)) this.#ctx.error ??= error
-    this.#settle()
-    this.#settle = undefined
-    for (const listener of call.over) listener(call)
-  }
-
-  #why(error: Error, aborted: Aborted | undefined): Aborted | undefined {
-    if (error instanceof ClientGone) return 'client_disconnect'
-    const tookTooLong = error instanceof UpstreamError && error.fault === 'total_timeout'
-    return tookTooLong && this.#streamLimited ? 'max_stream_duration_ms' : aborted
-  }
-
-  #elapsed(): number {
-    return Math.floor(performance.now() - this.#started)
   }
 }
 
@@ -357,13 +298,6 @@ class ProofFailed extends Error {
   }
 }
 
-/** The most that can be said in one word. */
-function cutBy(error: Error | undefined, aborted: Aborted | undefined): string | undefined {
-  if (aborted !== undefined && aborted !== 'read_error') return aborted
-  if (error instanceof UpstreamError) return error.fault
-  return error === undefined ? aborted : 'error'
-}
-
 /** Chosen by the answer, whatever was asked for. An error is read whole, so that it reaches the client as it is. */
 function isEventStream({ status, headers }: Answer, { mediaType }: Framing = sse): boolean {
   return status < 400 && headers.get('content-type')?.toLowerCase().includes(mediaType) === true
@@ -372,8 +306,4 @@ function isEventStream({ status, headers }: Answer, { mediaType }: Framing = sse
 /** Of two limits the one that ends first; 0 is none. */
 function shorter(one: number, other: number): number {
   return one === 0 || other === 0 ? one + other : Math.min(one, other)
-}
-
-function errorReply(protocol: Protocol, failure: Failure): Reply {
-  return reply(failure.status, protocol.errorBody(failure), { 'Content-Type': 'application/json' })
 }

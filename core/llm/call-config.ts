@@ -3,7 +3,8 @@ import type { Infer, Schema } from '../json-schema.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Transport } from '../proxy/transport.ts'
 import { activeConnectionLabels, activeConnections } from './active-connections.ts'
-import type { CallLimits, CallServices } from './attempt.ts'
+import type { CallLimits } from './attempt.ts'
+import type { CallServices } from './attempt-books.ts'
 
 const milliseconds = { type: 'integer', minimum: 0 } as const
 

@@ -1,9 +1,11 @@
 // One call to an LLM: whom to ask, and whom to ask next, until an answer has begun; what a try is stands in attempt.ts.
 import type { Context, Upstream } from '../context.ts'
 import { discard, type Reply } from '../reply.ts'
-import { type CallLimits, type CallServices, type ClientBody, type Failed, tryTarget } from './attempt.ts'
+import { type CallLimits, type ClientBody, tryTarget } from './attempt.ts'
+import type { CallServices } from './attempt-books.ts'
 import { exchange as exchangeSlot } from './exchange.ts'
 import { isObject } from './json.ts'
+import type { Failed } from './outcome.ts'
 import type { Target } from './target.ts'
 
 /** Whom one request asks, in which order. */

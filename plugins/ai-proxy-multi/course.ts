@@ -1,10 +1,10 @@
 // The course of one request over the instances: the first, and after each failure the next or an honest end (facts ai-plugins 7).
 import type { Context } from '../../core/context.ts'
 import { pause } from '../../core/limits/pause.ts'
-import type { Failed } from '../../core/llm/attempt.ts'
 import { type Course, given } from '../../core/llm/call.ts'
 import type { Exchange } from '../../core/llm/exchange.ts'
 import { instanceQuota } from '../../core/llm/instance-quota.ts'
+import type { Failed } from '../../core/llm/outcome.ts'
 import { protocolNamed } from '../../core/llm/protocols/detect.ts'
 import { restAsked } from '../../core/llm/rest-asked.ts'
 import type { Target } from '../../core/llm/target.ts'
