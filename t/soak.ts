@@ -21,6 +21,7 @@ import { startAdmin } from './helpers/admin.ts'
 import { startRedis } from './helpers/redis.ts'
 import { stores } from './helpers/stores.ts'
 import { schedule as ledgerSchedule, play as playLedger } from './ledger.schedule.ts'
+import { Stage as FallbackStage, schedule as fallbackSchedule } from './llm-fallback.schedule.ts'
 import { nonsenseJson, nonsenseStream, readNonsense, takeNonsense } from './llm-nonsense.ts'
 import { replaceUnderLoad } from './replacement.load.ts'
 import { assertScales, scaleRound } from './scale.rounds.ts'
@@ -68,6 +69,17 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
       const stage = await Stage.open()
       await fc.assert(
         fc.asyncProperty(callSchedule, each => stage.play(each)),
+        { numRuns, seed },
+      )
+      await stage.close()
+    },
+  },
+  'llm-fallback': {
+    count: 20_000,
+    async run(numRuns, seed) {
+      const stage = await FallbackStage.open()
+      await fc.assert(
+        fc.asyncProperty(fallbackSchedule, each => stage.play(each)),
         { numRuns, seed },
       )
       await stage.close()

@@ -54,7 +54,8 @@ export class InstanceCourse implements Course {
   /** Chooses whom to ask first, or returns why nobody can be asked. */
   async begin(): Promise<Reply | undefined> {
     const first = await this.#next()
-    this.#policy.log.info(this.#about, `picked instance: ${first?.name ?? 'nil'}`)
+    // Of every request: an id costs more than the line, which few logs take.
+    this.#policy.log.info({ route: this.#ctx.route?.id }, `picked instance: ${first?.name ?? 'nil'}`)
     if (first !== undefined) return undefined
     return this.#restReply() ?? reply(503, 'all servers tried')
   }

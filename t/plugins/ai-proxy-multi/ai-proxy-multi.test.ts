@@ -1,5 +1,6 @@
 // ai-proxy-multi at the front door: which instance is asked, which is asked instead, and what the client sees of it.
 import assert from 'node:assert/strict'
+import { llmFields } from '../../../core/observe/log-entry.ts'
 import { plugin } from '../../../core/plugin.ts'
 import { configProblem, fillPlugin } from '../../../core/resource/plugin-configs.ts'
 import { variable } from '../../../core/router/vars.ts'
@@ -28,7 +29,7 @@ describe('ai-proxy-multi', () => {
   let clock: number
   let lines: Line[]
   /** `$llm_attempts`, `$request_llm_model` and `$llm_model` of each request that has logged. */
-  let logged: { attempts: unknown; asked: unknown; model: unknown; error: unknown }[]
+  let logged: { attempts: unknown; asked: unknown; model: unknown; error: unknown; summary: unknown }[]
 
   beforeEach(() => {
     upstreams = new Map()
@@ -86,13 +87,15 @@ describe('ai-proxy-multi', () => {
       version: 1,
       schema: { type: 'object' },
       setup: () => ({
-        log(ctx) {
+        async log(ctx) {
+          const { llm_summary: summary } = await llmFields(ctx)
           const get = (name: string) => variable(ctx, name)
           logged.push({
             attempts: get('llm_attempts'),
             asked: get('request_llm_model'),
             model: get('llm_model'),
             error: ctx.error,
+            summary,
           })
         },
       }),
@@ -315,6 +318,46 @@ describe('ai-proxy-multi', () => {
       )
       assert.match(gateway.scrape(), /^apisix_http_status\{code="200",.*node="b",.*response_source="upstream"\} 1$/m)
     })
+  })
+
+  it('says with logging.summaries who was asked, who could have been, and why they were not', async () => {
+    const tired = says(429, { 'retry-after': '9' })
+    await start(
+      { a: { script: tired, priority: 2 }, b: { script: says(500), priority: 1 }, c: {}, d: { weight: 0 } },
+      { fallback_strategy: 'http_5xx', logging: { summaries: true } },
+    )
+    assert.equal((await ask()).status, 429)
+    assert.equal(await who(), 'c')
+    await until(() => logged.length === 2, 'both are logged')
+    const { attempts, candidates } = logged[1]!.summary as {
+      attempts: { instance: string; status: number; ms: number }[]
+      candidates: { instance: string; skipped?: string }[][]
+    }
+    assert.deepEqual(
+      attempts.map(({ instance, status }) => [instance, status]),
+      [
+        ['b', 500],
+        ['c', 200],
+      ],
+    )
+    assert.ok(attempts.every(({ ms }) => ms >= 0))
+    assert.deepEqual(
+      candidates.map(choice => choice.map(({ instance, skipped }) => [instance, skipped])),
+      [
+        [
+          ['a', 'at rest for 9000 ms'],
+          ['b', undefined],
+          ['c', 'lower priority'],
+          ['d', 'weight 0'],
+        ],
+        [
+          ['a', 'at rest for 9000 ms'],
+          ['b', 'asked already'],
+          ['c', undefined],
+          ['d', 'weight 0'],
+        ],
+      ],
+    )
   })
 
   describe('before the first content', () => {
