@@ -75,6 +75,18 @@ async function start(): Promise<void> {
       service_id: 's',
       plugins: { prometheus: {}, 'key-auth': {}, 'ai-proxy': llm, 'ai-rate-limiting': { limit: 1e9, time_window: 60 } },
     },
+    'routes/several': {
+      uri: '/several',
+      plugins: {
+        'ai-proxy-multi': {
+          fallback_strategy: ['http_5xx'],
+          instances: [
+            { ...llm, name: 'ill', priority: 1, weight: 1, override: { endpoint: `${upstream.origin}/ill?status=503` } },
+            { ...llm, name: 'well', priority: 0, weight: 1 },
+          ],
+        },
+      },
+    },
     'routes/logged': {
       uri: '/logged',
       plugins: { 'file-logger': { path: join(folder, 'not', 'there', 'access.log') } },
@@ -285,6 +297,15 @@ const cases: readonly Case[] = [
     what: 'calls to LLMs that are cut short, by reason',
     act: () => chat({ user: 'cut' }),
     moves: { 'sluice_llm_cut_total{route_id="llm",node="ai-proxy-openai-compatible",reason="reset"}': 1 },
+  },
+  {
+    what: 'instances in the place of which another was asked',
+    async act() {
+      const body = JSON.stringify({ messages: [{ role: 'user', content: 'hi' }] })
+      const { status: answered } = await send('POST', '/several', { 'content-type': 'application/json' }, body)
+      assert.equal(answered, 200)
+    },
+    moves: { 'sluice_llm_fallbacks_total{route_id="several",node="ill",code="503",reason="status"}': 1 },
   },
   {
     what: 'what was no request',
