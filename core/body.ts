@@ -133,6 +133,12 @@ export class RequestBody {
     return this.#parsed.value
   }
 
+  /** What `json` has told somebody before, for who need not wait then. */
+  get known(): { readonly bytes: Buffer; readonly value: unknown } | undefined {
+    if (this.#parsed === undefined || this.#bytes === undefined) return undefined
+    return { bytes: this.#bytes, value: this.#parsed.value }
+  }
+
   /** Puts other bytes in the place of the body, for every later reader and for the upstream. */
   replace(bytes: Buffer): void {
     this.#bytes = bytes

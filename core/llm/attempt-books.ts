@@ -42,7 +42,9 @@ export class AttemptBooks {
     call.done = true
     call.aborted = error === undefined ? aborted : this.#why(error, aborted)
     call.cutBy = cutBy(error, call.aborted)
-    Object.assign(call.tries.at(-1)!, { ms: call.upstreamMs, reason: call.cutBy })
+    const record = call.tries.at(-1)!
+    record.ms = call.upstreamMs
+    record.reason = call.cutBy
     if (call.cutBy !== undefined) this.#services.cut(this.#ctx, call, call.cutBy)
     // That the client left is the kernel's to say.
     if (this.begun && error !== undefined && !(error instanceof ClientGone)) this.#ctx.error ??= error

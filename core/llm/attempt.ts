@@ -10,7 +10,7 @@ import { asError, ClientGone, GatewayError, UpstreamError } from '../errors.ts'
 import type { Answer, Clocks } from '../proxy/transport.ts'
 import { type Reply, reply } from '../reply.ts'
 import { AttemptBooks, type CallServices } from './attempt-books.ts'
-import type { Unsigned } from './auth/auth.ts'
+import type { Auth, Unsigned } from './auth/auth.ts'
 import { isEncoded } from './content-coding.ts'
 import { type Conversion, convertAnswer, openConversion } from './converters/converter.ts'
 import { Translation } from './converters/translation.ts'
@@ -65,12 +65,12 @@ interface Means extends Speech {
  * Asks `target` once. `holdsStart`: another target may be asked after this one, so that nothing of a stream leaves before its
  * first content. Throws what is not the target's fault: that the client has left, or a body that cannot be sent.
  */
-export async function tryTarget(
+export function tryTarget(
   ctx: Context,
   call: Exchange,
   client: ClientBody,
   asked: { target: Target; limits: CallLimits; services: CallServices; holdsStart: boolean },
-): Promise<Outcome> {
+): Outcome | Promise<Outcome> {
   const { provider, place, instance } = asked.target
   const speech = speechOf(call.protocol, provider)
   if (speech === undefined) {
@@ -88,7 +88,7 @@ export async function tryTarget(
   // What is passed through may be a list, or nothing at all.
   if (client.json === undefined && call.protocol !== 'passthrough')
     throw new GatewayError(400, 'body_not_json', 'the request body is not a JSON object')
-  return await new Attempt(ctx, call, { ...speech, ...asked, place, client }).run()
+  return new Attempt(ctx, call, { ...speech, ...asked, place, client }).run()
 }
 
 /** Its hold and its books are closed when the answer's body has ended or the try has failed. */
@@ -168,7 +168,8 @@ class Attempt {
   async #ask(sent: ShapedBody, wire: string, streams: boolean): Promise<Answer> {
     const { protocol, target, place, limits, services } = this.#means
     const method = protocol.name === 'passthrough' ? this.#ctx.request.method : 'POST'
-    const proof = await this.#proof({ method, host: place.hostHeader, target: wire, body: sent.bytes })
+    const unsigned = { method, host: place.hostHeader, target: wire, body: sent.bytes }
+    const proof = target.auth === undefined ? undefined : await proved(target.auth, unsigned, this.#ctx)
     const total = streams ? shorter(limits.clocks.total, limits.maxStreamMs) : limits.clocks.total
     this.#books.streamLimited = streams && total === limits.maxStreamMs
     this.#call.upstream = { scheme: place.scheme, host: place.host, path: wire.split('?', 1)[0]! }
@@ -180,19 +181,11 @@ class Attempt {
       target: wire,
       headers: this.#conversion?.headers?.(headers) ?? headers,
       body: sent.bytes.length === 0 ? null : sent.bytes,
-      clocks: { ...limits.clocks, total },
+      clocks: total === limits.clocks.total ? limits.clocks : { ...limits.clocks, total },
       verify: target.verify,
       ...(typeof target.keepAlive === 'object' && { keepAlive: target.keepAlive }),
       marksContent: streams,
     })
-  }
-
-  async #proof(unsigned: Unsigned): Promise<Readonly<Record<string, string>> | undefined> {
-    try {
-      return await this.#means.target.auth?.fields(unsigned, this.#ctx)
-    } catch (thrown) {
-      throw new ProofFailed(asError(thrown))
-    }
   }
 
   /** The client's own path and query, or those that a plugin has put in their place. */
@@ -295,6 +288,14 @@ class ProofFailed extends Error {
   constructor(why: Error) {
     super('no proof')
     this.why = why
+  }
+}
+
+async function proved(auth: Auth, unsigned: Unsigned, ctx: Context): Promise<Readonly<Record<string, string>>> {
+  try {
+    return await auth.fields(unsigned, ctx)
+  } catch (thrown) {
+    throw new ProofFailed(asError(thrown))
   }
 }
 

@@ -32,7 +32,8 @@ export function llmCall(target: Target, limits: CallLimits, services: CallServic
 export async function call(ctx: Context, course: Course, { limits, services }: Means): Promise<Reply> {
   const known = exchangeSlot.get(ctx)
   if (known === undefined) throw new Error('an LLM call without an exchange')
-  const client = await clientBody(ctx)
+  const { known: read } = ctx.body
+  const client = read === undefined ? await clientBody(ctx) : clientOf(read.value, read.bytes)
   for (let target = course.first; ; ) {
     const outcome = await tryTarget(ctx, known, client, { target, limits, services, holdsStart: course.hasMore })
     known.tries.at(-1)!.status = outcome.begun ? outcome.reply.status : outcome.status
@@ -55,5 +56,9 @@ export function given(ctx: Context, { reply, error }: Failed): Reply {
 async function clientBody({ body }: Context): Promise<ClientBody> {
   const bytes = await body.bytes(Number.POSITIVE_INFINITY)
   const json = bytes.length === 0 ? undefined : await body.json(Number.POSITIVE_INFINITY)
+  return clientOf(json, bytes)
+}
+
+function clientOf(json: unknown, bytes: Buffer): ClientBody {
   return { json: isObject(json) ? json : undefined, bytes }
 }

@@ -16,7 +16,9 @@ export async function takeCall(
   const type = ctx.request.headers.get('content-type') ?? 'application/json'
   if (!type.startsWith('application/json'))
     return reply(400, `unsupported content-type: ${type}, only application/json is supported`)
-  const read = await readJson(ctx, max_req_body_size)
+  const { known } = ctx.body
+  const isRead = known !== undefined && known.bytes.length <= max_req_body_size
+  const read = isRead ? { json: known.value } : await readJson(ctx, max_req_body_size)
   if ('refusal' in read) return read.refusal
   const { path } = ctx.request
   const protocol = detectProtocol(read.json, path)
