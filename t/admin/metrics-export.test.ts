@@ -81,7 +81,13 @@ async function start(): Promise<void> {
         'ai-proxy-multi': {
           fallback_strategy: ['http_5xx'],
           instances: [
-            { ...llm, name: 'ill', priority: 1, weight: 1, override: { endpoint: `${upstream.origin}/ill?status=503` } },
+            {
+              ...llm,
+              name: 'ill',
+              priority: 1,
+              weight: 1,
+              override: { endpoint: `${upstream.origin}/ill?status=503` },
+            },
             { ...llm, name: 'well', priority: 0, weight: 1 },
           ],
         },
