@@ -112,9 +112,6 @@ export function providerProblem({ provider, auth, provider_conf: conf, override 
   return undefined
 }
 
-// As many as upstreams get by default (nginx_config.http.upstream.keepalive_requests).
-const REQUESTS_PER_CONNECTION = 1_000
-
 /** What instances are opened with. */
 export interface InstanceEnv {
   now(): number
@@ -140,7 +137,8 @@ export function openInstance(name: string, config: InstanceConfig, call: CallCon
     keepAlive: call.keepalive && {
       size: call.keepalive_pool,
       idleMs: call.keepalive_timeout,
-      requests: REQUESTS_PER_CONNECTION,
+      // Nothing limits them (facts ai-plugins 5), and each new one to a provider is a TLS handshake.
+      requests: 0,
     },
     safeHeaders: call.forward_headers === 'safe',
   })

@@ -8,7 +8,7 @@ export interface KeepAlive {
   readonly size: number
   /** For how long; 0 means until the upstream closes them. An upstream that says so is believed when it is less. */
   readonly idleMs: number
-  /** After so many requests a connection is closed. */
+  /** After so many requests a connection is closed; 0 is never. */
   readonly requests: number
 }
 
