@@ -1,4 +1,4 @@
-// Collecting garbage when somebody asks, in the thread that calls; Node offers it only to who starts it with a flag.
+// What V8 is told of garbage; Node offers it only to who starts it with flags.
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
@@ -7,4 +7,13 @@ export function collectGarbage(): void {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   collect()
+}
+
+/**
+ * Where objects live long, V8 makes later ones of the same kind old from the start. Of requests it learns that wrongly: some
+ * are under way whenever it looks. Each then keeps what it refers to, until all garbage is collected, twenty times a second
+ * (seen: a POST of 16 KB cost 36 us by itself and 49 us after many GETs). Holds for all threads.
+ */
+export function makeAllYoung(): void {
+  setFlagsFromString('--no-allocation-site-pretenuring')
 }
