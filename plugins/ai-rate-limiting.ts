@@ -10,6 +10,7 @@ import { after, firstOf, unlessUncounted } from '../core/limits/in-order.ts'
 import { noteQuota, type QuotaNames, quotaNames, showQuotas } from '../core/limits/quota.ts'
 import { uncounted } from '../core/limits/refusal.ts'
 import { chargeOf, reported, worstCase } from '../core/llm/charge.ts'
+import { clientBody } from '../core/llm/client-body.ts'
 import { type Exchange, exchange, type Usage } from '../core/llm/exchange.ts'
 import { instanceQuota } from '../core/llm/instance-quota.ts'
 import { isObject, type JsonObject } from '../core/llm/json.ts'
@@ -92,8 +93,9 @@ export default plugin({
   },
   setup(config, env) {
     const { ledger, close } = openBacking(config, env)
-    const { allow_degradation, admission } = config
-    const reserves = admission === 'reserve'
+    const passes = config.allow_degradation
+    const uncountable = uncounted(env, { plugin: 'ai-rate-limiting', what: 'count', passes })
+    const reserves = config.admission === 'reserve'
     const name = counterName('ai-rate-limiting', env.owner, config)
     const rulesFor = rulesOf(config)
     const perInstance = (config.rules ?? []).length === 0
@@ -182,11 +184,6 @@ export default plugin({
       }
     }
 
-    function uncountable(ctx: Context, reason: string): Reply | undefined {
-      env.log.warn({ ...about(ctx), reason }, 'a request was not counted')
-      return allow_degradation ? undefined : uncounted('count')
-    }
-
     /** Whether an instance could be asked; a limit that cannot tell is for `access` to refuse (facts ai-plugins 8.4). */
     function hasRoom(ctx: Context, instance: string): Awaitable<boolean> {
       const spent = firstOf(rulesFor(instance) ?? [], rule => {
@@ -242,11 +239,9 @@ export default plugin({
         if (call === undefined) return undefined
         call.countsText = true
         // Whoever opened the exchange has read it already.
-        const bytes = await ctx.body.bytes(Number.POSITIVE_INFINITY)
-        const json = bytes.length === 0 ? undefined : await ctx.body.json(Number.POSITIVE_INFINITY)
-        const body = isObject(json) ? json : {}
+        const { json = {}, bytes } = await clientBody(ctx)
         return unlessUncounted(
-          () => admit(ctx, call, { body, bytes: bytes.length }),
+          () => admit(ctx, call, { body: json, bytes: bytes.length }),
           error => uncountable(ctx, error.message),
         )
       },

@@ -59,7 +59,8 @@ export default plugin({
   check: backingProblem,
   setup(config, env) {
     const { ledger, close } = openBacking(config, env)
-    const { allow_degradation, rejected_code, rejected_msg } = config
+    const uncountable = uncounted(env, { plugin: 'limit-conn', what: 'conn', passes: config.allow_degradation })
+    const { rejected_code, rejected_msg } = config
     const name = counterName('limit-conn', env.owner, config)
     const rules = rulesOf(config)
     const delays = new Delays(config)
@@ -94,12 +95,6 @@ export default plugin({
         turn.admitted = true
         return turn.delayMs < 1 ? undefined : pause(ctx, turn.delayMs)
       })
-    }
-
-    function uncountable(ctx: Context, reason: string): Reply | undefined {
-      const request = { plugin: 'limit-conn', route: ctx.route?.id, request_id: ctx.id }
-      env.log.warn({ ...request, reason }, 'a request was not counted')
-      return allow_degradation ? undefined : uncounted('conn')
     }
 
     return {

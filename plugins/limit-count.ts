@@ -89,7 +89,8 @@ export default plugin({
   },
   setup(config, env) {
     const { ledger, close } = openBacking(config, env)
-    const { group, allow_degradation, rejected_code, rejected_msg, window_type } = config
+    const uncountable = uncounted(env, { plugin: 'limit-count', what: 'count', passes: config.allow_degradation })
+    const { group, rejected_code, rejected_msg, window_type } = config
     const name = group === undefined ? counterName('limit-count', env.owner, config) : `limit-count group ${group}:`
     const kind = window_type === 'sliding' ? 'sliding_window' : 'fixed_window'
     const rules = rulesOf(config, env.metadata)
@@ -110,12 +111,6 @@ export default plugin({
         })
       })
       return after(refused, reply => (applied === 0 ? uncountable(ctx, 'no rule applies') : reply))
-    }
-
-    function uncountable(ctx: Context, reason: string): Reply | undefined {
-      const request = { plugin: 'limit-count', route: ctx.route?.id, request_id: ctx.id }
-      env.log.warn({ ...request, reason }, 'a request was not counted')
-      return allow_degradation ? undefined : uncounted('count')
     }
 
     return {

@@ -36,7 +36,8 @@ export default plugin({
   check: backingProblem,
   setup(config, env) {
     const { ledger, close } = openBacking(config, env)
-    const { rate, burst, nodelay, allow_degradation, rejected_code, rejected_msg } = config
+    const uncountable = uncounted(env, { plugin: 'limit-req', what: 'req', passes: config.allow_degradation })
+    const { rate, burst, nodelay, rejected_code, rejected_msg } = config
     const bucket: Limit = { kind: 'leaky_bucket', limit: burst, rate }
     const name = counterName('limit-req', env.owner, config)
     const keyed = keyOf(config.key_type, config.key)
@@ -44,12 +45,6 @@ export default plugin({
     function turn(ctx: Context, { allowed, delayMs }: Taken): Awaitable<Reply | undefined> {
       if (!allowed) return refusal(ctx, rejected_code, rejected_msg)
       return nodelay || delayMs < 1 ? undefined : pause(ctx, delayMs)
-    }
-
-    function uncountable(ctx: Context, reason: string): Reply | undefined {
-      const request = { plugin: 'limit-req', route: ctx.route?.id, request_id: ctx.id }
-      env.log.warn({ ...request, reason }, 'a request was not counted')
-      return allow_degradation ? undefined : uncounted('req')
     }
 
     return {

@@ -11,6 +11,7 @@ import type { Answer, Clocks } from '../proxy/transport.ts'
 import { type Reply, reply } from '../reply.ts'
 import { AttemptBooks, type CallServices } from './attempt-books.ts'
 import type { Auth, Unsigned } from './auth/auth.ts'
+import type { ClientBody } from './client-body.ts'
 import { isEncoded } from './content-coding.ts'
 import { type Conversion, convertAnswer, openConversion } from './converters/converter.ts'
 import { Translation } from './converters/translation.ts'
@@ -36,12 +37,6 @@ export interface CallLimits {
   maxStreamMs: number
   /** Bytes of an answer's body; undefined means MAX_WHOLE for whole answers and no limit for streams. */
   maxResponseBytes: number | undefined
-}
-
-/** The client's body; `json` is undefined for what is no object. */
-export interface ClientBody {
-  readonly json: JsonObject | undefined
-  readonly bytes: Buffer
 }
 
 const NO_PATH =

@@ -1,8 +1,9 @@
 // One call to an LLM: whom to ask, and whom to ask next, until an answer has begun; what a try is stands in attempt.ts.
 import type { Context, Upstream } from '../context.ts'
 import { discard, type Reply } from '../reply.ts'
-import { type CallLimits, type ClientBody, tryTarget } from './attempt.ts'
+import { type CallLimits, tryTarget } from './attempt.ts'
 import type { CallServices } from './attempt-books.ts'
+import { clientBody } from './client-body.ts'
 import { exchange as exchangeSlot } from './exchange.ts'
 import { isObject } from './json.ts'
 import type { Failed } from './outcome.ts'
@@ -32,8 +33,7 @@ export function llmCall(target: Target, limits: CallLimits, services: CallServic
 export async function call(ctx: Context, course: Course, { limits, services }: Means): Promise<Reply> {
   const known = exchangeSlot.get(ctx)
   if (known === undefined) throw new Error('an LLM call without an exchange')
-  const { known: read } = ctx.body
-  const client = read === undefined ? await clientBody(ctx) : clientOf(read.value, read.bytes)
+  const client = await clientBody(ctx)
   for (let target = course.first; ; ) {
     const outcome = await tryTarget(ctx, known, client, { target, limits, services, holdsStart: course.hasMore })
     known.tries.at(-1)!.status = outcome.begun ? outcome.reply.status : outcome.status
@@ -50,15 +50,4 @@ export function given(ctx: Context, { reply, error }: Failed): Reply {
   if (reply === undefined) throw error
   ctx.error ??= error
   return reply
-}
-
-/** Plugins may have put another body in the place of the one that the access phase saw. */
-async function clientBody({ body }: Context): Promise<ClientBody> {
-  const bytes = await body.bytes(Number.POSITIVE_INFINITY)
-  const json = bytes.length === 0 ? undefined : await body.json(Number.POSITIVE_INFINITY)
-  return clientOf(json, bytes)
-}
-
-function clientOf(json: unknown, bytes: Buffer): ClientBody {
-  return { json: isObject(json) ? json : undefined, bytes }
 }
