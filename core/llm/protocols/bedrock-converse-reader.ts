@@ -5,10 +5,8 @@ import type { Cut } from '../framing/framing.ts'
 import { isObject, type JsonObject } from '../json.ts'
 import type { TokenEstimate } from '../token-estimate.ts'
 import { tokens } from '../usage.ts'
+import { keptText } from './kept-text.ts'
 import type { EventReader } from './protocol.ts'
-
-/** Characters of an answer's text that are kept for logs. */
-const MAX_TEXT = 1024 * 1024
 
 export class ConverseReader implements EventReader {
   /** Usage comes with how long it took, which clients read too. */
@@ -80,10 +78,7 @@ export class ConverseReader implements EventReader {
     if (text !== '') this.contentSeen = true
     if (typeof text !== 'string') return
     this.estimate?.add(text)
-    if (this.#collectText) {
-      this.text ??= ''
-      if (this.text.length < MAX_TEXT) this.text += text.slice(0, MAX_TEXT - this.text.length)
-    }
+    if (this.#collectText) this.text = keptText(this.text, text)
   }
 
   #parsed(payload: Buffer): JsonObject {

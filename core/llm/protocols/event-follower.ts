@@ -4,10 +4,8 @@ import { type Frames, NO_LINE, parseEvent, SOME_LINES } from '../framing/sse.ts'
 import { isObject, type JsonObject } from '../json.ts'
 import type { TokenEstimate } from '../token-estimate.ts'
 import { type Counting, mergeUsage } from '../usage.ts'
+import { keptText } from './kept-text.ts'
 import type { EventReader, ParsedEvent } from './protocol.ts'
-
-/** Characters of an answer's text that are kept for logs. */
-const MAX_TEXT = 1024 * 1024
 
 const BRACKET = 0x5b
 const BRACE = 0x7b
@@ -108,9 +106,7 @@ export abstract class EventFollower implements EventReader {
   protected addText(text: unknown): void {
     if (typeof text !== 'string') return
     this.estimate?.add(text)
-    if (!this.#collectsText) return
-    this.text ??= ''
-    if (this.text.length < MAX_TEXT) this.text += text.slice(0, MAX_TEXT - this.text.length)
+    if (this.#collectsText) this.text = keptText(this.text, text)
   }
 
   #isTelling(text: string, start: number, end: number): boolean {
