@@ -6,9 +6,9 @@ import { EventStream } from '../core/llm/event-stream.ts'
 import type { Usage } from '../core/llm/exchange.ts'
 import { protocolNamed } from '../core/llm/protocols/detect.ts'
 import type { Protocol, ProtocolName } from '../core/llm/protocols/protocol.ts'
-import type { AnswerBody } from '../core/proxy/transport.ts'
 import type { Sink } from '../core/reply.ts'
 import { cutAt, follow } from './helpers/events.ts'
+import { handFedBody } from './helpers/hand-fed-body.ts'
 
 const folder = new URL('fixtures/llm/', import.meta.url)
 
@@ -132,20 +132,10 @@ function facts(protocol: Protocol, pieces: readonly Buffer[], golden: Golden, co
 
 /** The stream as the client gets it, and why it was cut short if it was. */
 function through(protocol: Protocol, pieces: readonly Buffer[], golden: Golden, hidesUsage: boolean) {
-  let provider: Sink | undefined
-  const body: AnswerBody = {
-    whole: () => undefined,
-    pipe: sink => {
-      provider = sink
-    },
-    pause() {},
-    resume() {},
-    cancel() {},
-    contentSeen() {},
-  }
+  const fed = handFedBody()
   const out: Buffer[] = []
   let why: unknown
-  const stream = new EventStream(body, {
+  const stream = new EventStream(fed.body, {
     reader: protocol.openReader(golden.request ?? {}, false),
     framing: protocol.framing,
     hidesUsage,
@@ -158,8 +148,8 @@ function through(protocol: Protocol, pieces: readonly Buffer[], golden: Golden, 
   })
   stream.opened.catch(() => {})
   stream.pipe({ write: chunk => void out.push(Buffer.from(chunk)), end() {}, fail() {} })
-  for (const piece of pieces) provider!.write(piece)
-  provider!.end()
+  for (const piece of pieces) fed.provider.write(piece)
+  fed.provider.end()
   return { out: Buffer.concat(out).toString(), why }
 }
 

@@ -152,3 +152,15 @@ function made(servers: readonly RedisServer[], at: RedisServers, folder: string)
     },
   }
 }
+
+/** What a limit plugin is told so that it counts there, with the patience of a slow machine: milliseconds. */
+export function redisPolicy({ servers }: RedisForTest, patience = 10_000) {
+  const { port } = servers[0]!
+  return {
+    policy: 'redis',
+    redis_host: '127.0.0.1',
+    redis_port: port,
+    redis_timeout: patience,
+    redis_answer_ms: patience,
+  }
+}

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import OpenAI, { RateLimitError } from 'openai'
 import aiRateLimiting from '../../plugins/ai-rate-limiting.ts'
 import { startGateway, type TestGateway } from '../helpers/gateway.ts'
-import { type RedisForTest, startRedis } from '../helpers/redis.ts'
+import { type RedisForTest, redisPolicy, startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { type Received, type ScriptedUpstream, startUpstream } from '../helpers/upstream.ts'
 
@@ -314,13 +314,8 @@ describe('ai-rate-limiting', () => {
     it('lets 200 clients at two gateways have exactly what is left, with `reserve`', async function () {
       this.timeout(60_000)
       const config = {
-        ...{ limit: 2_000, time_window: 3_600, admission: 'reserve', policy: 'redis' },
-        ...{
-          redis_host: '127.0.0.1',
-          redis_port: redis.servers[0]!.port,
-          redis_timeout: 20_000,
-          redis_answer_ms: 20_000,
-        },
+        ...{ limit: 2_000, time_window: 3_600, admission: 'reserve' },
+        ...redisPolicy(redis, 20_000),
       }
       await limited(config)
       await limited(config, other)

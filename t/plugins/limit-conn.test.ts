@@ -1,7 +1,7 @@
 // limit-conn as clients see it.
 import assert from 'node:assert/strict'
 import { startGateway, type TestGateway } from '../helpers/gateway.ts'
-import { type RedisForTest, startRedis } from '../helpers/redis.ts'
+import { type RedisForTest, redisPolicy, startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { type ScriptedUpstream, startUpstream } from '../helpers/upstream.ts'
 
@@ -144,14 +144,7 @@ describe('limit-conn', () => {
     afterEach(() => other.close())
 
     it('counts what is under way at all gateways', async () => {
-      const { port } = redis.servers[0]!
-      const at = {
-        policy: 'redis',
-        redis_host: '127.0.0.1',
-        redis_port: port,
-        redis_timeout: 10_000,
-        redis_answer_ms: 10_000,
-      }
+      const at = redisPolicy(redis)
       await limited({ conn: 2, ...at })
       await limited({ conn: 2, ...at }, other)
       const two = [get(), fetch(other.url)]

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import limitCount from '../../plugins/limit-count.ts'
 import { startGateway, type TestGateway } from '../helpers/gateway.ts'
-import { type RedisForTest, startRedis } from '../helpers/redis.ts'
+import { type RedisForTest, redisPolicy, startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { type ScriptedUpstream, startUpstream } from '../helpers/upstream.ts'
 
@@ -238,12 +238,8 @@ describe('limit-count', () => {
       time_window: 600,
       key_type: 'constant',
       key: `${Math.random()}`,
-      policy: 'redis',
-      redis_host: '127.0.0.1',
-      redis_port: redis.servers[0]!.port,
+      ...redisPolicy(redis),
       redis_password: 'the secret',
-      redis_timeout: 10_000,
-      redis_answer_ms: 10_000,
       ...more,
     })
 

@@ -1,7 +1,7 @@
 // limit-req as clients see it.
 import assert from 'node:assert/strict'
 import { startGateway, type TestGateway } from '../helpers/gateway.ts'
-import { type RedisForTest, startRedis } from '../helpers/redis.ts'
+import { type RedisForTest, redisPolicy, startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { type ScriptedUpstream, startUpstream } from '../helpers/upstream.ts'
 
@@ -81,14 +81,7 @@ describe('limit-req', () => {
     after(() => redis.close())
 
     it('counts there, and answers 500 without it', async () => {
-      const { port } = redis.servers[0]!
-      const at = {
-        policy: 'redis',
-        redis_host: '127.0.0.1',
-        redis_port: port,
-        redis_timeout: 10_000,
-        redis_answer_ms: 10_000,
-      }
+      const at = redisPolicy(redis)
       await limited({ rate: 0.001, burst: 1, nodelay: true, ...at })
       assert.deepEqual(await statuses(3), [200, 200, 503])
       await redis.servers[0]!.kill()

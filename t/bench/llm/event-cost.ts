@@ -5,9 +5,9 @@ import { Translation } from '../../../core/llm/converters/translation.ts'
 import { EventStream } from '../../../core/llm/event-stream.ts'
 import { protocolNamed } from '../../../core/llm/protocols/detect.ts'
 import type { ProtocolName } from '../../../core/llm/protocols/protocol.ts'
-import type { AnswerBody } from '../../../core/proxy/transport.ts'
 import type { Sink } from '../../../core/reply.ts'
 import { named } from '../../helpers/events.ts'
+import { handFedBody } from '../../helpers/hand-fed-body.ts'
 import { quietNanos } from '../routes/meter.ts'
 
 export interface EventCost {
@@ -66,22 +66,12 @@ function passing(
 ): number {
   const protocol = protocolNamed(name)!
   const read = Buffer.from(pieces[name]!.repeat(perRead))
-  let provider: Sink | undefined
-  const body: AnswerBody = {
-    whole: () => undefined,
-    pipe: sink => {
-      provider = sink
-    },
-    pause() {},
-    resume() {},
-    cancel() {},
-    contentSeen() {},
-  }
+  const fed = handFedBody()
   const reader = protocol.openReader({}, false)
   const converter = client && findConverter(client, to => to === name)
   const conversion =
     converter && openConversion(converter, { messages: [{ role: 'user', content: 'hi' }], max_tokens: 5 }, 'm')
-  const stream = new EventStream(body, {
+  const stream = new EventStream(fed.body, {
     reader,
     hidesUsage,
     translation: conversion && new Translation(conversion, reader),
@@ -99,7 +89,7 @@ function passing(
     fail() {},
   })
   const nanos = quietNanos(EVENTS, () => {
-    for (let at = 0; at < EVENTS; at += perRead) provider!.write(read)
+    for (let at = 0; at < EVENTS; at += perRead) fed.provider.write(read)
   })
   if (bytes === 0) throw new Error(`nothing has passed of ${name}`)
   return nanos

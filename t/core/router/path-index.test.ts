@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { PathIndex, type Target } from '../../../core/router/path-index.ts'
+import { segmentsFit } from './model.ts'
 
 const everyone = () => true
 const way = <T>(pattern: string, priority: number, value: T) => ({ group: 0, pattern, priority, value })
@@ -148,7 +149,7 @@ function model(routes: readonly Route[], path: string): Route | undefined {
   const wild = ({ pattern }: Route) => pattern.includes('*')
   return routes
     .filter(route =>
-      wild(route) ? path.startsWith(prefixOf(route)) && fits(route.pattern, path) : route.pattern === path,
+      wild(route) ? path.startsWith(prefixOf(route)) && segmentsFit(route.pattern, path) : route.pattern === path,
     )
     .sort(
       (a, b) =>
@@ -159,24 +160,4 @@ function model(routes: readonly Route[], path: string): Route | undefined {
         (a.id < b.id ? -1 : 1),
     )
     .find(({ accepted }) => accepted)
-}
-
-/** The segment check: only patterns with a segment that begins with a wildcard have one. */
-function fits(pattern: string, path: string): boolean {
-  const segments = pattern.split('/')
-  if (!segments.some(segment => /^[*:]/.test(segment))) return true
-  return fitsFrom(segments, 0, path)
-}
-
-function fitsFrom(segments: readonly string[], at: number, rest: string): boolean {
-  const segment = segments[at]!
-  const last = at === segments.length - 1
-  // Every way to let this segment take some of the rest.
-  for (let end = 0; end <= rest.length; end++) {
-    const taken = rest.slice(0, end)
-    const takes = segment.startsWith('*') || (segment.startsWith(':') ? /^[^/]+$/.test(taken) : taken === segment)
-    if (!takes) continue
-    if (last ? end === rest.length : rest[end] === '/' && fitsFrom(segments, at + 1, rest.slice(end + 1))) return true
-  }
-  return false
 }
