@@ -1,4 +1,4 @@
-// One request, from first byte to log line. Knows the pipeline and the snapshot; knows no threads, no plugin, no provider.
+// One request, from first byte to log line, in one place, for its promises are about order. Knows the pipeline and the snapshot; knows no threads, no plugin, no provider.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type BodyLimits, dropRest, RequestBody } from './body.ts'
 import { Context } from './context.ts'

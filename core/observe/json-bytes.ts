@@ -9,7 +9,7 @@ const LONG = 256
 
 /**
  * A line of a log is some sixty pieces. Put together as a text it is a tree of them, which has to be made flat and then
- * encoded: twice the CPU, and a seventh of all that a request allocates.
+ * encoded: half as much CPU again, and a seventh of all that a request allocates.
  */
 export class JsonBytes {
   #bytes: Buffer
