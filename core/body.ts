@@ -1,6 +1,7 @@
 // The one place that holds a request body: streamed when nobody asks, read and parsed at most once, replayed per attempt.
+
+import { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
-import { Readable } from 'node:stream'
 import { ClientGone, GatewayError } from './errors.ts'
 import type { HeaderList } from './reply.ts'
 
@@ -151,7 +152,7 @@ export class RequestBody {
    * The stream can be sent once: a second call is of use only while `untouched`, or when the body is `replayable`.
    * Throws what made the body impossible to have whole.
    */
-  outgoing(): Buffer | Readable | null {
+  outgoing(): Buffer | Upload | null {
     if (this.#bytes !== undefined) return this.#bytes.length === 0 ? null : this.#bytes
     if (this.#broken !== undefined) throw this.#broken
     if (this.#upload === undefined || (this.#upload.destroyed && this.untouched)) {
@@ -305,32 +306,62 @@ class Intake {
 }
 
 /**
- * The client's upload as a stream of its own: undici destroys the body it is given when an exchange fails, which on the
- * message itself would close the client's socket before it could be told why.
+ * The client's upload as the stream that undici reads, and no more of one than that: what comes goes on at once, for a
+ * queue of its own (that of node:stream) costs a quarter of the whole. It is not the message itself because undici destroys
+ * the body it is given when an exchange fails, which would close the client's socket before it could be told why.
  */
-class Upload extends Readable {
+export class Upload extends EventEmitter {
   readonly #begin: (listener: Listener) => Intake
   #intake: Intake | undefined
+  #paused = false
+  destroyed = false
+  /** Where this is missing undici listens for itself whether anybody has read. */
+  readableDidRead = false
 
   constructor(begin: (listener: Listener) => Intake) {
-    super({ highWaterMark: 64 * 1024 })
+    super()
     this.#begin = begin
     this.on('error', () => {})
   }
 
-  override _read(): void {
-    if (this.#intake !== undefined) return this.#intake.resume()
-    this.#intake = this.#begin({
-      chunk: chunk => {
-        if (!this.push(chunk)) this.#intake?.pause()
-      },
-      end: () => void this.push(null),
-      fail: error => void this.destroy(error),
-    })
+  isPaused(): boolean {
+    return this.#paused
   }
 
-  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+  pause(): this {
+    this.#paused = true
+    this.#intake?.pause()
+    return this
+  }
+
+  resume(): this {
+    this.#paused = false
+    if (this.destroyed) return this
+    if (this.#intake !== undefined) {
+      this.#intake.resume()
+      return this
+    }
+    this.readableDidRead = true
+    this.#intake = this.#begin({
+      chunk: chunk => void this.emit('data', chunk),
+      end: () => void this.emit('end'),
+      fail: error => this.destroy(error),
+    })
+    return this
+  }
+
+  /** Nothing is copied from here to there; by this name undici knows a stream. */
+  pipe(): never {
+    throw new Error('an upload is not piped')
+  }
+
+  destroy(error?: Error | null): void {
+    if (this.destroyed) return
+    this.destroyed = true
     this.#intake?.stop()
-    done(error)
+    process.nextTick(() => {
+      if (error) this.emit('error', error)
+      this.emit('close')
+    })
   }
 }

@@ -1,6 +1,7 @@
 // Sockets to upstreams: which connections a request goes by, and what becomes of them; knows no route and no provider.
 import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import type { Upload } from '../body.ts'
 import type { Attempt, Context } from '../context.ts'
 import type { HeaderList, Source } from '../reply.ts'
 import { type ClientCert, Connections, type KeepAlive } from './connections.ts'
@@ -40,7 +41,7 @@ export interface Call {
   target: string
   /** Flat name, value list, hop-by-hop fields removed. */
   headers: string[]
-  body: Buffer | Readable | null
+  body: Buffer | Readable | Upload | null
   clocks: Clocks
   /** https: name for SNI and verification. */
   serverName?: string
@@ -127,7 +128,8 @@ export class Transport {
             path: call.target,
             method: call.method as Dispatcher.HttpMethod,
             headers: call.headers,
-            body: call.body,
+            // Of a stream undici needs no more than an upload has.
+            body: call.body as Buffer | Readable | null,
             headersTimeout: 0,
             bodyTimeout: 0,
           },
