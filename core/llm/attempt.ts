@@ -99,6 +99,8 @@ class Attempt {
     this.#call = call
     this.#means = means
     beginTry(call, means.target.instance)
+    call.provider = means.target.provider.name
+    call.spoken = means.protocol.name
     call.model = means.target.options.model ?? means.client.json?.model ?? call.requestModel
     this.#books = new AttemptBooks(ctx, call, means.services)
   }

@@ -27,6 +27,34 @@ export function chargeOf({ usage, textEstimate, protocol, cutBy }: Exchange, bod
   }
 }
 
+/** Tokens by what they are priced as; none of them is in two parts. */
+export interface Parts {
+  readonly input: number
+  readonly cachedInput: number
+  readonly cacheWrite: number
+  readonly output: number
+  readonly reasoning: number
+}
+
+/**
+ * Most providers count what came from a cache, or went into one, within the prompt; those whose protocol says so count it
+ * beside. A part that is reported as larger than its whole is the whole.
+ */
+export function partsOf(usage: Usage, spoken: Exchange['spoken']): Parts {
+  const { prompt, completion, cacheRead, cacheCreation } = usage
+  const apart = spoken !== undefined && protocolNamed(spoken)?.cacheApart === true
+  const cachedInput = apart ? cacheRead : Math.min(cacheRead, prompt)
+  const cacheWrite = apart ? cacheCreation : Math.min(cacheCreation, prompt - cachedInput)
+  const reasoning = Math.min(usage.reasoning, completion)
+  return {
+    input: apart ? prompt : prompt - cachedInput - cacheWrite,
+    cachedInput,
+    cacheWrite,
+    output: completion - reasoning,
+    reasoning,
+  }
+}
+
 /** About how many tokens the texts of a request are, with a few for each message; at least 1. */
 export function promptEstimate(body: JsonObject, protocol: Exchange['protocol']): number {
   const messages = protocolNamed(protocol)?.messages(body) ?? []

@@ -56,6 +56,10 @@ export interface Exchange {
   model: unknown
   /** Who is asked: `ai-proxy-<provider>`, or the name of an instance of ai-proxy-multi. */
   instance: string
+  /** Its provider, as configurations name it; undefined before the first attempt. */
+  provider: string | undefined
+  /** What the provider is spoken with; another than the client's where it is converted. Undefined before the first attempt. */
+  spoken: ProtocolName | undefined
   /** Where the last attempt went; undefined before the first. Not the query: it may have the operator's key. */
   upstream: { readonly scheme: string; readonly host: string; readonly path: string } | undefined
   /** The answer came as a stream of events, whatever was asked for. */
@@ -101,6 +105,8 @@ export function openExchange(
   return {
     ...known,
     model: undefined,
+    provider: undefined,
+    spoken: undefined,
     upstream: undefined,
     streaming: false,
     usage: undefined,
@@ -125,6 +131,8 @@ export function openExchange(
 export function beginTry(call: Exchange, instance: string): void {
   call.instance = instance
   call.tries.push({ instance, status: undefined, ms: undefined, reason: undefined })
+  call.provider = undefined
+  call.spoken = undefined
   call.upstream = undefined
   call.streaming = false
   call.usage = undefined

@@ -6,6 +6,7 @@ import type { AnswerFacts, Message, Protocol, ProtocolError, Refusal } from './p
 
 export const anthropicMessages: Protocol = {
   name: 'anthropic-messages',
+  cacheApart: true,
   isStreaming: body => body.stream === true,
   // Usage comes unasked.
   usageRequest: () => undefined,

@@ -11,6 +11,7 @@ import type { AnswerFacts, Message, Protocol, Refusal } from './protocol.ts'
  */
 export const bedrockConverse: Protocol = {
   name: 'bedrock-converse',
+  cacheApart: true,
   framing: awsEventStream,
   streamSwitch: 'stream',
   pathModel: path => /\/model\/(.+)\/converse(-stream)?$/.exec(path)?.[1],

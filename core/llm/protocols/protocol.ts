@@ -67,6 +67,8 @@ export interface Protocol {
   readonly name: ProtocolName
   /** Of its streams; SSE without it. */
   readonly framing?: Framing
+  /** Usage counts what came from a cache, or went into one, beside the prompt and not within it. */
+  readonly cacheApart?: true
   /**
    * The member by which the gateway's clients ask for a stream where the API itself has another path for that: it does not
    * go to the provider.
