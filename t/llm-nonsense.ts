@@ -24,6 +24,12 @@ const words = [...new Set(sources().flatMap(text => [...text.matchAll(/[\w.]{2,4
 function sources(): string[] {
   const files = ['openai-chat', 'openai-chat-reader', 'openai-responses', 'openai-embeddings', 'passthrough', 'detect']
   files.push('anthropic-messages', 'anthropic-messages-reader', 'bedrock-converse', 'bedrock-converse-reader')
+  files.push(
+    'openai-chat-prompts',
+    'openai-responses-prompts',
+    'anthropic-messages-prompts',
+    'bedrock-converse-prompts',
+  )
   return files.map(file => readFileSync(new URL(`../core/llm/protocols/${file}.ts`, import.meta.url), 'utf8'))
 }
 
@@ -118,6 +124,14 @@ export function takeNonsense([value, path]: readonly [unknown, string]): void {
       assert.equal(typeof role, 'string')
       assert.equal(typeof content, 'string')
     }
+    const prompts = protocol.prompts(body)
+    for (const { role, kind, text, turn } of prompts) {
+      assert.match(role, /^(system|user|assistant|tool)$/)
+      assert.match(kind, /^(text|tool_arguments|tool_result|reasoning|not_text)$/)
+      assert.ok(typeof text === 'string' && text !== '' && Number.isInteger(turn) && turn >= -1)
+    }
+    const said = protocol.messages(body).some(({ content }) => /\S/.test(content))
+    assert.ok(prompts.length > 0 || !said, 'what counts as a message is no secret to guards')
     const changed = protocol.withMessages(body, added)
     const texts = protocol.messages(changed).map(({ content }) => content)
     // Whatever was there, what is added can be seen, if anything can.

@@ -1,5 +1,6 @@
 // Anthropic's messages: what its bodies and answers say (facts ai-plugins 2.6); knows no provider and no bytes but JSON's.
 import { isObject, type JsonObject } from '../json.ts'
+import { messagePrompts } from './anthropic-messages-prompts.ts'
 import { anthropicUsage, MessagesReader } from './anthropic-messages-reader.ts'
 import { endsMessageText, mapMessageTexts } from './anthropic-messages-texts.ts'
 import type { AnswerFacts, Message, Protocol, ProtocolError, Refusal } from './protocol.ts'
@@ -12,6 +13,7 @@ export const anthropicMessages: Protocol = {
   usageRequest: () => undefined,
   asksForUsage: () => true,
   messages,
+  prompts: messagePrompts,
   withMessages,
   endUserId(body) {
     const id = isObject(body.metadata) ? body.metadata.user_id : undefined

@@ -1,6 +1,7 @@
 // Amazon Bedrock's Converse: what its bodies and answers say (facts ai-plugins 2.7); knows no region and no signature.
 import { awsEventStream, encodeMessage } from '../framing/aws-event-stream.ts'
 import { isObject, type JsonObject } from '../json.ts'
+import { conversePrompts } from './bedrock-converse-prompts.ts'
 import { ConverseReader, converseUsage } from './bedrock-converse-reader.ts'
 import { endsConverseText, mapConverseTexts } from './bedrock-converse-texts.ts'
 import type { AnswerFacts, Message, Protocol, Refusal } from './protocol.ts'
@@ -20,6 +21,7 @@ export const bedrockConverse: Protocol = {
   usageRequest: () => undefined,
   asksForUsage: () => true,
   messages,
+  prompts: conversePrompts,
   withMessages,
   endUserId: () => undefined,
   answerFacts,

@@ -1,6 +1,7 @@
 // OpenAI's chat completions: what its bodies and answers say (facts ai-plugins 2.3); knows no provider and no bytes but JSON's.
 import { isObject, type JsonObject } from '../json.ts'
 import { appendMember, memberSpan, withMember } from '../json-splice.ts'
+import { chatPrompts } from './openai-chat-prompts.ts'
 import { ChatReader, chatUsage, isNonEmptyList } from './openai-chat-reader.ts'
 import { endsChatText, mapChatTexts } from './openai-chat-texts.ts'
 import { errorStatus, openaiErrorBody } from './openai-error.ts'
@@ -12,6 +13,7 @@ export const openaiChat: Protocol = {
   usageRequest,
   asksForUsage: body => isObject(body.stream_options) && body.stream_options.include_usage === true,
   messages,
+  prompts: chatPrompts,
   withMessages(body, { before, after }) {
     const own = Array.isArray(body.messages) ? body.messages : []
     return { ...body, messages: [...before, ...own, ...after] }

@@ -4,6 +4,7 @@ import { isObject, type JsonObject } from '../json.ts'
 import { type Counting, tokens } from '../usage.ts'
 import { EventFollower, type TellingMember } from './event-follower.ts'
 import { errorStatus, openaiErrorBody } from './openai-error.ts'
+import { responsesPrompts } from './openai-responses-prompts.ts'
 import { endsResponsesText, mapResponsesTexts } from './openai-responses-texts.ts'
 import type { AnswerFacts, Message, Protocol, ProtocolError, Refusal } from './protocol.ts'
 
@@ -14,6 +15,7 @@ export const openaiResponses: Protocol = {
   usageRequest: () => undefined,
   asksForUsage: () => true,
   messages,
+  prompts: responsesPrompts,
   withMessages,
   endUserId: body => [body.safety_identifier, body.user].find(id => typeof id === 'string'),
   answerFacts,

@@ -10,6 +10,7 @@ export const passthrough: Protocol = {
   usageRequest: () => undefined,
   asksForUsage: () => true,
   messages: () => [],
+  prompts: () => [{ role: 'user', kind: 'not_text', text: 'passthrough', turn: 0 }],
   withMessages: body => body,
   endUserId: () => undefined,
   // A status below 400 is believed: what an answer of an unknown kind says is its own.

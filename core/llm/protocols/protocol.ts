@@ -3,6 +3,7 @@ import type { Usage } from '../exchange.ts'
 import type { Cut, Framing } from '../framing/framing.ts'
 import type { SseEvent } from '../framing/sse.ts'
 import type { JsonObject } from '../json.ts'
+import type { Prompt } from '../prompt.ts'
 import type { TokenEstimate } from '../token-estimate.ts'
 import type { Counting } from '../usage.ts'
 
@@ -83,6 +84,8 @@ export interface Protocol {
   /** Whether a body on its way to the provider asks for usage in the stream. */
   asksForUsage(body: JsonObject): boolean
   messages(body: JsonObject): Message[]
+  /** All that a request says, in order, whatever its JSON; what cannot be read is there as `not_text`. Never throws. */
+  prompts(body: JsonObject): Prompt[]
   /** The body with messages in front of all others and behind them; the same where the protocol has no room for any. */
   withMessages(body: JsonObject, added: { before: readonly Message[]; after: readonly Message[] }): JsonObject
   endUserId(body: JsonObject): string | undefined

@@ -8,6 +8,7 @@ export const vertexPredict: Protocol = {
   ...openaiEmbeddings,
   name: 'vertex-predict',
   messages: () => [],
+  prompts: () => [],
   answerFacts(answer) {
     const prompt = predictTokens(answer)
     const usage = { prompt, completion: 0, total: prompt, cacheRead: 0, cacheCreation: 0, reasoning: 0 }

@@ -1,6 +1,7 @@
 // What bodies and answers of embeddings say.
 import assert from 'node:assert/strict'
 import { openaiEmbeddings } from '../../../../core/llm/protocols/openai-embeddings.ts'
+import { lines } from '../../../helpers/prompts.ts'
 
 describe('openai-embeddings', () => {
   it('never stream', () => assert.equal(openaiEmbeddings.isStreaming({ stream: true }), false))
@@ -10,6 +11,15 @@ describe('openai-embeddings', () => {
     assert.deepEqual(openaiEmbeddings.messages({ input: ['a', 'b'] }), [])
     const body = { input: 'a' }
     assert.equal(openaiEmbeddings.withMessages(body, { before: [{ role: 'user', content: 'x' }], after: [] }), body)
+  })
+
+  it('show guards every text, and that tokens are none', () => {
+    const seen = (input: unknown) => lines(openaiEmbeddings.prompts({ input }))
+    assert.deepEqual(seen('a'), ['0 user: a'])
+    assert.deepEqual(seen(['a', 'b']), ['0 user: a', '0 user: b'])
+    assert.deepEqual(seen([1, 2]), ['0 user not_text: tokens'])
+    assert.deepEqual(seen(['a', [1], [2]]), ['0 user: a', '0 user not_text: tokens'])
+    assert.deepEqual(seen([{ type: 'image_url' }]), ['0 user not_text: image_url'])
   })
 
   it('have usage', () => {
