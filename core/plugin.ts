@@ -116,13 +116,17 @@ export interface PluginSpec<S extends Schema, C extends Schema, M extends Schema
   endpoints?: readonly Endpoint[]
   /** What the schema cannot say. Returns what is wrong, or nothing. Must not have side effects. */
   check?(config: Infer<S>): string | undefined
+  /** The same for the metadata. */
+  checkMetadata?(metadata: Infer<M>): string | undefined
   /** Called once per config, not once per request. */
   setup(config: Infer<S>, env: Env<Infer<M>>): Hooks
 }
 
 /** A plugin whose config types have been forgotten; configs were validated against its schema before they get here. */
-export interface Plugin extends Omit<PluginSpec<Schema, Schema, Schema>, 'check' | 'setup' | 'credential'> {
+export interface Plugin
+  extends Omit<PluginSpec<Schema, Schema, Schema>, 'check' | 'checkMetadata' | 'setup' | 'credential'> {
   check?(config: unknown): string | undefined
+  checkMetadata?(metadata: unknown): string | undefined
   setup(config: unknown, env: Env): Hooks
   credential?(config: unknown): string
 }

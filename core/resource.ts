@@ -167,7 +167,13 @@ export function resourceProblem(
   const invalid = validator.check(described(kind, value))
   if (invalid !== undefined) return `invalid configuration: ${invalid}`
   const resource = validator.fill(value) as Record<string, unknown>
+  if (kind === 'plugin_metadata') return metadataProblem(plugins.get(String(resource.id)), resource)
   return problem?.(resource) ?? embeddedProblem(kind, resource, plugins)
+}
+
+function metadataProblem(plugin: Plugin | undefined, metadata: Record<string, unknown>): string | undefined {
+  const wrong = plugin?.checkMetadata?.(described('plugin_metadata', metadata))
+  return wrong && `invalid configuration: ${wrong}`
 }
 
 function embeddedProblem(

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { plugin } from '../core/plugin.ts'
 import { reply } from '../core/reply.ts'
+import { resourceProblem } from '../core/resource.ts'
 import { startGateway, type TestGateway } from './helpers/gateway.ts'
 import { openJournal } from './helpers/journal.ts'
 import { until } from './helpers/until.ts'
@@ -54,6 +55,22 @@ describe('the metadata of a plugin', () => {
     await gateway.put({ routes: { 1: { uri: '/*', plugins: both('r') } }, plugin_metadata: { one: { word: 'hi' } } })
     assert.equal(await get('/one'), 'one route r {"word":"hi","mark":"!"}')
     assert.equal(await get('/two'), 'two route r undefined')
+  })
+
+  it('is refused when the plugin finds wrong what its schema cannot say', async () => {
+    const strict = {
+      ...told('strict', {}),
+      checkMetadata: (metadata: unknown) =>
+        (metadata as { mark: string }).mark === '!' ? undefined : 'mark: is not the usual one',
+    }
+    const problem = (metadata: object) =>
+      resourceProblem('plugin_metadata', { id: 'strict', ...metadata }, new Map([['strict', strict]]))
+    assert.equal(problem({ word: 'hi' }), undefined)
+    assert.equal(problem({ mark: '?' }), 'invalid configuration: mark: is not the usual one')
+    assert.equal(
+      problem({ mark: 1 }),
+      'invalid configuration: property "mark" validation failed: wrong type: expected string, got number',
+    )
   })
 
   it('that changes, comes or goes makes exactly the instances of its plugin anew, wherever they are', async () => {

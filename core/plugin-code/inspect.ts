@@ -47,6 +47,7 @@ const rules: Readonly<Record<keyof Plugin, Rule>> = {
   inert: paths,
   endpoints,
   check: code,
+  checkMetadata: code,
   setup: { ...code, required: true },
 }
 
