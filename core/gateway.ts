@@ -40,6 +40,8 @@ export interface GatewayOptions {
       hookTimeout: number
       /** Milliseconds that the log phase waits for a hook which has not returned when the response is long closed. */
       turnGrace: number
+      /** See Filtering.keepAliveMs. */
+      keepAlive?: number | undefined
     }
   forwarding: Forwarding
   /** The Server header of every response. */
@@ -260,6 +262,7 @@ class Turn implements Listed {
         failed: (at, error) => {
           if (sending) this.#hookFailed(steps[at]!, { phase: 'event_filter', error }, 'event filter failed')
         },
+        keepAliveMs: this.#gateway.options.limits.keepAlive,
       })
       sending = true
       return filtered

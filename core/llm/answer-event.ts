@@ -2,10 +2,23 @@
 import { GatewayError } from '../errors.ts'
 import { sse } from './framing/sse.ts'
 import { isObject, type JsonObject } from './json.ts'
-import type { Protocol, TextPlace } from './protocols/protocol.ts'
+import type { AnswerPiece, Protocol, Refusal, TextPlace } from './protocols/protocol.ts'
 
 /** An end of the answer in the client's protocol: with the status while nothing has left, later as an error event. */
 export class Refused extends GatewayError {}
+
+/**
+ * An end of the answer in the model's place: the client is told in its protocol, as if the model had said it. The status
+ * counts while nothing has left; later the stream goes on with it and ends, in order.
+ */
+export class Denied extends Refused {
+  readonly said: Refusal
+
+  constructor(status: number, said: Refusal) {
+    super(status, 'denied', said.text)
+    this.said = said
+  }
+}
 
 /**
  * Sees every event with data of an answer in the client's protocol, in order; a whole answer (JSON) is one event. What it
@@ -68,6 +81,17 @@ export class AnswerEvent {
       return text
     })
     return all
+  }
+
+  /** What the event says, arguments of tools included; undefined for a protocol of whose answers that is not known. */
+  get pieces(): readonly AnswerPiece[] | undefined {
+    const { pieces } = this.#protocol
+    return this.json === undefined ? pieces && [] : pieces?.(this.json)
+  }
+
+  /** Of a stream: how the answer ended, or what it used. No piece comes after it. */
+  get isEnd(): boolean {
+    return this.json !== undefined && !this.whole && this.#protocol.isEnd?.(this.json) === true
   }
 
   /**

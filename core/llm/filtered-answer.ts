@@ -1,14 +1,20 @@
 // An LLM's answer on its way through filters of events; without filters an answer never comes here. Knows no plugin.
-import { asError, GatewayError } from '../errors.ts'
+import { asError, ClientGone, GatewayError } from '../errors.ts'
 import type { Reply, Sink, Source } from '../reply.ts'
-import { AnswerEvent, type EventFilter, Refused, type Verdict } from './answer-event.ts'
+import { AnswerEvent, Denied, type EventFilter, Refused, type Verdict } from './answer-event.ts'
 import { failureOf } from './failure.ts'
 import type { Splitter } from './framing/framing.ts'
 import { sse } from './framing/sse.ts'
-import type { Protocol, ProtocolError } from './protocols/protocol.ts'
+import type { BegunStream, Protocol, ProtocolError } from './protocols/protocol.ts'
 
 /** What a filter holds back, beyond which the answer ends. */
-const MAX_HELD = 1024 * 1024
+export const MAX_HELD = 1024 * 1024
+
+/**
+ * While filters hold an answer back its client hears something at least so often, in milliseconds: there are proxies that
+ * close what is silent for a minute.
+ */
+const KEEP_ALIVE_MS = 5_000
 
 export interface Filtering {
   readonly protocol: Protocol
@@ -20,16 +26,23 @@ export interface Filtering {
   enter(index: number): void
   /** Told of what a filter has thrown that is no Refused; the answer ends with it. */
   failed(index: number, error: Error): void
+  /** Another time than KEEP_ALIVE_MS. */
+  readonly keepAliveMs?: number | undefined
 }
 
 /** One answer's way: each filter with what it holds. */
 class Way {
   readonly #filtering: Filtering
-  readonly #held: AnswerEvent[][]
+  readonly #held: Held[]
 
   constructor(filtering: Filtering) {
     this.#filtering = filtering
-    this.#held = filtering.filters.map(() => [])
+    this.#held = filtering.filters.map(() => new Held())
+  }
+
+  /** Some filter holds something. */
+  get holds(): boolean {
+    return this.#held.some(({ events }) => events.length > 0)
   }
 
   /** What goes to the client of events that come to filter `at`; with `last` nothing comes after them. */
@@ -49,23 +62,39 @@ class Way {
     const held = this.#held[at]!
     try {
       enter(at)
-      const called = filters[at]!(event, held)
+      const called = filters[at]!(event, held.events)
       const verdict: Verdict | void = called instanceof Promise ? await within(called) : called
-      const all = event === undefined ? held : [...held, event]
-      this.#held[at] = verdict === 'hold' && event !== undefined ? mayHold(all) : []
-      if (verdict === 'hold') return event === undefined ? all : []
-      return verdict ?? all
+      if (verdict === 'hold' && event !== undefined) {
+        held.add(event)
+        return []
+      }
+      const all = held.release()
+      if (verdict !== undefined && verdict !== 'hold') return verdict
+      return event === undefined ? all : [...all, event]
     } catch (error) {
-      if (!(error instanceof Refused)) failed(at, asError(error))
+      if (!(error instanceof Refused || error instanceof ClientGone)) failed(at, asError(error))
       throw error
     }
   }
 }
 
-function mayHold(events: AnswerEvent[]): AnswerEvent[] {
-  const size = events.reduce((sum, { bytes }) => sum + bytes.length, 0)
-  if (size > MAX_HELD) throw new Error(`a filter of events holds more than ${MAX_HELD} bytes`)
-  return events
+/** What one filter holds back. */
+class Held {
+  events: AnswerEvent[] = []
+  #size = 0
+
+  add(event: AnswerEvent): void {
+    this.#size += event.bytes.length
+    if (this.#size > MAX_HELD) throw new Error(`a filter of events holds more than ${MAX_HELD} bytes`)
+    this.events.push(event)
+  }
+
+  release(): AnswerEvent[] {
+    const { events } = this
+    this.events = []
+    this.#size = 0
+    return events
+  }
 }
 
 /**
@@ -86,10 +115,14 @@ export async function filteredAnswer(answer: Reply, filtering: Filtering): Promi
   } catch (thrown) {
     const error = asError(thrown)
     if (!(error instanceof Refused)) throw error
-    const body = Buffer.from(JSON.stringify(protocol.errorBody(error)))
     const headers = answer.headers.clone()
     for (const name of ['content-length', 'content-encoding', 'etag']) headers.delete(name)
-    headers.set('Content-Type', 'application/json')
+    const streamed = error instanceof Denied && !Buffer.isBuffer(answer.body)
+    headers.set('Content-Type', streamed ? (protocol.framing ?? sse).mediaType : 'application/json')
+    const body =
+      error instanceof Denied
+        ? protocol.refusal(error.said, streamed)
+        : Buffer.from(JSON.stringify(protocol.errorBody(error)))
     return { status: error.status, headers, body, source: 'gateway' }
   }
 }
@@ -100,7 +133,10 @@ async function filteredWhole(body: Buffer, filtering: Filtering): Promise<Buffer
   return events[0]!.bytes
 }
 
-/** Reads go through one after the other; meanwhile nothing more is read. */
+/**
+ * Reads go through one after the other; meanwhile nothing more is read. Who waits long for what is held back gets a comment,
+ * in framings that have one, and with the first of them the head.
+ */
 class FilteredStream implements Source, Sink {
   /** Resolves when there is something to send, or nothing will come; rejects when it was refused before that. */
   readonly opened: Promise<void>
@@ -109,6 +145,8 @@ class FilteredStream implements Source, Sink {
   readonly #filtering: Filtering
   readonly #way: Way
   readonly #splitter: Splitter
+  readonly #begun: BegunStream | undefined
+  #silence: NodeJS.Timeout | undefined
   #sink: Sink | undefined
   #waiting: Buffer[] = []
   #sent = false
@@ -123,6 +161,7 @@ class FilteredStream implements Source, Sink {
     this.#filtering = filtering
     this.#way = new Way(filtering)
     this.#splitter = (filtering.protocol.framing ?? sse).open()
+    this.#begun = filtering.protocol.openBegun?.()
     this.opened = this.#opening.promise
     source.pipe(this)
   }
@@ -148,7 +187,7 @@ class FilteredStream implements Source, Sink {
     this.#next(async () => {
       await this.#pass(events, true)
       if (this.#over) return
-      this.#over = true
+      this.#close()
       this.#opening.resolve()
       this.#sink?.end()
     })
@@ -180,7 +219,7 @@ class FilteredStream implements Source, Sink {
 
   cancel(reason: Error): void {
     if (this.#over) return
-    this.#over = true
+    this.#close()
     this.#source.cancel(reason)
   }
 
@@ -193,6 +232,7 @@ class FilteredStream implements Source, Sink {
 
   #next(step: () => Promise<void>): void {
     this.#busy++
+    if (this.#silence === undefined && !this.#over) this.#listen()
     this.#source.pause()
     this.#turn = this.#turn.then(step).then(
       () => this.#done(),
@@ -214,31 +254,64 @@ class FilteredStream implements Source, Sink {
     }
   }
 
-  /** What has no data is for no filter, and goes on at once: it may be there to keep a connection alive. */
-  async #pass(events: readonly (AnswerEvent | Buffer)[], last: boolean): Promise<void> {
-    const out: Buffer[] = []
-    for (const event of events) {
-      if (this.#over) return
-      if (Buffer.isBuffer(event)) out.push(event)
-      else for (const { bytes } of await this.#way.through([event], false)) out.push(bytes)
-    }
-    if (last && !this.#over) for (const { bytes } of await this.#way.through([], true)) out.push(bytes)
-    if (this.#over || out.length === 0) return
-    const bytes = out.length === 1 ? out[0]! : Buffer.concat(out)
+  #listen(): void {
+    const { protocol, keepAliveMs = KEEP_ALIVE_MS } = this.#filtering
+    const { comment } = protocol.framing ?? sse
+    if (comment === undefined) return
+    this.#silence = setTimeout(() => {
+      // Who does not read what there is needs no more, and where nothing is held back it is the provider who is silent.
+      if (!this.#paused && (this.#busy > 0 || this.#way.holds)) this.#emit(comment)
+      else this.#silence!.refresh()
+    }, keepAliveMs)
+  }
+
+  #emit(bytes: Buffer): void {
+    this.#silence?.refresh()
     this.#sent = true
     if (this.#sink === undefined) this.#waiting.push(bytes)
     else this.#sink.write(bytes)
     this.#opening.resolve()
   }
 
+  #close(): void {
+    this.#over = true
+    clearTimeout(this.#silence)
+  }
+
+  /** What has no data is for no filter, and goes on at once: it may be there to keep a connection alive. */
+  async #pass(events: readonly (AnswerEvent | Buffer)[], last: boolean): Promise<void> {
+    const out: Buffer[] = []
+    const leave = (passed: readonly AnswerEvent[]) => {
+      for (const { bytes, json } of passed) {
+        out.push(bytes)
+        if (json !== undefined) this.#begun?.took(json)
+      }
+    }
+    try {
+      for (const event of events) {
+        if (this.#over) return
+        if (Buffer.isBuffer(event)) out.push(event)
+        else leave(await this.#way.through([event], false))
+      }
+      if (last && !this.#over) leave(await this.#way.through([], true))
+    } finally {
+      // What has passed before somebody refuses what follows it leaves, wherever a read has ended.
+      if (!this.#over && out.length > 0) this.#emit(out.length === 1 ? out[0]! : Buffer.concat(out))
+    }
+  }
+
   #refuse(error: Error): void {
     if (this.#over) return
-    this.#over = true
+    this.#close()
     this.#source.cancel(
       error instanceof GatewayError ? error : new GatewayError(500, 'internal_error', 'internal error'),
     )
     if (!this.#sent) return this.#opening.reject(error)
-    const event = this.#filtering.protocol.errorEvent(told(error))
+    const { protocol } = this.#filtering
+    const event =
+      error instanceof Denied && this.#begun !== undefined
+        ? this.#begun.refusal(error.said)
+        : protocol.errorEvent(told(error))
     if (this.#sink === undefined) {
       this.#waiting.push(event)
       return
@@ -249,7 +322,7 @@ class FilteredStream implements Source, Sink {
 
   #broken(error: Error): void {
     if (this.#over) return
-    this.#over = true
+    this.#close()
     if (!this.#sent) return this.#opening.reject(error)
     this.#failure = error
     this.#sink?.fail(error)

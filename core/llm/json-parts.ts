@@ -1,4 +1,4 @@
-// JSON with a part of it changed, in copies of what stands around that part; knows no protocol.
+// Parts of JSON, read and changed, in copies of what stands around them; knows no protocol.
 import { isObject, type JsonObject } from './json.ts'
 
 /** The same object with another member; itself when the member is missing or stays. */
@@ -14,4 +14,9 @@ export function mapObjects(list: unknown, map: (item: JsonObject, at: number) =>
   if (!Array.isArray(list)) return list
   const mapped = list.map((item: unknown, at) => (isObject(item) ? map(item, at) : item))
   return mapped.every((item, at) => item === list[at]) ? list : mapped
+}
+
+/** The objects of a list; none of what is no list. */
+export function objects(list: unknown): JsonObject[] {
+  return Array.isArray(list) ? list.filter(isObject) : []
 }

@@ -183,6 +183,7 @@ export const awsEventStream: Framing = {
   mediaType: 'application/vnd.amazon.eventstream',
   // Within a frame everything counts as its bytes.
   patch: undefined,
+  comment: undefined,
   open: () => new AwsSplitter(),
   read(frame) {
     const message = parseMessage(frame)

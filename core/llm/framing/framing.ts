@@ -36,6 +36,8 @@ export interface Framing {
    * then sent whole or not at all.
    */
   readonly patch: Buffer | undefined
+  /** What says nothing, so that a connection is seen to live. Undefined where there is no such thing. */
+  readonly comment: Buffer | undefined
   open(): Splitter
   /** Reads one frame; undefined when it says nothing (a comment). */
   read(frame: Buffer): Said | undefined

@@ -143,6 +143,7 @@ export class SseSplitter implements Splitter {
 export const sse: Framing = {
   mediaType: 'text/event-stream',
   patch: Buffer.from('\n\n'),
+  comment: Buffer.from(':\n\n'),
   open: () => new SseSplitter(),
   read: parseEvent,
   rewrite: (frame, data) => Buffer.from(encodeEvent({ type: parseEvent(frame)?.type ?? 'message', data })),

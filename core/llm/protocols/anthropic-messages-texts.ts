@@ -1,7 +1,7 @@
 // The texts in Anthropic's messages and in the events of their streams, to be read and changed; knows no bytes and no stream.
 import { isObject, type JsonObject } from '../json.ts'
 import { mapMember, mapObjects } from '../json-parts.ts'
-import type { TextPlace } from './protocol.ts'
+import type { AnswerPiece, TextPlace } from './protocol.ts'
 
 type Change = (text: string, place: TextPlace) => string
 
@@ -36,4 +36,26 @@ function mapBlock(
       ),
     block,
   )
+}
+
+/** See Protocol.pieces. The arguments of a tool are an object, and come as pieces of its JSON. */
+export function messagePieces(event: JsonObject): AnswerPiece[] {
+  const pieces: AnswerPiece[] = []
+  mapMessageTexts(event, (text, { of }) => {
+    pieces.push({ kind: of.endsWith('.thinking') ? 'reasoning' : 'text', of, text })
+    return text
+  })
+  const { delta, index, content } = event
+  if (isObject(delta) && typeof delta.partial_json === 'string')
+    pieces.push({ kind: 'tool_arguments', of: `${String(index)}.tool`, text: delta.partial_json })
+  for (const [at, block] of (Array.isArray(content) ? content : []).entries()) {
+    if (isObject(block) && isObject(block.input))
+      pieces.push({ kind: 'tool_arguments', of: `${at}.tool`, text: JSON.stringify(block.input) })
+  }
+  return pieces
+}
+
+/** See Protocol.isEnd. */
+export function isMessageEnd({ type }: JsonObject): boolean {
+  return type === 'message_delta'
 }

@@ -2,8 +2,9 @@
 import { isObject, type JsonObject } from '../json.ts'
 import { messagePrompts } from './anthropic-messages-prompts.ts'
 import { anthropicUsage, MessagesReader } from './anthropic-messages-reader.ts'
-import { endsMessageText, mapMessageTexts } from './anthropic-messages-texts.ts'
-import type { AnswerFacts, Message, Protocol, ProtocolError, Refusal } from './protocol.ts'
+import { BegunMessage, messageRefusal } from './anthropic-messages-refusal.ts'
+import { endsMessageText, isMessageEnd, mapMessageTexts, messagePieces } from './anthropic-messages-texts.ts'
+import type { AnswerFacts, Message, Protocol, ProtocolError } from './protocol.ts'
 
 export const anthropicMessages: Protocol = {
   name: 'anthropic-messages',
@@ -23,9 +24,12 @@ export const anthropicMessages: Protocol = {
   openReader: (_, collectsText, counting) => new MessagesReader(collectsText, counting),
   errorBody,
   errorEvent: error => Buffer.from(eventOf(errorBody(error))),
-  refusal,
+  refusal: messageRefusal,
+  openBegun: () => new BegunMessage(),
   mapTexts: mapMessageTexts,
   endsText: endsMessageText,
+  pieces: messagePieces,
+  isEnd: isMessageEnd,
 }
 
 /** Messages that carry text, the system prompt first; other blocks (images, tools, thinking) are not seen. */
@@ -102,25 +106,6 @@ const otherErrors = 'api_error'
 /** `code` is ours. */
 function errorBody({ status, code, message }: ProtocolError): JsonObject & { type: 'error' } {
   return { type: 'error', error: { type: errorTypes[status] ?? otherErrors, message, code } }
-}
-
-function refusal({ text, model, id, usage }: Refusal, streaming: boolean): Buffer {
-  const counted = usage ?? { input_tokens: 0, output_tokens: 0 }
-  const message = { id, type: 'message', role: 'assistant', model }
-  const ended = { stop_reason: 'end_turn', stop_sequence: null }
-  if (!streaming) {
-    return Buffer.from(JSON.stringify({ ...message, content: [textBlock(text)], ...ended, usage: counted }))
-  }
-  const begun = { ...message, content: [], stop_reason: null, stop_sequence: null, usage: counted }
-  const events = [
-    { type: 'message_start', message: begun },
-    { type: 'content_block_start', index: 0, content_block: textBlock('') },
-    { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text } },
-    { type: 'content_block_stop', index: 0 },
-    { type: 'message_delta', delta: ended, usage: counted },
-    { type: 'message_stop' },
-  ]
-  return Buffer.from(events.map(eventOf).join(''))
 }
 
 function eventOf(event: JsonObject & { readonly type: string }): string {

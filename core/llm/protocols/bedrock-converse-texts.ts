@@ -1,7 +1,7 @@
 // The texts in Converse's answers and events, to be read and changed; knows no bytes and no stream.
 import { isObject, type JsonObject } from '../json.ts'
 import { mapMember, mapObjects } from '../json-parts.ts'
-import type { TextPlace } from './protocol.ts'
+import type { AnswerPiece, TextPlace } from './protocol.ts'
 
 type Change = (text: string, place: TextPlace) => string
 
@@ -47,4 +47,27 @@ function mapBlock(block: unknown, change: (text: string, kind: string) => string
 
 function within(value: unknown, name: string, map: (value: unknown) => unknown): unknown {
   return isObject(value) ? mapMember(value, name, map) : value
+}
+
+/** See Protocol.pieces. The arguments of a tool are an object, and come as pieces of its JSON. */
+export function conversePieces(event: JsonObject): AnswerPiece[] {
+  const pieces: AnswerPiece[] = []
+  mapConverseTexts(event, (text, { of }) => {
+    pieces.push({ kind: of.endsWith('.reasoning') ? 'reasoning' : 'text', of, text })
+    return text
+  })
+  const { delta, contentBlockIndex: index, output } = event
+  const message = isObject(output) ? output.message : undefined
+  const content = isObject(message) && Array.isArray(message.content) ? message.content : []
+  for (const [at, block] of [...(isObject(delta) ? [[index, delta] as const] : []), ...content.entries()]) {
+    const input = isObject(block) && isObject(block.toolUse) ? block.toolUse.input : undefined
+    const text = isObject(input) ? JSON.stringify(input) : input
+    if (typeof text === 'string') pieces.push({ kind: 'tool_arguments', of: `${String(at)}.tool`, text })
+  }
+  return pieces
+}
+
+/** See Protocol.isEnd. */
+export function isConverseEnd({ stopReason, usage, output }: JsonObject): boolean {
+  return output === undefined && (stopReason !== undefined || usage !== undefined)
 }

@@ -3,8 +3,9 @@ import { awsEventStream, encodeMessage } from '../framing/aws-event-stream.ts'
 import { isObject, type JsonObject } from '../json.ts'
 import { conversePrompts } from './bedrock-converse-prompts.ts'
 import { ConverseReader, converseUsage } from './bedrock-converse-reader.ts'
-import { endsConverseText, mapConverseTexts } from './bedrock-converse-texts.ts'
-import type { AnswerFacts, Message, Protocol, Refusal } from './protocol.ts'
+import { BegunConverse, converseRefusal } from './bedrock-converse-refusal.ts'
+import { conversePieces, endsConverseText, isConverseEnd, mapConverseTexts } from './bedrock-converse-texts.ts'
+import type { AnswerFacts, Message, Protocol } from './protocol.ts'
 
 /**
  * Clients of APISIX ask for a stream by `stream` in the body and name the model there or not at all; AWS's own say both in
@@ -36,9 +37,12 @@ export const bedrockConverse: Protocol = {
       },
       Buffer.from(JSON.stringify(bedrockConverse.errorBody(error))),
     ),
-  refusal,
+  refusal: converseRefusal,
+  openBegun: () => new BegunConverse(),
   mapTexts: mapConverseTexts,
   endsText: endsConverseText,
+  pieces: conversePieces,
+  isEnd: isConverseEnd,
 }
 
 /** What the system says has a place of its own. */
@@ -54,28 +58,6 @@ function withMessages(
   const system = [...texts(before), ...list(body.system), ...texts(after)]
   const messages = [...others(before), ...list(body.messages), ...others(after)]
   return { ...body, ...((body.system !== undefined || system.length > 0) && { system }), messages }
-}
-
-/** APISIX answers a stream with the whole answer's JSON, which none of its readers would take for a frame. */
-function refusal(
-  { text, usage = { inputTokens: 0, outputTokens: 0, totalTokens: 0 } }: Refusal,
-  streaming: boolean,
-): Buffer {
-  const stopReason = 'end_turn'
-  const message = { role: 'assistant', content: [{ text }] }
-  if (!streaming) return Buffer.from(JSON.stringify({ output: { message }, stopReason, usage }))
-  return Buffer.concat([
-    event('messageStart', { role: 'assistant' }),
-    event('contentBlockDelta', { contentBlockIndex: 0, delta: { text } }),
-    event('contentBlockStop', { contentBlockIndex: 0 }),
-    event('messageStop', { stopReason }),
-    event('metadata', { usage, metrics: { latencyMs: 0 } }),
-  ])
-}
-
-function event(type: string, payload: object): Buffer {
-  const headers = { ':message-type': 'event', ':event-type': type, ':content-type': 'application/json' }
-  return encodeMessage(headers, Buffer.from(JSON.stringify(payload)))
 }
 
 /** The system's texts as one message, then the others that carry text. */

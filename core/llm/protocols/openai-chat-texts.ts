@@ -1,7 +1,8 @@
 // The texts in chat completions and their chunks, to be read and changed; knows no bytes and no stream.
 import { isObject, type JsonObject } from '../json.ts'
-import { mapMember, mapObjects } from '../json-parts.ts'
-import type { TextPlace } from './protocol.ts'
+import { mapMember, mapObjects, objects } from '../json-parts.ts'
+import { isFinish } from './openai-chat-reader.ts'
+import type { AnswerPiece, TextPlace } from './protocol.ts'
 
 /** Members of a message, or of a delta, that are text. */
 const TEXTS = ['content', 'reasoning_content', 'reasoning', 'refusal']
@@ -43,4 +44,31 @@ function mapSaid(said: JsonObject, change: (text: string, member: string) => str
       }),
     said,
   )
+}
+
+/** See Protocol.pieces. */
+export function chatPieces(event: JsonObject): AnswerPiece[] {
+  const pieces: AnswerPiece[] = []
+  mapChatTexts(event, (text, { of }) => {
+    pieces.push({ kind: of.includes('.reasoning') ? 'reasoning' : 'text', of, text })
+    return text
+  })
+  for (const [at, choice] of objects(event.choices).entries()) {
+    const said = choice.delta ?? choice.message
+    if (!isObject(said)) continue
+    const { tool_calls: calls, function_call: old } = said
+    for (const [place, call] of [...objects(calls), ...(isObject(old) ? [{ function: old }] : [])].entries()) {
+      const { function: called, custom, index = place } = call as JsonObject
+      const text = isObject(called) ? called.arguments : isObject(custom) ? custom.input : undefined
+      const of = `${String(choice.index ?? at)}.tool.${String(index)}`
+      if (typeof text === 'string') pieces.push({ kind: 'tool_arguments', of, text })
+    }
+  }
+  return pieces
+}
+
+/** See Protocol.isEnd. Some servers report usage in every chunk. */
+export function isChatEnd({ choices, usage }: JsonObject): boolean {
+  const said = objects(choices)
+  return said.some(choice => isFinish(choice.finish_reason)) || (said.length === 0 && isObject(usage))
 }

@@ -3,9 +3,10 @@ import { isObject, type JsonObject } from '../json.ts'
 import { appendMember, memberSpan, withMember } from '../json-splice.ts'
 import { chatPrompts } from './openai-chat-prompts.ts'
 import { ChatReader, chatUsage, isNonEmptyList } from './openai-chat-reader.ts'
-import { endsChatText, mapChatTexts } from './openai-chat-texts.ts'
+import { BegunChat, chatRefusal } from './openai-chat-refusal.ts'
+import { chatPieces, endsChatText, isChatEnd, mapChatTexts } from './openai-chat-texts.ts'
 import { errorStatus, openaiErrorBody } from './openai-error.ts'
-import type { Addition, AnswerFacts, Message, Protocol, Refusal } from './protocol.ts'
+import type { Addition, AnswerFacts, Message, Protocol } from './protocol.ts'
 
 export const openaiChat: Protocol = {
   name: 'openai-chat',
@@ -23,9 +24,12 @@ export const openaiChat: Protocol = {
   openReader: (request, collectText, counting) => new ChatReader(request, collectText, counting),
   errorBody: openaiErrorBody,
   errorEvent: error => Buffer.from(`data: ${JSON.stringify(openaiErrorBody(error))}\n\n`),
-  refusal,
+  refusal: chatRefusal,
+  openBegun: () => new BegunChat(),
   mapTexts: mapChatTexts,
   endsText: endsChatText,
+  pieces: chatPieces,
+  isEnd: isChatEnd,
 }
 
 function usageRequest(body: JsonObject): Addition | undefined {
@@ -76,16 +80,4 @@ function answerFacts(answer: unknown): AnswerFacts {
     hasToolCalls: replies.some(message => isNonEmptyList(message.tool_calls)),
     failed: choices.length === 0 && (isObject(error) || typeof error === 'string') ? errorStatus(error) : undefined,
   }
-}
-
-function refusal({ text, model, id, usage }: Refusal, streaming: boolean): Buffer {
-  const said = streaming ? { delta: { content: text } } : { message: { role: 'assistant', content: text } }
-  const answer = JSON.stringify({
-    id,
-    object: streaming ? 'chat.completion.chunk' : 'chat.completion',
-    model,
-    choices: [{ index: 0, ...said, finish_reason: 'stop' }],
-    usage: usage ?? { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 },
-  })
-  return Buffer.from(streaming ? `data: ${answer}\n\ndata: [DONE]\n\n` : answer)
 }

@@ -19,6 +19,8 @@ export const openaiEmbeddings: Protocol = {
   openReader: () => new UnknownEvents(),
   errorBody: openaiErrorBody,
   errorEvent: error => Buffer.from(`data: ${JSON.stringify(openaiErrorBody(error))}\n\n`),
+  // Numbers say nothing.
+  pieces: () => [],
   refusal: ({ text }) => Buffer.from(JSON.stringify({ error: { message: text, type: 'content_policy_violation' } })),
 }
 

@@ -1,7 +1,7 @@
 // The texts in responses and in the events of their streams, to be read and changed; knows no bytes and no stream.
 import { isObject, type JsonObject } from '../json.ts'
-import { mapMember, mapObjects } from '../json-parts.ts'
-import type { TextPlace } from './protocol.ts'
+import { mapMember, mapObjects, objects } from '../json-parts.ts'
+import type { AnswerPiece, TextPlace } from './protocol.ts'
 
 type Change = (text: string, place: TextPlace) => string
 
@@ -61,4 +61,42 @@ function mapPart(part: JsonObject, change: Change): JsonObject {
 
 function textBy(change: Change, place: TextPlace): (value: unknown) => unknown {
   return value => (typeof value === 'string' ? change(value, place) : value)
+}
+
+/** See Protocol.pieces. Items and responses within a stream say again what came in pieces. */
+export function responsePieces(event: JsonObject): AnswerPiece[] {
+  const { type, delta, item, response } = event
+  if (typeof type !== 'string') return objects(event.output).flatMap(itemPieces)
+  const kind = /^response\.(\w+)\.delta$/.exec(type)?.[1]
+  if (kind !== undefined) {
+    const isText = typeof delta === 'string' && !kind.endsWith('audio')
+    return isText ? [{ kind: pieceKind(kind), of: placeOf(kind, event), text: delta }] : []
+  }
+  const items = isObject(item) ? [item] : isObject(response) ? objects(response.output) : []
+  return items.flatMap(itemPieces).map(piece => ({ ...piece, again: true }))
+}
+
+/** See Protocol.isEnd. */
+export function isResponseEnd({ type }: JsonObject): boolean {
+  return type === 'response.completed' || type === 'response.incomplete' || type === 'response.failed'
+}
+
+/** Calls of tools have `arguments`, custom ones an `input`. */
+function itemPieces({ type, content, summary, arguments: called, input }: JsonObject, at: number): AnswerPiece[] {
+  const kind = pieceKind(String(type))
+  const of = `${kind}.${at}`
+  const texts = [...objects(content), ...objects(summary)].flatMap(({ text, refusal }) => [text, refusal])
+  return [
+    ...texts.filter(isString).map(text => ({ kind, of, text })),
+    ...[called, input].filter(isString).map(text => ({ kind: 'tool_arguments' as const, of: `tool.${at}`, text })),
+  ]
+}
+
+function pieceKind(name: string): AnswerPiece['kind'] {
+  if (name.startsWith('reasoning')) return 'reasoning'
+  return /arguments|input/.test(name) ? 'tool_arguments' : 'text'
+}
+
+function isString(value: unknown): value is string {
+  return typeof value === 'string'
 }

@@ -5,8 +5,9 @@ import { type Counting, tokens } from '../usage.ts'
 import { EventFollower, type TellingMember } from './event-follower.ts'
 import { errorStatus, openaiErrorBody } from './openai-error.ts'
 import { responsesPrompts } from './openai-responses-prompts.ts'
-import { endsResponsesText, mapResponsesTexts } from './openai-responses-texts.ts'
-import type { AnswerFacts, Message, Protocol, ProtocolError, Refusal } from './protocol.ts'
+import { BegunResponse, responseRefusal } from './openai-responses-refusal.ts'
+import { endsResponsesText, isResponseEnd, mapResponsesTexts, responsePieces } from './openai-responses-texts.ts'
+import type { AnswerFacts, Message, Protocol, ProtocolError } from './protocol.ts'
 
 export const openaiResponses: Protocol = {
   name: 'openai-responses',
@@ -22,9 +23,12 @@ export const openaiResponses: Protocol = {
   openReader: (_, collectsText, counting) => new ResponsesReader(collectsText, counting),
   errorBody: openaiErrorBody,
   errorEvent,
-  refusal,
+  refusal: responseRefusal,
+  openBegun: () => new BegunResponse(),
   mapTexts: mapResponsesTexts,
   endsText: endsResponsesText,
+  pieces: responsePieces,
+  isEnd: isResponseEnd,
 }
 
 /** `instructions` are the system's; an item's text is that of its parts, of whatever kind, or of a tool's output. */
@@ -179,21 +183,4 @@ function errorEvent(error: ProtocolError, sequence = 0): Buffer {
   const { code, message } = error
   const event = { type: 'error', code, message, param: null, sequence_number: sequence, ...openaiErrorBody(error) }
   return Buffer.from(`event: error\ndata: ${JSON.stringify(event)}\n\n`)
-}
-
-function refusal({ text, model, id, usage }: Refusal, streaming: boolean): Buffer {
-  const response = {
-    id,
-    object: 'response',
-    status: 'completed',
-    model,
-    output: [{ type: 'message', role: 'assistant', content: [{ type: 'output_text', text }] }],
-    usage: usage ?? { input_tokens: 0, output_tokens: 0, total_tokens: 0 },
-  }
-  if (!streaming) return Buffer.from(JSON.stringify(response))
-  const events = [
-    { type: TEXT, delta: text },
-    { type: 'response.completed', response },
-  ]
-  return Buffer.from(events.map(event => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join(''))
 }

@@ -105,6 +105,33 @@ export interface Protocol {
   mapTexts?(event: JsonObject, change: (text: string, place: TextPlace) => string): JsonObject
   /** Whether this event is the last of what is `of` that (TextPlace). */
   endsText?(event: JsonObject, of: string): boolean
+  /**
+   * What an event, or a whole answer, says: texts, reasoning, arguments of tools. Where it is missing, nobody knows what
+   * answers say.
+   */
+  pieces?(event: JsonObject): AnswerPiece[]
+  /** Whether an event of a stream says how the answer ended, or what it used: no piece comes after. */
+  isEnd?(event: JsonObject): boolean
+  /** Follows one stream to the client. Where it is missing there are no streams whose events are known. */
+  openBegun?(): BegunStream
+}
+
+/** A piece of what an answer says, as guards look at it. */
+export interface AnswerPiece {
+  readonly kind: 'text' | 'reasoning' | 'tool_arguments'
+  /** What belongs together over the events of a stream. */
+  readonly of: string
+  readonly text: string
+  /** The stream has said it before, in pieces. */
+  readonly again?: boolean
+}
+
+/** Follows what has left of a stream, so that a refusal can go on where it stands. */
+export interface BegunStream {
+  /** An event has left whose data are this object. */
+  took(event: JsonObject): void
+  /** What ends the stream: all of one, where nothing has left. */
+  refusal(said: Refusal): Buffer
 }
 
 /** Where a text of an answer stands. */

@@ -1,6 +1,11 @@
 // The texts of Anthropic's messages and of their events: found, changed, and ended.
 import assert from 'node:assert/strict'
-import { endsMessageText, mapMessageTexts } from '../../../../core/llm/protocols/anthropic-messages-texts.ts'
+import {
+  endsMessageText,
+  isMessageEnd,
+  mapMessageTexts,
+  messagePieces,
+} from '../../../../core/llm/protocols/anthropic-messages-texts.ts'
 
 const upper = (text: string) => text.toUpperCase()
 
@@ -44,5 +49,36 @@ describe("the texts of Anthropic's messages", () => {
     assert.deepEqual([endsMessageText(stop, '1.text'), endsMessageText(stop, '10.text')], [true, false])
     assert.ok(endsMessageText({ type: 'message_stop' }, '1.text'))
     assert.ok(!endsMessageText({ type: 'ping' }, '1.text'))
+  })
+})
+
+describe("the pieces of Anthropic's messages", () => {
+  const said = (event: object) => messagePieces(event as never).map(({ kind, of, text }) => [kind, of, text])
+
+  it('are texts, reasoning, and what tools are called with, in events and in whole answers', () => {
+    const events = [
+      { type: 'content_block_delta', index: 0, delta: { type: 'thinking_delta', thinking: 'a' } },
+      { type: 'content_block_delta', index: 1, delta: { type: 'text_delta', text: 'b' } },
+      { type: 'content_block_delta', index: 2, delta: { type: 'input_json_delta', partial_json: '{"c"' } },
+      {
+        type: 'message',
+        content: [
+          { type: 'text', text: 'd' },
+          { type: 'tool_use', input: { e: 'f' } },
+        ],
+      },
+    ]
+    assert.deepEqual(events.flatMap(said), [
+      ['reasoning', '0.thinking', 'a'],
+      ['text', '1.text', 'b'],
+      ['tool_arguments', '2.tool', '{"c"'],
+      ['text', '0.text', 'd'],
+      ['tool_arguments', '1.tool', '{"e":"f"}'],
+    ])
+  })
+
+  it('end with why the message does', () => {
+    assert.ok(isMessageEnd({ type: 'message_delta' }))
+    assert.ok(!isMessageEnd({ type: 'content_block_stop', index: 0 }))
   })
 })

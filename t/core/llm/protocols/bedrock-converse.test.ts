@@ -254,3 +254,29 @@ describe('bedrock-converse', () => {
 function pick({ complete, failed }: { complete: boolean; failed: boolean }) {
   return { complete, failed }
 }
+
+describe('the pieces of Converse', () => {
+  const said = (event: object) => bedrockConverse.pieces!(event as never).map(({ kind, of, text }) => [kind, of, text])
+
+  it('are texts, reasoning, and what tools are called with, in events and in whole answers', () => {
+    const content = [{ reasoningContent: { reasoningText: { text: 'd' } } }, { toolUse: { input: { e: 1 } } }]
+    const events = [
+      { contentBlockIndex: 0, delta: { text: 'a' } },
+      { contentBlockIndex: 1, delta: { reasoningContent: { text: 'b' } } },
+      { contentBlockIndex: 2, delta: { toolUse: { input: '{"c"' } } },
+      { output: { message: { content } }, usage: {} },
+    ]
+    assert.deepEqual(events.flatMap(said), [
+      ['text', '0.text', 'a'],
+      ['reasoning', '1.reasoning', 'b'],
+      ['tool_arguments', '2.tool', '{"c"'],
+      ['reasoning', '0.reasoning', 'd'],
+      ['tool_arguments', '1.tool', '{"e":1}'],
+    ])
+  })
+
+  it('end with why the message does, and with what it used', () => {
+    for (const event of [{ stopReason: 'end_turn' }, { usage: {} }]) assert.ok(bedrockConverse.isEnd!(event))
+    for (const event of [{ contentBlockIndex: 0 }, { role: 'assistant' }]) assert.ok(!bedrockConverse.isEnd!(event))
+  })
+})

@@ -1,6 +1,6 @@
 // The texts of chat completions and their chunks: found, changed, and ended.
 import assert from 'node:assert/strict'
-import { endsChatText, mapChatTexts } from '../../../../core/llm/protocols/openai-chat-texts.ts'
+import { chatPieces, endsChatText, isChatEnd, mapChatTexts } from '../../../../core/llm/protocols/openai-chat-texts.ts'
 
 const upper = (text: string) => text.toUpperCase()
 
@@ -44,5 +44,38 @@ describe('the texts of chat completions', () => {
     assert.equal(endsChatText(finish, '1.content'), true)
     assert.equal(endsChatText(finish, '10.content'), false)
     assert.equal(endsChatText({ choices: [{ index: 1, delta: {}, finish_reason: null }] }, '1.content'), false)
+  })
+})
+
+describe('the pieces of chat completions', () => {
+  const said = (event: object) => chatPieces(event as never).map(({ kind, of, text }) => [kind, of, text])
+
+  it('are texts, reasoning, and what tools are called with, by choice and call', () => {
+    const tool_calls = [
+      { index: 1, function: { arguments: '{"a"' } },
+      { index: 2, custom: { input: 'x' } },
+    ]
+    const delta = { content: 'a', reasoning: 'b', refusal: 'c', tool_calls }
+    assert.deepEqual(said({ choices: [{ index: 3, delta, finish_reason: null }] }), [
+      ['text', '3.content', 'a'],
+      ['reasoning', '3.reasoning', 'b'],
+      ['text', '3.refusal', 'c'],
+      ['tool_arguments', '3.tool.1', '{"a"'],
+      ['tool_arguments', '3.tool.2', 'x'],
+    ])
+    const message = { content: null, function_call: { arguments: '{}' } }
+    assert.deepEqual(said({ choices: [{ message }] }), [['tool_arguments', '0.tool.0', '{}']])
+  })
+
+  it('are none in what makes no sense', () => {
+    for (const odd of [{}, { choices: 1 }, { choices: [null, { delta: { tool_calls: [1, {}, { function: 'x' }] } }] }])
+      assert.deepEqual(said(odd), [])
+  })
+
+  it('end with a finish, or with usage that is alone', () => {
+    const usage = { total_tokens: 1 }
+    assert.ok(isChatEnd({ choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] }))
+    assert.ok(isChatEnd({ choices: [], usage }))
+    assert.ok(!isChatEnd({ choices: [{ index: 0, delta: { content: 'a' }, finish_reason: null }], usage }))
   })
 })

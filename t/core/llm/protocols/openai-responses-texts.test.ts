@@ -4,7 +4,12 @@ import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { AnswerEvent } from '../../../../core/llm/answer-event.ts'
 import { openaiResponses } from '../../../../core/llm/protocols/openai-responses.ts'
-import { endsResponsesText, mapResponsesTexts } from '../../../../core/llm/protocols/openai-responses-texts.ts'
+import {
+  endsResponsesText,
+  isResponseEnd,
+  mapResponsesTexts,
+  responsePieces,
+} from '../../../../core/llm/protocols/openai-responses-texts.ts'
 import { textFilter } from '../../../../core/llm/text-filter.ts'
 
 const fixture = (name: string) =>
@@ -119,5 +124,58 @@ describe('the texts of responses', () => {
       }),
       { seed: 8 },
     )
+  })
+})
+
+describe('the pieces of responses', () => {
+  const said = (event: object) =>
+    responsePieces(event as never).map(({ kind, of, text, again = false }) => [kind, of, text, again])
+
+  it('come as deltas, of texts, reasoning, and what tools are called with', () => {
+    const at = { output_index: 1, content_index: 0 }
+    const kinds = [
+      'output_text',
+      'refusal',
+      'reasoning_summary_text',
+      'function_call_arguments',
+      'custom_tool_call_input',
+    ]
+    const deltas = kinds.map(kind => ({ type: `response.${kind}.delta`, delta: 'a', ...at }))
+    assert.deepEqual(
+      deltas.flatMap(said).map(([kind]) => kind),
+      ['text', 'text', 'reasoning', 'tool_arguments', 'tool_arguments'],
+    )
+    assert.deepEqual(said({ type: 'response.audio.delta', delta: 'UklGR' }), [])
+  })
+
+  const output = [
+    { type: 'reasoning', summary: [{ type: 'summary_text', text: 'a' }] },
+    {
+      type: 'message',
+      content: [
+        { type: 'output_text', text: 'b' },
+        { type: 'refusal', refusal: 'c' },
+      ],
+    },
+    { type: 'function_call', arguments: '{}' },
+    { type: 'custom_tool_call', input: 'd' },
+  ]
+  const all = (again: boolean) => [
+    ['reasoning', 'reasoning.0', 'a', again],
+    ['text', 'text.1', 'b', again],
+    ['text', 'text.1', 'c', again],
+    ['tool_arguments', 'tool.2', '{}', again],
+    ['tool_arguments', 'tool.3', 'd', again],
+  ]
+
+  it('are those of all items of a whole answer', () => assert.deepEqual(said({ output }), all(false)))
+
+  it('are said again at the end of a stream', () =>
+    assert.deepEqual(said({ type: 'response.completed', response: { output } }), all(true)))
+
+  it('end with the response', () => {
+    for (const type of ['response.completed', 'response.incomplete', 'response.failed'])
+      assert.ok(isResponseEnd({ type }))
+    assert.ok(!isResponseEnd({ type: 'response.output_item.done' }))
   })
 })

@@ -1,0 +1,48 @@
+// Refusals as Anthropic's messages: whole, as a stream, and as the end of a stream that has begun; knows nobody who refuses.
+import { isObject, type JsonObject } from '../json.ts'
+import type { BegunStream, Refusal } from './protocol.ts'
+
+const nothingUsed = { input_tokens: 0, output_tokens: 0 }
+const ended = { stop_reason: 'end_turn', stop_sequence: null }
+
+/** facts ai-plugins 2.6; where APISIX writes `{}` for an empty list, a list. */
+export function messageRefusal(said: Refusal, streaming: boolean): Buffer {
+  if (streaming) return new BegunMessage().refusal(said)
+  const { text, model, id, usage = nothingUsed } = said
+  const content = [{ type: 'text', text }]
+  return Buffer.from(JSON.stringify({ id, type: 'message', role: 'assistant', model, content, ...ended, usage }))
+}
+
+/** A message begins once: its clients take a second beginning for a fault. What it says is another block of it. */
+export class BegunMessage implements BegunStream {
+  #begun = false
+  #usage: JsonObject | undefined
+  #next = 0
+  readonly #open = new Set<number>()
+
+  took({ type, index, message }: JsonObject): void {
+    if (type === 'message_start') {
+      this.#begun = true
+      if (isObject(message) && isObject(message.usage)) this.#usage = message.usage
+    }
+    if (typeof index !== 'number') return
+    if (type === 'content_block_start') this.#open.add(index)
+    else if (type === 'content_block_stop') this.#open.delete(index)
+    this.#next = Math.max(this.#next, index + 1)
+  }
+
+  refusal({ text, model, id, usage = this.#usage ?? nothingUsed }: Refusal): Buffer {
+    const message = { id, type: 'message', role: 'assistant', model, content: [], stop_reason: null }
+    const index = this.#next
+    const events = [
+      ...(this.#begun ? [] : [{ type: 'message_start', message: { ...message, stop_sequence: null, usage } }]),
+      ...[...this.#open].map(open => ({ type: 'content_block_stop', index: open })),
+      { type: 'content_block_start', index, content_block: { type: 'text', text: '' } },
+      { type: 'content_block_delta', index, delta: { type: 'text_delta', text } },
+      { type: 'content_block_stop', index },
+      { type: 'message_delta', delta: ended, usage },
+      { type: 'message_stop' },
+    ]
+    return Buffer.from(events.map(event => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join(''))
+  }
+}
