@@ -1,9 +1,10 @@
 // One edition of one resource: what it says, which snapshots have it, what was made of it. Knows no other resource.
 import { isDeepStrictEqual } from 'node:util'
 import { Parts } from './parts.ts'
-import { type Attached, Instance, type Meta } from './pipeline.ts'
+import { type Attached, Instance, type InstanceEnv, type Meta } from './pipeline.ts'
 import type { Owner } from './plugin.ts'
 import { HttpUpstream } from './proxy/http-upstream.ts'
+import { ProbedEndpoint } from './proxy/probed-endpoint.ts'
 import { fillPlugin, type Plugins, prepareResource, type Resources, type Route, type ServedKind } from './resource.ts'
 import type { Target } from './router/path-index.ts'
 import { isObject } from './schema.ts'
@@ -105,7 +106,8 @@ export class Edition<K extends ServedKind = ServedKind> implements Target {
   succeed(older: Edition, env: EditionEnv): void {
     if (older.#parts === undefined || older.kind !== this.kind) return
     this.#parts = new Parts(older.#parts)
-    if (older.#plugins !== undefined) this.plugins(env)
+    if (older.#plugins !== undefined)
+      for (const [name, instance] of this.plugins(env)) instance?.succeed(older.#plugins.get(name))
     for (const timeout of older.#timeouts?.values() ?? []) this.upstream(env, timeout)
     this.#parts.seal()
   }
@@ -140,7 +142,10 @@ export class Edition<K extends ServedKind = ServedKind> implements Target {
           const found = env.plugins.get(other)
           return found && { plugin: found, metadata: env.metadata(other) }
         }
-        return new Instance(plugin, own, meta, { ...env, balancing: env.upstreams.balancing, metadata, owner, others })
+        const { balancing, health } = env.upstreams
+        const probe: InstanceEnv['probe'] =
+          health && (endpoint => new ProbedEndpoint(endpoint, { ...env.upstreams, health }))
+        return new Instance(plugin, own, meta, { ...env, balancing, probe, metadata, owner, others })
       }
       const holds = ({ madeOf }: Instance) =>
         [...madeOf].every(([other, had]) => isDeepStrictEqual(had, env.metadata(other, this.since)))

@@ -37,6 +37,7 @@ export class Instance {
   readonly #meta: Meta
   readonly #env: InstanceEnv
   #hooks: Hooks | undefined
+  #lasting = false
   /** Of plugins that it is made of. */
   readonly #parts: Instance[] = []
   /** The names of those, and the metadata that they were made with. */
@@ -70,9 +71,15 @@ export class Instance {
     mustBeKnown(this.#config)
     const use = (name: string, config: Record<string, unknown>) => this.#use(name, config)
     const hooks = this.plugin.setup(this.#config, { ...this.#env, use })
+    this.#lasting = hooks.lasting === true
     const { pre_function: source } = this.#meta
     const prepared = source === undefined ? hooks : withPreFunction(hooks, this.#preparation(source))
     return withMeta(prepared, this.#meta)
+  }
+
+  /** It takes the place of `older`: what went on there goes on here. */
+  succeed(older: Instance | undefined): void {
+    if (older !== undefined && older.#lasting) void this.hooks
   }
 
   /** What `_meta.pre_function` does before each phase. Its failure is logged and changes nothing (facts core 1.2). */

@@ -10,6 +10,7 @@ import type { Exchange } from './llm/exchange.ts'
 import type { Logger } from './observe/log.ts'
 import type { Metrics } from './observe/metrics.ts'
 import type { BalancerState } from './proxy/balancer/state.ts'
+import type { CheckedEndpoint, ProbedEndpoint } from './proxy/probed-endpoint.ts'
 import type { Transport } from './proxy/transport.ts'
 import type { Filter, Reply } from './reply.ts'
 
@@ -45,6 +46,8 @@ export interface Hooks {
   log?(ctx: Context): Awaitable<void>
   /** The config is gone and no request uses it any more. */
   close?(): Awaitable<void>
+  /** Something of it goes on between requests: whoever takes its place is set up at once, not with its first request. */
+  lasting?: boolean
 }
 
 /** Who a plugin instance belongs to: the resource its config is written on. */
@@ -66,6 +69,8 @@ export interface Env<M = unknown> {
   transport: Transport
   /** What balancers remember, by name: of all workers together. */
   balancing: BalancerState
+  /** Has all addresses of an endpoint probed until it is closed; undefined where health is not checked. */
+  probe?: ((endpoint: CheckedEndpoint) => ProbedEndpoint) | undefined
   /** Of Google's service accounts, the gateway's own included. */
   gcpTokens: GcpTokens
   owner: Owner

@@ -170,16 +170,19 @@ class Attempt {
     const total = streams ? shorter(limits.clocks.total, limits.maxStreamMs) : limits.clocks.total
     this.#books.streamLimited = streams && total === limits.maxStreamMs
     this.#call.upstream = { scheme: place.scheme, host: place.host, path: wire.split('?', 1)[0]! }
-    const headers = requestFields(this.#ctx, target, proof)
+    const fields = requestFields(this.#ctx, target, proof)
+    const headers = this.#conversion?.headers?.(fields) ?? fields
+    if (place.pinned) headers.push('host', place.hostHeader)
     return await services.transport.exchange(this.#ctx, {
       origin: place.origin,
       address: place.address,
       method,
       target: wire,
-      headers: this.#conversion?.headers?.(headers) ?? headers,
+      headers,
       body: sent.bytes.length === 0 ? null : sent.bytes,
       clocks: total === limits.clocks.total ? limits.clocks : { ...limits.clocks, total },
       verify: target.verify,
+      ...(place.pinned && { serverName: place.host }),
       ...(typeof target.keepAlive === 'object' && { keepAlive: target.keepAlive }),
       marksContent: streams,
     })

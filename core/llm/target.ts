@@ -55,8 +55,11 @@ export interface Place {
   readonly scheme: string
   /** Without port. */
   readonly host: string
+  readonly port: number
   /** As the Host header has it: without the port where that is the scheme's own. */
   readonly hostHeader: string
+  /** `origin` is but one address of the host: requests must say its name, in Host and to TLS. */
+  readonly pinned?: boolean
   /** Path and query on the wire; undefined for a protocol that the provider does not speak, and where the path needs what is not known. */
   target(protocol: ProtocolName, asked: Asked): string | undefined
   /** The same for a request that is passed through: the client's own path (normalised) and query. */
@@ -74,6 +77,13 @@ export function openTarget(config: TargetConfig): Target {
   }
 }
 
+/** The same target at one of the addresses (`ip:port`) that its host's name stands for. */
+export function targetAt(target: Target, address: string): Target {
+  const { place } = target
+  if (place === undefined) return target
+  return { ...target, place: { ...place, origin: `${place.scheme}://${address}`, address, pinned: true } }
+}
+
 /** facts ai-plugins 3.3: an endpoint's path, even a lone slash, takes the place of the protocol's. */
 function placeOf({ provider, endpoint, query, conf = {} }: TargetConfig): Place | undefined {
   const stated = endpoint ?? filled(provider.origin, conf)
@@ -81,7 +91,8 @@ function placeOf({ provider, endpoint, query, conf = {} }: TargetConfig): Place 
   if (url === undefined) return undefined
   const { hostname, pathname, searchParams } = url
   const scheme = url.protocol.slice(0, -1)
-  const address = `${hostname}:${url.port || (scheme === 'https' ? 443 : 80)}`
+  const port = Number(url.port || (scheme === 'https' ? 443 : 80))
+  const address = `${hostname}:${port}`
   const args = new URLSearchParams(query)
   for (const name of new Set(searchParams.keys())) args.delete(name)
   for (const [name, value] of searchParams) args.append(name, value)
@@ -97,6 +108,7 @@ function placeOf({ provider, endpoint, query, conf = {} }: TargetConfig): Place 
     address,
     scheme,
     host: hostname,
+    port,
     hostHeader: url.host,
     target(protocol, { model, streams }) {
       const path = (streams ? streamPaths : paths)[protocol]

@@ -5,11 +5,14 @@ import type { BalancerMaker } from './balancer/balancing.ts'
 import type { Node } from './balancer/node.ts'
 import type { UpstreamHealth } from './health/upstream-health.ts'
 
+/** Who of them can be used, as far as anybody knows. */
+export type PoolHealth = Pick<UpstreamHealth, 'changes' | 'usable' | 'noneUsable' | 'share'>
+
 export class NodePool {
   /** Those that may get requests at all. */
   readonly #live: readonly Node[]
   readonly #maker: BalancerMaker
-  readonly #health: UpstreamHealth | undefined
+  readonly #health: PoolHealth | undefined
   readonly #random: () => number
   #balancer: Balancer
   /** Nodes of `#live` that are passed over, where they keep their places. */
@@ -19,7 +22,7 @@ export class NodePool {
   /** `random` is uniform in [0, 1). */
   constructor(
     nodes: readonly Node[],
-    { maker, health, random }: { maker: BalancerMaker; health: UpstreamHealth | undefined; random(): number },
+    { maker, health, random }: { maker: BalancerMaker; health: PoolHealth | undefined; random(): number },
   ) {
     this.#live = nodes.filter(node => node.weight > 0)
     this.#maker = maker
@@ -39,12 +42,18 @@ export class NodePool {
     return this.#another(health, { first: node, except, ctx })
   }
 
+  /** Whether it is passed over, because others can be used and it cannot. */
+  isDown(node: Node): boolean {
+    if (this.#health !== undefined) this.#follow(this.#health)
+    return this.#down.has(node)
+  }
+
   begin(node: Node): Trial | undefined {
     return this.#balancer.begin?.(node)
   }
 
   /** facts core 6.1: without a usable node all are used. */
-  #follow(health: UpstreamHealth): void {
+  #follow(health: PoolHealth): void {
     const { changes } = health
     if (changes === this.#changes) return
     this.#changes = changes
@@ -59,14 +68,14 @@ export class NodePool {
   }
 
   /** A node that has just come back gets its share of requests little by little. */
-  #mayHave(health: UpstreamHealth, node: Node): boolean {
+  #mayHave(health: PoolHealth, node: Node): boolean {
     const share = health.share(node)
     return share >= 1 || this.#random() < share
   }
 
   /** What a node that is coming back does not get, another does, if there is one. */
   #another(
-    health: UpstreamHealth,
+    health: PoolHealth,
     { first, except, ctx }: { first: Node; except: Except; ctx: Context },
   ): Node | undefined {
     const spared = new Set([first])

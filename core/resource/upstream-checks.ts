@@ -18,7 +18,8 @@ const statuses = (fallback: readonly number[]) =>
 const type = { type: 'string', enum: ['http', 'https', 'tcp'], default: 'http' } as const
 const interval = { type: 'integer', minimum: 1, default: 1 } as const
 
-const active = {
+/** facts core 3.4, and of an instance of ai-proxy-multi facts ai-plugins 7.4.1, which are the same. */
+export const activeChecksSchema = {
   type: 'object',
   properties: {
     type,
@@ -70,7 +71,7 @@ const passive = {
 export const checksSchema = {
   type: 'object',
   properties: {
-    active,
+    active: activeChecksSchema,
     passive,
     /** Ours: seconds in which a node that came back gets more and more of its share. */
     slow_start: { type: 'number', minimum: 0, default: 0 },

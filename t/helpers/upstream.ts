@@ -89,9 +89,10 @@ export interface ScriptedUpstream {
   close(): Promise<void>
 }
 
-/** Starts an upstream on a free port of the loopback interface. */
+/** Starts an upstream on a free port of the loopback interface, or at another of its addresses and on that port. */
 export async function startUpstream(
   script: (received: Received) => unknown = received => received.json(200, { ok: true }),
+  at: { address: string; port: number } = { address: '127.0.0.1', port: 0 },
 ): Promise<ScriptedUpstream> {
   const sockets = new Set<Socket>()
   const waiting: { n: number; resolve: (received: Received) => void }[] = []
@@ -108,13 +109,13 @@ export async function startUpstream(
     socket.on('error', () => {})
     socket.on('close', () => sockets.delete(socket))
   })
-  server.listen(0, '127.0.0.1')
+  server.listen(at.port, at.address)
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   const upstream: ScriptedUpstream = {
-    origin: `http://127.0.0.1:${port}`,
+    origin: `http://${at.address}:${port}`,
     port,
-    nodes: { [`127.0.0.1:${port}`]: 1 },
+    nodes: { [`${at.address}:${port}`]: 1 },
     received: [],
     script,
     request: n =>
