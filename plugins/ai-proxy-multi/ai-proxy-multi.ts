@@ -28,6 +28,8 @@ export default plugin({
         `every request to ${instance} will fail: its override.endpoint must say where provider ${provider.name} is`,
       )
     }
+    if (instances.only !== undefined && config.instances[0]!.checks !== undefined)
+      log.warn({ plugin: 'ai-proxy-multi', owner }, 'checks of the only instance have no effect: it is always asked')
     const fallbacks = metrics.counter(
       'sluice_llm_fallbacks_total',
       'Attempts at an LLM in the place of which another instance was asked',
@@ -61,7 +63,9 @@ export default plugin({
         ctx.upstream = { send: ctx => call(ctx, course, means) }
         return undefined
       },
+      lasting: instances.isChecked,
       async close() {
+        instances.close()
         for (const forget of models) await forget()
       },
     }

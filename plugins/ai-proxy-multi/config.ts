@@ -9,6 +9,8 @@ import {
 } from '../../core/llm/instance-config.ts'
 import type { Infer, Schema } from '../../core/plugin.ts'
 import { hashKeyProblem } from '../../core/proxy/balancer/hash-key.ts'
+import type { WrittenChecks } from '../../core/proxy/health/checks.ts'
+import { activeChecksSchema, checksProblem } from '../../core/resource/upstream-checks.ts'
 
 export const schema = {
   type: 'object',
@@ -24,6 +26,7 @@ export const schema = {
           name: { type: 'string', minLength: 1, maxLength: 100 },
           weight: { type: 'integer', minimum: 0 },
           priority: { type: 'integer', default: 0 },
+          checks: { type: 'object', properties: { active: activeChecksSchema }, required: ['active'] },
         },
         required: ['name', 'provider', 'auth', 'weight'],
       },
@@ -76,7 +79,7 @@ const ENDPOINT = /^(https?):\/\/([^:/]+):?(\d*)\/?.*$/
 function instancesProblem({ instances }: Config): string | undefined {
   const seen = new Map<string, number>()
   for (const [at, instance] of instances.entries()) {
-    const { name, override } = instance
+    const { name, override, checks } = instance
     const first = seen.get(name)
     if (first !== undefined) return `duplicate instance name '${name}' at instances[${first}] and instances[${at + 1}]`
     seen.set(name, at + 1)
@@ -85,6 +88,9 @@ function instancesProblem({ instances }: Config): string | undefined {
     if (account !== undefined) return account
     const wrong = providerProblem(instance as InstanceConfig)
     if (wrong !== undefined) return `instance '${name}': ${wrong}`
+    const unfit = checksProblem(checks as WrittenChecks | undefined)
+    if (unfit !== undefined) return `instance '${name}': ${unfit}`
+    if (Object.hasOwn(checks ?? {}, 'passive')) return `instance '${name}': checks are active, not passive`
   }
   return undefined
 }
@@ -103,7 +109,7 @@ function unserved(config: Config): string | undefined {
   if (balancer.algorithm === 'semantic') return notServed('balancer.algorithm "semantic"')
   if (Object.hasOwn(config, 'semantic_opts')) return notServed('semantic_opts')
   for (const instance of instances) {
-    const found = ['checks', 'examples', 'threshold'].find(name => Object.hasOwn(instance, name))
+    const found = ['examples', 'threshold'].find(name => Object.hasOwn(instance, name))
     if (found !== undefined) return notServed(`instance '${instance.name}': ${found}`)
   }
   return undefined

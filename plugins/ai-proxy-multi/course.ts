@@ -41,6 +41,7 @@ export class InstanceCourse implements Course {
   readonly #policy: Policy
   readonly #asked = new Map<Instance, 'asked already' | 'its limit is reached'>()
   #current: Instance | undefined
+  #target: Target | undefined
   #retries = 0
   #patienceMs: number
 
@@ -61,8 +62,8 @@ export class InstanceCourse implements Course {
   }
 
   get first(): Target {
-    if (this.#current === undefined) throw new Error('nobody has been chosen')
-    return this.#current.target
+    if (this.#target === undefined) throw new Error('nobody has been chosen')
+    return this.#target
   }
 
   get hasMore(): boolean {
@@ -90,7 +91,7 @@ export class InstanceCourse implements Course {
       `ai instance ${failed.name} returned status ${failure.status}, falling back to ${next.name}. upstream error body: ${errorText(failure)}`,
     )
     fellBack(this.#ctx, { instance: failed.name, status: failure.status, reason: this.#call.cutBy ?? 'status' })
-    return next.target
+    return this.first
   }
 
   get #about(): { route: string | undefined; request_id: string } {
@@ -131,6 +132,7 @@ export class InstanceCourse implements Course {
       if (picked !== undefined) {
         this.#asked.set(picked, 'asked already')
         this.#current = picked
+        this.#target = await instances.targetOf(picked)
         this.#call.instance = picked.name
         return picked
       }

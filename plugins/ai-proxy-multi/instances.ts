@@ -5,11 +5,12 @@ import type { Candidate } from '../../core/llm/exchange.ts'
 import { type InstanceConfig, openInstance } from '../../core/llm/instance-config.ts'
 import type { Target } from '../../core/llm/target.ts'
 import type { Env } from '../../core/plugin.ts'
-import type { Balancer } from '../../core/proxy/balancer/balancer.ts'
 import { balancerMaker } from '../../core/proxy/balancer/balancing.ts'
 import type { Node } from '../../core/proxy/balancer/node.ts'
 import type { Rest } from '../../core/proxy/balancer/rest.ts'
+import { NodePool } from '../../core/proxy/node-pool.ts'
 import type { Config } from './config.ts'
+import { InstanceHealth } from './health.ts'
 
 export interface Instance {
   readonly name: string
@@ -25,9 +26,14 @@ export type Asked = ReadonlyMap<Instance, 'asked already' | 'its limit is reache
 export class Instances {
   readonly #all: readonly Instance[]
   readonly #byNode: ReadonlyMap<Node, Instance>
-  readonly #balancer: Balancer
+  readonly #pool: NodePool
+  /** Where instances are checked, and there are several to choose from. */
+  readonly #health: InstanceHealth | undefined
 
-  constructor(config: Config, env: Pick<Env, 'balancing' | 'owner' | 'now' | 'random' | 'gcpTokens'>) {
+  constructor(
+    config: Config,
+    env: Pick<Env, 'balancing' | 'owner' | 'now' | 'random' | 'gcpTokens' | 'probe' | 'log'>,
+  ) {
     const { balancer, instances } = config
     const owner = `ai-proxy-multi ${env.owner.kind}s/${env.owner.id}`
     this.#all = instances.map(instance => ({
@@ -47,7 +53,11 @@ export class Instances {
     const { algorithm: type = 'roundrobin', hash_on: hashOn = 'vars', key = '' } = balancer
     if (type === 'semantic') throw new Error('the check lets no such config pass')
     const maker = balancerMaker(owner, { type, hashOn, key }, { state: env.balancing, random: env.random })
-    this.#balancer = maker.over(this.#all.map(({ node }) => node))
+    const checked = this.#all.map((instance, at) => ({ ...instance, written: instances[at]! }))
+    const isChecked = instances.length > 1 && instances.some(({ checks }) => checks !== undefined)
+    this.#health = isChecked ? new InstanceHealth(checked, env) : undefined
+    const nodes = this.#all.map(({ node }) => node)
+    this.#pool = new NodePool(nodes, { maker, health: this.#health, random: env.random })
   }
 
   /** A single instance is always asked, whatever its weight and its wishes (facts ai-plugins 7.2). */
@@ -59,7 +69,7 @@ export class Instances {
     return this.#all.map(({ target }) => target)
   }
 
-  /** Neither asked already nor at rest; undefined when there is none. */
+  /** Neither asked already nor at rest nor, unless all are, found to be unhealthy; undefined when there is none. */
   pick(ctx: Context, asked: Asked): Instance | undefined {
     if (this.only !== undefined) return asked.has(this.only) ? undefined : this.only
     const except = {
@@ -68,20 +78,40 @@ export class Instances {
         return asked.has(instance) || instance.rest.leftMs > 0
       },
     }
-    const node = this.#balancer.pick(except, ctx)
+    this.#health?.locate()
+    const node = this.#pool.pick(except, ctx)
     return node && this.#byNode.get(node)
+  }
+
+  /** Where an instance is asked now: one whose endpoint is probed, at an address that answers. */
+  targetOf({ node, target }: Instance): Target | Promise<Target> {
+    return this.#health?.at(node, target) ?? target
+  }
+
+  /** Probes are made for it, from the first request on. */
+  get isChecked(): boolean {
+    return this.#health !== undefined
+  }
+
+  close(): void {
+    this.#health?.close()
+  }
+
+  /** It may be given requests. */
+  #isLive({ node }: Instance): boolean {
+    return node.weight > 0 && !this.#pool.isDown(node)
   }
 
   /** Whether another than these could be asked, now or, if one may `wait`, later. */
   hasOther(asked: Asked, waits: boolean): boolean {
-    return this.#all.some(each => isLive(each) && !asked.has(each) && (waits || each.rest.leftMs === 0))
+    return this.#all.some(each => this.#isLive(each) && !asked.has(each) && (waits || each.rest.leftMs === 0))
   }
 
   /** Milliseconds until the first of those that are at rest can be asked; undefined when one of them need not rest. */
   shortestRest(asked: Asked = new Map()): number | undefined {
     let shortest: number | undefined
     for (const each of this.#all) {
-      if (!isLive(each) || asked.has(each)) continue
+      if (!this.#isLive(each) || asked.has(each)) continue
       const { leftMs } = each.rest
       if (leftMs === 0) return undefined
       shortest = Math.min(shortest ?? Number.POSITIVE_INFINITY, leftMs)
@@ -95,20 +125,17 @@ export class Instances {
       instance: each.name,
       priority: each.node.priority,
       weight: each.node.weight,
-      skipped: each === picked ? undefined : skipped(each, picked, asked),
+      skipped: each === picked ? undefined : this.#skipped(each, picked, asked),
     }))
   }
-}
 
-function isLive({ node }: Instance): boolean {
-  return node.weight > 0
-}
-
-function skipped(each: Instance, picked: Instance | undefined, asked: Asked): string {
-  const reason = asked.get(each)
-  if (reason !== undefined) return reason
-  if (!isLive(each)) return 'weight 0'
-  const { leftMs } = each.rest
-  if (leftMs > 0) return `at rest for ${leftMs} ms`
-  return picked !== undefined && each.node.priority < picked.node.priority ? 'lower priority' : 'not its turn'
+  #skipped(each: Instance, picked: Instance | undefined, asked: Asked): string {
+    const reason = asked.get(each)
+    if (reason !== undefined) return reason
+    if (each.node.weight === 0) return 'weight 0'
+    if (this.#pool.isDown(each.node)) return 'unhealthy'
+    const { leftMs } = each.rest
+    if (leftMs > 0) return `at rest for ${leftMs} ms`
+    return picked !== undefined && each.node.priority < picked.node.priority ? 'lower priority' : 'not its turn'
+  }
 }

@@ -544,10 +544,8 @@ describe('the config of ai-proxy-multi', () => {
       { instances: [one], balancer: { algorithm: 'semantic' } },
       'balancer.algorithm "semantic" is not served by this version of Sluice',
     ],
-    [
-      { instances: [{ ...one, checks: { active: {} } }] },
-      "instance 'a': checks is not served by this version of Sluice",
-    ],
+    [{ instances: [{ ...one, checks: { active: { req_headers: ['a'] } } }] }, `instance 'a': invalid req_headers "a"`],
+    [{ instances: [{ ...one, checks: { active: {}, passive: {} } }] }, "instance 'a': checks are active, not passive"],
   ]
   for (const [config, said] of wrong) {
     it(`so is refused: ${said}`, () => assert.equal(problemOf(config), said))
