@@ -60,6 +60,11 @@ export function requestFields(
   return sent
 }
 
+/** The fields of an operator that may be sent, flat, where nothing of a client's goes along. */
+export function operatorFields(headers: ReadonlyMap<string, string>): string[] {
+  return [...headers].filter(([name]) => isSent(name)).flat()
+}
+
 /** A raw query without the arguments in which an authentication plugin of ours looked for the client's key. */
 export function requestSearch(ctx: Context, search: string): string {
   const ours = credentialNames(ctx)
