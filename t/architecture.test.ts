@@ -23,7 +23,7 @@ function runtimeImports(file: string): string[] {
 
 const ROOTS = ['core/main.ts', 'core/worker.ts', 'core/in-process.ts']
 const OFFERED_TO_PLUGINS =
-  /^core\/(plugin|endpoints|context|reply|request|body|errors|holds|schema|pattern|content-encoding|header-change|llm\/.*|javascript\/(config-function|source)|ledger\/.*|limits\/.*|observe\/.*|router\/(vars|expr|template)|resource\/upstream-checks|proxy\/(transport|node-pool|probed-endpoint|health\/checks|balancer\/.*))\.ts$/
+  /^core\/(plugin|endpoints|context|reply|request|body|errors|holds|schema|pattern|content-encoding|header-change|llm\/.*|javascript\/(config-function|source)|budgets\/.*|ledger\/.*|limits\/.*|observe\/.*|router\/(vars|expr|template)|resource\/upstream-checks|proxy\/(transport|node-pool|probed-endpoint|health\/checks|balancer\/.*))\.ts$/
 const OFFERED_TO_LLM =
   /^core\/(llm\/.*|context|errors|reply|schema|json-schema|request|body|holds|observe\/(metrics|credentials)|proxy\/transport)\.ts$/
 

@@ -41,6 +41,14 @@ const step = fc.oneof(
       twice: fc.boolean(),
     }),
   },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('takeAll' as const),
+      actor,
+      amounts: fc.array(fc.nat(25), { minLength: limits.length, maxLength: limits.length }),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('die' as const), actor }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.nat(20_000) }) },
   {
@@ -97,7 +105,7 @@ interface Actor {
   readonly number: number
   readonly ledger: Ledger
   readonly redis: RedisLedger | undefined
-  tickets: { ticket: Ticket; limit: number }[]
+  tickets: { ticket: Ticket; limits: readonly number[] }[]
 }
 
 /** Plays one schedule on keys of its own. `link` is a connection to a real Redis. */
@@ -150,19 +158,37 @@ export async function play({ backing, steps }: Schedule, link: RedisLink): Promi
           amount: limit.kind === 'slots' ? 1 : amount,
           ticket: holds,
         })
-        if (taken.ticket !== undefined) tickets.push({ ticket: taken.ticket, limit: at })
+        if (taken.ticket !== undefined) tickets.push({ ticket: taken.ticket, limits: [at] })
         else if (taken.allowed && !holds) settled[at]! += amount
       } catch (error) {
         assert.ok(error instanceof LedgerError && backing === 'redis', String(error))
         if (!holds && (line.line === 'not heard' || line.line === 'late')) unheard[at]! += amount
       }
+    } else if (each.do === 'takeAll') {
+      const { ledger, tickets } = living[each.actor]!
+      const takings = limits.map((limit, at) => ({
+        key: keys[at]!,
+        limit,
+        wish: { amount: limit.kind === 'slots' ? 1 : each.amounts[at]!, ticket: true },
+      }))
+      try {
+        const { ticket } = await ledger.takeAll(takings)
+        if (ticket === undefined) continue
+        const fate = {
+          settle: (actual: number) => ticket.settle(limits.map(() => actual)),
+          release: () => ticket.release(),
+        }
+        tickets.push({ ticket: fate, limits: [...limits.keys()] })
+      } catch (error) {
+        assert.ok(error instanceof LedgerError && backing === 'redis', String(error))
+      }
     } else {
       const { tickets } = living[each.actor]!
       const found = tickets.splice(each.which % Math.max(1, tickets.length), 1)[0]
       if (found === undefined) continue
-      const { ticket, limit } = found
+      const { ticket, limits: taken } = found
       await (each.do === 'settle' ? ticket.settle(each.actual) : ticket.release())
-      if (each.do === 'settle' && limits[limit]!.kind !== 'slots') settled[limit]! += each.actual
+      if (each.do === 'settle') for (const at of taken) if (limits[at]!.kind !== 'slots') settled[at]! += each.actual
       if (each.twice) await (each.do === 'settle' ? ticket.release() : ticket.settle(each.actual))
     }
   }

@@ -1,5 +1,17 @@
 // What a ledger answers that others keep too while it cannot reach them: nothing, yes, or what its own share allows.
-import { type Ledger, LedgerError, type Limit, type Taken, type Ticket, type Wish } from './ledger.ts'
+import {
+  type Adjustment,
+  type Ledger,
+  LedgerError,
+  type Limit,
+  type SharedFate,
+  type Standing,
+  type Taken,
+  type TakenTogether,
+  type Taking,
+  type Ticket,
+  type Wish,
+} from './ledger.ts'
 
 export type WhenAway =
   /** Whoever asks hears LedgerError. */
@@ -31,39 +43,69 @@ export class LedgerOrElse implements Ledger {
     try {
       return await this.#shared.take(key, limit, wish)
     } catch (error) {
-      if (!(error instanceof LedgerError) || error.reason !== 'away') throw error
-      this.#answered()
-      if (this.#when.answer === 'refuse') throw error
-      const owed = wish.ticket === true ? this.#shared.owe(key, limit) : undefined
-      return this.#when.answer === 'allow' ? granted(limit, owed) : this.#share(key, limit, { wish, owed })
+      const { each, ticket } = await this.#instead([{ key, limit, wish }], error)
+      const only = ticket && { settle: (actual: number) => ticket.settle([actual]), release: () => ticket.release() }
+      return { ...each[0]!, ticket: wish.ticket === true ? only : undefined }
     }
   }
 
-  async #share(key: string, limit: Limit, { wish, owed }: { wish: Wish; owed: Ticket | undefined }): Promise<Taken> {
-    const share = this.#when.answer === 'local_share' ? this.#when.share : 1
-    const part: Limit = { ...limit, limit: Math.max(1, Math.floor(limit.limit * share)) }
-    const smaller = 'rate' in part ? { ...part, rate: part.rate * share } : part
-    const taken = await this.#own.take(`share ${key}`, smaller, wish)
-    if (taken.ticket === undefined || owed === undefined) {
-      await owed?.release()
-      return taken
+  async takeAll(takings: readonly Taking[]): Promise<TakenTogether> {
+    try {
+      return await this.#shared.takeAll(takings)
+    } catch (error) {
+      return await this.#instead(takings, error)
     }
-    return { ...taken, ticket: both(taken.ticket, owed) }
   }
+
+  /** What is not there can neither be looked at nor changed. */
+  async look(key: string, limit: Limit): Promise<Standing> {
+    return await this.#shared.look(key, limit)
+  }
+
+  async adjust(key: string, limit: Limit, change: Adjustment): Promise<Standing> {
+    return await this.#shared.adjust(key, limit, change)
+  }
+
+  async #instead(takings: readonly Taking[], error: unknown): Promise<TakenTogether> {
+    if (!(error instanceof LedgerError) || error.reason !== 'away') throw error
+    this.#answered()
+    if (this.#when.answer === 'refuse') throw error
+    const shares =
+      this.#when.answer === 'local_share' ? await this.#own.takeAll(partsOf(takings, this.#when.share)) : undefined
+    const { allowed, each } = shares ?? { allowed: true, each: takings.map(({ limit }) => granted(limit)) }
+    if (!allowed) return { allowed, each, ticket: undefined }
+    const owed: (Ticket | undefined)[] = []
+    const ticket = together(shares?.ticket, owed)
+    try {
+      for (const { key, limit, wish } of takings) owed.push(wish.ticket ? this.#shared.owe(key, limit) : undefined)
+    } catch (full) {
+      await ticket.release()
+      throw full
+    }
+    return { allowed, each, ticket }
+  }
+}
+
+/** What this gateway grants by itself is counted under names of its own. */
+function partsOf(takings: readonly Taking[], share: number): Taking[] {
+  return takings.map(({ key, limit, wish }) => {
+    const part: Limit = { ...limit, limit: Math.max(1, Math.floor(limit.limit * share)) }
+    return { key: `share ${key}`, limit: 'rate' in part ? { ...part, rate: part.rate * share } : part, wish }
+  })
 }
 
 /** Nothing is known of what others have taken. */
-function granted({ limit }: Limit, ticket: Ticket | undefined): Taken {
-  return { allowed: true, remaining: limit, used: 0, resetMs: 0, delayMs: 0, retryMs: 0, ticket }
+function granted({ limit }: Limit): Taken {
+  return { allowed: true, remaining: limit, used: 0, resetMs: 0, delayMs: 0, retryMs: 0, ticket: undefined }
 }
 
-function both(one: Ticket, other: Ticket): Ticket {
+function together(own: SharedFate | undefined, owed: readonly (Ticket | undefined)[]): SharedFate {
   return {
-    async settle(actual) {
-      await Promise.all([one.settle(actual), other.settle(actual)])
+    async settle(actuals) {
+      await Promise.all([own?.settle(actuals), ...owed.map((ticket, at) => ticket?.settle(actuals[at]!))])
     },
     async release() {
-      await Promise.all([one.release(), other.release()])
+      await Promise.all([own?.release(), ...owed.map(ticket => ticket?.release())])
     },
   }
 }

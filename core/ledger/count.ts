@@ -1,10 +1,10 @@
 // The arithmetic of limits on the five numbers of a key, one function for all kinds; knows neither keys nor who shares the numbers.
-import type { Limit, Taken, Wish } from './ledger.ts'
+import type { Adjustment, Limit, Standing, Taken, Wish } from './ledger.ts'
 
 // What the first three mean differs by kind. All zero is a key that nobody has used.
 /** Taken for good: in this window, or as it was at `AT`; of a leaky bucket -1 when the next need not wait. */
 const USED = 0
-/** Of a sliding window: taken in the window before. */
+/** Of a sliding window: taken in the window before. Of a balance or a period: what was granted on top of the limit. */
 const BEFORE = 1
 /** The number of the sliding window; when a bucket was last looked at, in milliseconds. */
 const AT = 2
@@ -24,14 +24,27 @@ export interface Count {
 }
 
 /** Takes the wish if there is room; `now` is in milliseconds. The ticket is for the caller to make. */
-export function take({ numbers, at }: Count, limit: Limit, wish: Wish, now: number): Taken {
+export function take(count: Count, limit: Limit, wish: Wish, now: number): Taken {
   const { amount, need = amount } = wish
+  const allowed = hasRoom(count, limit, wish, now)
+  if (allowed) occupy(count, limit, wish, now)
+  return describe(count, limit, { allowed, need }, now)
+}
+
+/** Brings the numbers to the present, and tells whether the wish has room. */
+export function hasRoom({ numbers, at }: Count, limit: Limit, { amount, need = amount }: Wish, now: number): boolean {
   roll(numbers, at, limit, now)
   const taken = numbers[at + USED]! + numbers[at + RESERVED]!
-  const allowed = need === 0 || fits(limit, level(numbers, at, limit, now) + need, taken + need)
-  if (allowed && wish.ticket === true) numbers[at + RESERVED]! += amount
-  else if (allowed) charge(numbers, at, limit, { amount, now })
-  return describe({ numbers, at }, limit, { allowed, need }, now)
+  return (
+    need === 0 ||
+    fits(limit, level(numbers, at, limit, now) + need, { taken: taken + need, most: mostOf(numbers, at, limit) })
+  )
+}
+
+/** Takes what has room. */
+export function occupy({ numbers, at }: Count, limit: Limit, { amount, ticket }: Wish, now: number): void {
+  if (ticket === true) numbers[at + RESERVED]! += amount
+  else charge(numbers, at, limit, { amount, now })
 }
 
 /** What there is to say of a wish when the numbers are what they are after it. */
@@ -44,7 +57,7 @@ export function describe(
   const used = Math.max(0, level(numbers, at, limit, now))
   return {
     allowed,
-    remaining: Math.max(0, roomLeft(limit, used, numbers[at + USED]! + numbers[at + RESERVED]!)),
+    remaining: Math.max(0, roomLeft(numbers, at, limit, used)),
     used,
     resetMs: resetMs(numbers, at, limit, now),
     delayMs: allowed && limit.kind === 'leaky_bucket' ? (used / limit.rate) * 1000 : 0,
@@ -57,6 +70,23 @@ export function describe(
 export function add({ numbers, at }: Count, limit: Limit, amount: number, now: number): void {
   roll(numbers, at, limit, now)
   charge(numbers, at, limit, { amount, now })
+}
+
+/** What counts, the numbers being there or not. */
+export function standing(count: Count | undefined, limit: Limit, now: number): Standing {
+  if (count === undefined) return { used: 0, reserved: 0, granted: 0 }
+  const numbers = count.numbers.slice(count.at, count.at + WIDTH)
+  roll(numbers, 0, limit, now)
+  return { used: Math.max(0, numbers[USED]!), reserved: numbers[RESERVED]!, granted: grantedOf(numbers, 0, limit) }
+}
+
+/** Changes what counts. Throws RangeError for a grant to what has none. */
+export function adjust({ numbers, at }: Count, limit: Limit, { what, by = 0, to }: Adjustment, now: number): void {
+  roll(numbers, at, limit, now)
+  const place = at + (what === 'used' ? USED : BEFORE)
+  const changed = Math.max(0, to ?? numbers[place]! + by)
+  if (what === 'used') charge(numbers, at, limit, { amount: changed - numbers[place]!, now })
+  else numbers[place] = changed
 }
 
 /** Brings the numbers to the present. */
@@ -91,7 +121,19 @@ function roll(numbers: Float64Array, at: number, limit: Limit, now: number): voi
     }
     case 'balance':
       numbers[at + UNTIL] = Number.POSITIVE_INFINITY
+      return
+    case 'period':
+      numbers[at + UNTIL] = limit.endMs
   }
+}
+
+function grantedOf(numbers: Float64Array, at: number, { kind }: Limit): number {
+  return kind === 'balance' || kind === 'period' ? numbers[at + BEFORE]! : 0
+}
+
+/** The limit with what was granted on top. */
+function mostOf(numbers: Float64Array, at: number, limit: Limit): number {
+  return limit.limit + grantedOf(numbers, at, limit)
 }
 
 /** Who comes to an empty leaky bucket need not wait for its own turn. */
@@ -107,9 +149,9 @@ function level(numbers: Float64Array, at: number, limit: Limit, now: number): nu
 }
 
 /** Whether what counts may become `wanted`, of which `taken` is no estimate: of an estimate the first above the limit is refused. */
-function fits(limit: Limit, wanted: number, taken: number): boolean {
-  if (limit.kind === 'sliding_window') return taken <= limit.limit && wanted < limit.limit + 1
-  return wanted <= limit.limit + ('rate' in limit ? NEARLY : 0)
+function fits(limit: Limit, wanted: number, { taken, most }: { taken: number; most: number }): boolean {
+  if (limit.kind === 'sliding_window') return taken <= most && wanted < most + 1
+  return wanted <= most + ('rate' in limit ? NEARLY : 0)
 }
 
 function charge(
@@ -123,15 +165,18 @@ function charge(
   if ('rate' in limit) numbers[at + UNTIL] = now + ((numbers[at + USED]! - bottom(limit)) / limit.rate) * 1000
 }
 
-function roomLeft(limit: Limit, used: number, taken: number): number {
+function roomLeft(numbers: Float64Array, at: number, limit: Limit, used: number): number {
+  const taken = numbers[at + USED]! + numbers[at + RESERVED]!
   if (limit.kind === 'sliding_window') return Math.min(limit.limit - taken, Math.ceil(limit.limit - used))
-  return Math.floor(limit.limit - used + ('rate' in limit ? NEARLY : 0))
+  return Math.floor(mostOf(numbers, at, limit) - used + ('rate' in limit ? NEARLY : 0))
 }
 
 function resetMs(numbers: Float64Array, at: number, limit: Limit, now: number): number {
   switch (limit.kind) {
     case 'fixed_window':
       return numbers[at + UNTIL]! - now
+    case 'period':
+      return Math.max(0, limit.endMs - now)
     case 'sliding_window':
       return limit.windowMs - (now % limit.windowMs)
     case 'balance':
@@ -151,9 +196,10 @@ function retryMs(
   { need, now }: { need: number; now: number },
 ): number {
   const never = Number.POSITIVE_INFINITY
-  if (need > limit.limit - bottom(limit)) return never
+  if (need > mostOf(numbers, at, limit) - bottom(limit)) return never
   switch (limit.kind) {
     case 'fixed_window':
+    case 'period':
       return resetMs(numbers, at, limit, now)
     case 'sliding_window': {
       const { windowMs } = limit

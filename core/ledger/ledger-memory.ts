@@ -28,6 +28,7 @@ const KINDS: readonly LimitKind[] = [
   'leaky_bucket',
   'slots',
   'balance',
+  'period',
 ]
 const BACKINGS: readonly Backing[] = ['shared_memory', 'redis']
 const ACCOUNTS = KINDS.length * BACKINGS.length
@@ -131,6 +132,17 @@ export class LedgerMemory {
     ints[free * 2 + 1] = low
     ints[free * 2] = high
     return free + 1
+  }
+
+  /** Where the numbers of a key stand; undefined for one that nobody has used. */
+  find(stripe: number, { high, low }: Fingerprint): number | undefined {
+    const ints = this.#ints
+    for (let step = 0; step < REACH; step++) {
+      const row = stripe + ROWS_AT + ((low + step) & (ROWS - 1)) * ROW_WIDTH
+      if (ints[row * 2] === high && ints[row * 2 + 1] === low) return row + 1
+      if (ints[row * 2] === 0) return undefined
+    }
+    return undefined
   }
 
   /** A place for a ticket, which is not taken yet; undefined when there is none. */

@@ -12,8 +12,10 @@ export type Limit =
   | { readonly kind: 'leaky_bucket'; readonly limit: number; readonly rate: number }
   /** At most `limit` that are neither settled nor released. Only tickets count. */
   | { readonly kind: 'slots'; readonly limit: number }
-  /** `limit` for ever. */
+  /** `limit` for ever, and what was granted on top. */
   | { readonly kind: 'balance'; readonly limit: number }
+  /** The same until `endMs`, in milliseconds since the epoch: another period is another key. What is settled later still counts here. */
+  | { readonly kind: 'period'; readonly limit: number; readonly endMs: number }
 
 export type LimitKind = Limit['kind']
 
@@ -50,10 +52,58 @@ export interface Ticket {
   release(): Awaitable<void>
 }
 
+/** One of several that are taken together, each from another key. */
+export interface Taking {
+  readonly key: string
+  readonly limit: Limit
+  /** An amount of 0 without a ticket only looks, and makes no place for a key that nobody has used. */
+  readonly wish: Wish
+}
+
+export interface TakenTogether {
+  /** All of them, or nothing was taken. */
+  readonly allowed: boolean
+  /** In the order of the wishes. `allowed` says of each whether there was room in this one. None has a ticket of its own. */
+  readonly each: readonly Taken[]
+  /** When allowed: one for all that asked for one. */
+  readonly ticket: SharedFate | undefined
+}
+
+/** A ticket for several keys: all are settled or all are released, once. Neither rejects. */
+export interface SharedFate {
+  /** What was used of each, in the order of the wishes; what is said of those without a ticket means nothing. */
+  settle(actuals: readonly number[]): Awaitable<void>
+  release(): Awaitable<void>
+}
+
+/** What counts under a key now. */
+export interface Standing {
+  readonly used: number
+  readonly reserved: number
+  /** On top of the limit; only of balances and periods. */
+  readonly granted: number
+}
+
+/** What an operator changes: `by` so much, which may be negative, or `to` so much. Nothing falls below 0. */
+export interface Adjustment {
+  readonly what: 'used' | 'granted'
+  readonly by?: number
+  readonly to?: number
+}
+
 /** Throws, or rejects with, LedgerError when it cannot tell. */
 export interface Ledger {
   /** Looks and takes as one step, whoever else does at the same time. */
   take(key: string, limit: Limit, wish: Wish): Awaitable<Taken>
+  /**
+   * Takes all wishes as one step, or none. Keys must differ. In a cluster of Redis all must begin with the same name in
+   * braces, as `{budget}`: their node is chosen by it.
+   */
+  takeAll(takings: readonly Taking[]): Awaitable<TakenTogether>
+  /** Takes nothing, and makes no place for a key that nobody has used. */
+  look(key: string, limit: Limit): Awaitable<Standing>
+  /** Returns how it stands then. */
+  adjust(key: string, limit: Limit, change: Adjustment): Awaitable<Standing>
 }
 
 type Awaitable<T> = T | Promise<T>
@@ -72,4 +122,11 @@ export class LedgerError extends Error {
 /** A sum that has swallowed no number is lost for ever. */
 export function mustBeAmount(amount: number): void {
   if (!(amount >= 0 && amount < Number.POSITIVE_INFINITY)) throw new RangeError(`a ledger does not count ${amount}`)
+}
+
+/** Of keys that are taken together: none twice, for its room would be looked at twice and taken once. */
+export function mustDiffer(takings: readonly Taking[]): void {
+  for (const { wish } of takings) mustBeAmount(wish.amount)
+  if (new Set(takings.map(({ key }) => key)).size < takings.length)
+    throw new RangeError('a key is taken from twice at once')
 }

@@ -1,12 +1,25 @@
 // A ledger that many gateways keep together in Redis: each take is one round trip; tickets are leased, so that a dead gateway's end.
 import { hash, randomUUID } from 'node:crypto'
 import { type Listed, Roster } from '../../roster.ts'
-import { describe } from '../count.ts'
-import { type Ledger, type Limit, mustBeAmount, type Taken, type Ticket, type Wish } from '../ledger.ts'
+import { describe, WIDTH } from '../count.ts'
+import {
+  type Adjustment,
+  type Ledger,
+  type Limit,
+  mustBeAmount,
+  mustDiffer,
+  type SharedFate,
+  type Standing,
+  type Taken,
+  type TakenTogether,
+  type Taking,
+  type Ticket,
+  type Wish,
+} from '../ledger.ts'
 import type { LedgerMemory, OpenRecord } from '../ledger-memory.ts'
 import type { RedisLink } from './link.ts'
 import { Outbox, type Sent } from './outbox.ts'
-import { END, type Script, TAKE } from './scripts.ts'
+import { ADJUST, END, type Script, TAKE } from './scripts.ts'
 
 export interface RedisLedgerOptions {
   link: Pick<RedisLink, 'run' | 'ready'>
@@ -58,28 +71,70 @@ export class RedisLedger implements Ledger {
   }
 
   async take(key: string, limit: Limit, wish: Wish): Promise<Taken> {
-    const { amount, need = amount } = wish
-    mustBeAmount(amount)
-    const id = wish.ticket === true ? randomUUID() : ''
-    const ending = { key, limit, id, amount }
+    const { each, tickets } = await this.#take([{ key, limit, wish }], false)
+    return { ...each[0]!, ticket: tickets?.[0] }
+  }
+
+  async takeAll(takings: readonly Taking[]): Promise<TakenTogether> {
+    const { allowed, each, tickets } = await this.#take(takings, true)
+    return { allowed, each, ticket: tickets && sharedFate(tickets) }
+  }
+
+  /** One script for all of them; each ticket is told of its end by itself. What is not taken `together` is never a mere look. */
+  async #take(
+    takings: readonly Taking[],
+    together: boolean,
+  ): Promise<{ allowed: boolean; each: Taken[]; tickets: (RedisTicket | undefined)[] | undefined }> {
+    mustDiffer(takings)
+    const id = takings.some(({ wish }) => wish.ticket) ? randomUUID() : ''
+    const held = takings.map(({ key, limit, wish }) => ({ key, limit, id: wish.ticket ? id : '', amount: wish.amount }))
+    const how = ({ amount, ticket }: Wish) => (ticket ? 'holds' : together && amount === 0 ? 'looks' : 'takes')
     const { ready } = this.#options.link
     let answer: unknown
     try {
-      answer = await this.#run(TAKE, ending, [amount, need])
+      answer = await this.#run(TAKE, takings, {
+        id,
+        each: takings.map(({ wish }) => [wish.amount, needOf(wish), how(wish)]),
+      })
     } catch (error) {
       // It may have been taken all the same.
-      if (ready) this.#giveBack(ending)
+      if (ready) for (const one of held) this.#giveBack(one)
       throw error
     }
     const [allowed, now = 0, ...numbers] = (answer as string[]).map(Number)
-    const taken = describe({ numbers: Float64Array.from(numbers), at: 0 }, limit, { allowed: allowed === 1, need }, now)
-    if (allowed !== 1 || id === '') return taken
+    const each = takings.map(({ limit, wish }, at) => {
+      const [room, ...own] = numbers.slice(at * (WIDTH + 1), (at + 1) * (WIDTH + 1))
+      return describe(
+        { numbers: Float64Array.from(own), at: 0 },
+        limit,
+        { allowed: room === 1, need: needOf(wish) },
+        now,
+      )
+    })
+    if (allowed !== 1) return { allowed: false, each, tickets: undefined }
+    const tickets: (RedisTicket | undefined)[] = []
     try {
-      return { ...taken, ticket: this.#issue(ending) }
+      for (const one of held) tickets.push(one.id === '' ? undefined : this.#issue(one))
     } catch (error) {
-      this.#giveBack(ending)
+      for (const ticket of tickets) void ticket?.release()
+      for (const one of held.slice(tickets.length)) this.#giveBack(one)
       throw error
     }
+    return { allowed: true, each, tickets }
+  }
+
+  look(key: string, limit: Limit): Promise<Standing> {
+    return this.#standing(key, limit, ['', 0, ''])
+  }
+
+  adjust(key: string, limit: Limit, { what, by = 0, to }: Adjustment): Promise<Standing> {
+    return this.#standing(key, limit, [what, by, to ?? ''])
+  }
+
+  async #standing(key: string, limit: Limit, change: readonly (string | number)[]): Promise<Standing> {
+    const answer = await this.#run(ADJUST, [{ key, limit }], { id: '', each: [change] })
+    const [used = 0, reserved = 0, granted = 0] = (answer as string[]).map(Number)
+    return { used, reserved, granted }
   }
 
   /** A ticket for what was never taken, because Redis was away: what is used in the end counts. */
@@ -127,20 +182,60 @@ export class RedisLedger implements Ledger {
   async #send(ending: Ending): Promise<Sent> {
     const sends = this.#options.link.ready
     try {
-      await this.#run(END, ending, [ending.what, ending.amount])
+      await this.#run(END, [ending], { id: ending.id, each: [[ending.what, ending.amount]] })
       return 'arrived'
     } catch {
       return sends ? 'unknown' : 'not_sent'
     }
   }
 
-  #run(script: Script, { key, limit, id }: Issued, more: readonly (string | number)[]): Promise<unknown> {
+  #run(
+    script: Script,
+    keys: readonly Pick<Taking, 'key' | 'limit'>[],
+    { id, each }: { id: string; each: readonly (readonly (string | number)[])[] },
+  ): Promise<unknown> {
     const { link, now } = this.#options
-    // Keys may be made of what clients send, credentials too. The braces keep both on one node of a cluster.
-    const name = `sluice:ledger:{${hash('sha256', key, 'base64url').slice(0, 22)}}`
-    const size = 'windowMs' in limit ? limit.windowMs : 'rate' in limit ? limit.rate : 0
-    const common = [now?.() ?? '', limit.kind, limit.limit, size, id, this.#leaseMs]
-    return link.run(script, [name, `${name}:tickets`], [...common, ...more])
+    const names = keys.map(({ key }) => nameOf(key))
+    return link.run(
+      script,
+      names.flatMap(name => [name, `${name}:tickets`]),
+      [
+        now?.() ?? '',
+        id,
+        this.#leaseMs,
+        ...keys.flatMap(({ limit }, at) => [limit.kind, limit.limit, sizeOf(limit), ...each[at]!]),
+      ],
+    )
+  }
+}
+
+/**
+ * Keys may be made of what clients send, credentials too. The braces choose the node of a cluster: that of the name in braces
+ * with which a key begins, else its own.
+ */
+function nameOf(key: string): string {
+  const digest = hash('sha256', key, 'base64url').slice(0, 22)
+  const family = /^\{\w+\}/.exec(key)?.[0]
+  return family === undefined ? `sluice:ledger:{${digest}}` : `sluice:ledger:${family}:${digest}`
+}
+
+function sizeOf(limit: Limit): number {
+  return 'windowMs' in limit ? limit.windowMs : 'rate' in limit ? limit.rate : 'endMs' in limit ? limit.endMs : 0
+}
+
+function needOf({ amount, need = amount }: Wish): number {
+  return need
+}
+
+function sharedFate(tickets: readonly (RedisTicket | undefined)[]): SharedFate {
+  return {
+    async settle(actuals) {
+      for (const actual of actuals) mustBeAmount(actual)
+      await Promise.all(tickets.map((ticket, at) => ticket?.settle(actuals[at]!)))
+    },
+    async release() {
+      await Promise.all(tickets.map(ticket => ticket?.release()))
+    },
   }
 }
 

@@ -233,6 +233,112 @@ export function ledgerContract(open: () => Promise<LedgerUnderTest>): void {
     })
   })
 
+  describe('period', () => {
+    const period: Limit = { kind: 'period', limit: 10, endMs: START + 5_000 }
+
+    it('ends when it is said to end, and counts there what is settled later', async () => {
+      const { ticket, resetMs } = await ledger.take('k', period, { amount: 8, ticket: true })
+      assert.equal(resetMs, 5_000)
+      const refused = await ledger.take('k', period, { amount: 3 })
+      assert.deepEqual([refused.allowed, refused.retryMs], [false, 5_000])
+      clock.now += 6_000
+      await ticket!.settle(4)
+      assert.deepEqual(await ledger.look('k', period), { used: 4, reserved: 0, granted: 0 })
+    })
+
+    it('grants what was granted on top, and no more', async () => {
+      await ledger.take('k', period, { amount: 10 })
+      assert.deepEqual(await ledger.adjust('k', period, { what: 'granted', by: 5 }), {
+        used: 10,
+        reserved: 0,
+        granted: 5,
+      })
+      const taken = await ledger.take('k', period, { amount: 4 })
+      assert.deepEqual([taken.allowed, taken.remaining], [true, 1])
+      assert.equal((await ledger.take('k', period, { amount: 2 })).allowed, false)
+    })
+  })
+
+  describe('several keys', () => {
+    const balance: Limit = { kind: 'balance', limit: 10 }
+    const all = (a: number, b: number) => [
+      { key: 'a', limit: balance, wish: { amount: a, ticket: true } },
+      { key: 'b', limit: balance, wish: { amount: b, ticket: true } },
+    ]
+    const both = async () => [await ledger.look('a', balance), await ledger.look('b', balance)]
+    const [nothing, some] = [
+      { used: 0, reserved: 0, granted: 0 },
+      { used: 0, reserved: 4, granted: 0 },
+    ]
+
+    it('are taken together or not at all', async () => {
+      const refused = await ledger.takeAll(all(4, 11))
+      assert.deepEqual([refused.allowed, refused.ticket], [false, undefined])
+      assert.deepEqual(
+        refused.each.map(({ allowed, remaining }) => [allowed, remaining]),
+        [
+          [true, 10],
+          [false, 10],
+        ],
+      )
+      assert.deepEqual(await both(), [nothing, nothing])
+      const { ticket } = await ledger.takeAll(all(4, 10))
+      assert.deepEqual(await both(), [some, { ...some, reserved: 10 }])
+      await ticket!.settle([1, 12])
+      await ticket!.release()
+      await ticket!.settle([1, 12])
+      assert.deepEqual(await both(), [
+        { ...nothing, used: 1 },
+        { ...nothing, used: 12 },
+      ])
+    })
+
+    it('are released together', async () => {
+      const { ticket } = await ledger.takeAll(all(4, 10))
+      await ticket!.release()
+      await ticket!.settle([4, 4])
+      assert.deepEqual(await both(), [nothing, nothing])
+    })
+
+    it('may be looked at in the same step, and what only is looked at is not changed', async () => {
+      const frozen = { key: 'f', limit: { kind: 'balance', limit: 1 } as const, wish: { amount: 0, need: 1 } }
+      const { ticket } = await ledger.takeAll([...all(1, 1), frozen])
+      await ticket!.settle([1, 1, 1])
+      assert.deepEqual(await ledger.look('f', frozen.limit), nothing)
+      await ledger.adjust('f', frozen.limit, { what: 'used', to: 1 })
+      assert.equal((await ledger.takeAll([...all(1, 1), frozen])).allowed, false)
+      assert.equal((await ledger.look('a', balance)).used, 1)
+    })
+
+    it('must differ', async () => {
+      const [a] = all(1, 1)
+      await assert.rejects(async () => ledger.takeAll([a!, a!]), RangeError)
+    })
+
+    it('let nobody pass twice on one remaining piece, in whatever order they are asked for', async () => {
+      const wishes = Array.from({ length: 50 }, async (_, n) => ledger.takeAll(n % 2 ? all(1, 3) : all(1, 3).reverse()))
+      const granted = (await Promise.all(wishes)).filter(({ allowed }) => allowed)
+      assert.equal(granted.length, 3)
+      assert.deepEqual(await both(), [
+        { ...nothing, reserved: 3 },
+        { ...nothing, reserved: 9 },
+      ])
+    })
+  })
+
+  describe('an adjustment', () => {
+    it('changes what is used, by so much or to so much, and never below nothing', async () => {
+      const { ticket } = await ledger.take('k', fixed, { amount: 2, ticket: true })
+      assert.deepEqual(await ledger.adjust('k', fixed, { what: 'used', by: 7 }), { used: 7, reserved: 2, granted: 0 })
+      assert.equal((await ledger.adjust('k', fixed, { what: 'used', by: -9 })).used, 0)
+      assert.equal((await ledger.adjust('k', fixed, { what: 'used', to: 3 })).used, 3)
+      assert.equal((await ledger.take('k', fixed, one)).allowed, false)
+      await ticket!.release()
+      clock.now += 10_000
+      assert.equal((await ledger.look('k', fixed)).used, 0)
+    })
+  })
+
   it('lets nobody pass twice on one remaining piece, however many ask at once', async () => {
     const wishes = Array.from({ length: 50 }, async () => ledger.take('k', fixed, { amount: 1, ticket: true }))
     assert.equal(allowed(await Promise.all(wishes)), 3)

@@ -1,6 +1,6 @@
 // A thread that takes from, settles and releases limits of a shared ledger at random until it is told to stop or ended.
 import { parentPort, workerData } from 'node:worker_threads'
-import type { Limit, Ticket } from '../../../core/ledger/ledger.ts'
+import type { Limit } from '../../../core/ledger/ledger.ts'
 import { LedgerMemory } from '../../../core/ledger/ledger-memory.ts'
 import { SharedLedger } from '../../../core/ledger/shared-ledger.ts'
 import { randomness } from '../../helpers/randomness.ts'
@@ -26,24 +26,34 @@ if (parentPort !== null) {
   const ledger = new SharedLedger(new LedgerMemory(memory, owner), () => 1_000)
   const account = new Float64Array(settled)
   const random = randomness(seed)
-  const open: { ticket: Ticket; key: number }[] = []
+  const open: { settle(actual: number): void; release(): void; keys: number[] }[] = []
   // One that has no end dies with something in its hands.
   if (takes === Number.POSITIVE_INFINITY) ledger.take('window 0', window, { amount: 3, ticket: true })
   for (let n = 0; n < takes; n++) {
     const key = random(KEYS)
-    const isSlot = random(2) === 0
-    const taken = isSlot
-      ? ledger.take(`slots ${key}`, slots, { amount: 1, ticket: true })
-      : ledger.take(`window ${key}`, window, { amount: random(9), ticket: true })
-    if (isSlot && taken.used > SLOTS) throw new Error(`${taken.used} slots are taken`)
-    if (taken.ticket !== undefined) open.push({ ticket: taken.ticket, key: isSlot ? -1 : key })
+    const what = random(4)
+    if (what === 0) {
+      const { ticket, used } = ledger.take(`slots ${key}`, slots, { amount: 1, ticket: true })
+      if (used > SLOTS) throw new Error(`${used} slots are taken`)
+      if (ticket !== undefined) open.push({ settle: () => ticket.settle(1), release: () => ticket.release(), keys: [] })
+    } else {
+      const other = (key + 1 + random(KEYS - 1)) % KEYS
+      const keys = what === 1 ? [key, other] : [key]
+      const takings = keys.map(key => ({
+        key: `window ${key}`,
+        limit: window,
+        wish: { amount: random(9), ticket: true },
+      }))
+      const ticket = ledger.takeAll(takings).ticket!
+      open.push({ settle: actual => ticket.settle(keys.map(() => actual)), release: () => ticket.release(), keys })
+    }
     while (open.length > (n === takes - 1 ? 0 : random(6))) {
-      const { ticket, key } = open.splice(random(open.length), 1)[0]!
-      if (random(3) === 0) ticket.release()
+      const { settle, release, keys } = open.splice(random(open.length), 1)[0]!
+      if (random(3) === 0) release()
       else {
         const actual = random(9)
-        ticket.settle(actual)
-        if (key >= 0) account[key]! += actual
+        settle(actual)
+        for (const key of keys) account[key]! += actual
       }
     }
   }

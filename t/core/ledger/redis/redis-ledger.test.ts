@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
-import type { Ledger, Limit, Ticket } from '../../../../core/ledger/ledger.ts'
+import type { Ledger, Limit, SharedFate, Ticket } from '../../../../core/ledger/ledger.ts'
 import { LedgerMemory, ledgerMemory } from '../../../../core/ledger/ledger-memory.ts'
 import { RedisLink, type RedisServers } from '../../../../core/ledger/redis/link.ts'
 import { RedisLedger, type RedisLedgerOptions } from '../../../../core/ledger/redis/redis-ledger.ts'
@@ -62,6 +62,7 @@ describe('a ledger in Redis', () => {
         { kind: 'leaky_bucket', limit: 9, rate: 3.3 },
         { kind: 'slots', limit: 12 },
         { kind: 'balance', limit: 200 },
+        { kind: 'period', limit: 40, endMs: clock.now + 10 ** 12 },
       )
       const step = fc.record({
         waitMs: fc.nat(3_000),
@@ -70,20 +71,45 @@ describe('a ledger in Redis', () => {
         ticket: fc.boolean(),
         end: fc.constantFrom('settle', 'release', 'keep'),
         actual: fc.nat(15),
+        together: fc.boolean(),
+        change: fc.option(
+          fc.record({
+            what: fc.constantFrom('used' as const, 'granted' as const),
+            by: fc.integer({ min: -9, max: 9 }),
+          }),
+          {
+            nil: undefined,
+            freq: 4,
+          },
+        ),
       })
       await fc.assert(
-        fc.asyncProperty(limits, fc.array(step, { maxLength: 15 }), async (limit, steps) => {
+        fc.asyncProperty(limits, limits, fc.array(step, { maxLength: 15 }), async (limit, second, steps) => {
           const key = randomUUID()
           const open: (readonly [Ticket, Ticket])[] = []
-          for (const { waitMs, amount, need, ticket, end, actual } of steps) {
+          for (const { waitMs, amount, need, ticket, end, actual, together, change } of steps) {
             clock.now += waitMs
             const wish = { amount, ticket, ...(need !== undefined && { need }) }
+            if (change !== undefined && ('endMs' in limit || limit.kind === 'balance'))
+              assert.deepEqual(await inRedis.adjust(key, limit, change), inMemory.adjust(key, limit, change))
+            if (together) {
+              const all = [
+                { key, limit, wish },
+                { key: `${key} second`, limit: second, wish: { amount: actual } },
+              ]
+              const one = inMemory.takeAll(all)
+              const other = await inRedis.takeAll(all)
+              assert.deepEqual({ ...other, ticket: undefined }, { ...one, ticket: undefined })
+              if (one.ticket !== undefined) open.push([firstOf(one.ticket), firstOf(other.ticket!)])
+              continue
+            }
             const one = inMemory.take(key, limit, wish)
             const other = await inRedis.take(key, limit, wish)
             assert.deepEqual({ ...other, ticket: undefined }, { ...one, ticket: undefined })
             if (one.ticket !== undefined) open.push([one.ticket, other.ticket!])
             const pair = end === 'keep' ? undefined : open.shift()
             for (const each of pair ?? []) await (end === 'settle' ? each.settle(actual) : each.release())
+            assert.deepEqual(await inRedis.look(key, limit), inMemory.look(key, limit))
           }
         }),
         { numRuns: 60, seed: 9 },
@@ -240,8 +266,18 @@ describe('a ledger in Redis', () => {
   })
 })
 
+/** A ticket for two keys as one for the first. */
+function firstOf(fate: SharedFate): Ticket {
+  return { settle: actual => fate.settle([actual, 1]), release: () => fate.release() }
+}
+
 /** Nobody has counted under these keys. */
 function prefixed(ledger: Ledger): Ledger {
   const prefix = randomUUID()
-  return { take: (key, limit, wish) => ledger.take(prefix + key, limit, wish) }
+  return {
+    take: (key, limit, wish) => ledger.take(prefix + key, limit, wish),
+    takeAll: all => ledger.takeAll(all.map(({ key, limit, wish }) => ({ key: prefix + key, limit, wish }))),
+    look: (key, limit) => ledger.look(prefix + key, limit),
+    adjust: (key, limit, change) => ledger.adjust(prefix + key, limit, change),
+  }
 }
