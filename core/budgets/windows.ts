@@ -1,11 +1,12 @@
-// The windows of budgets: which one an instant is in, and from when to when it lasts; knows no budget and counts nothing.
+// The windows of budgets as configurations have them, and the period of one that an instant is in; counts nothing.
 import type { Infer, Schema } from '../plugin.ts'
+import type { Period, Window } from './budget.ts'
 
 /** As configurations have it. */
 export const windowSchema = {
   type: 'object',
   properties: {
-    // `balance` never begins anew, `rolling` lasts so many seconds from its first request on.
+    // `balance` never begins anew, `rolling` every so many seconds.
     type: { type: 'string', enum: ['balance', 'rolling', 'calendar'] },
     seconds: { type: 'integer', minimum: 1, maximum: 366 * 86_400 },
     // A week begins on Monday.
@@ -18,16 +19,6 @@ export const windowSchema = {
 } as const satisfies Schema
 
 export type WindowConfig = Infer<typeof windowSchema>
-
-/** Milliseconds since the epoch; `end` is the first that is not within. */
-export interface Span {
-  /** The same for every instant within, another for every other window: `month 2026-03-01`. */
-  readonly key: string
-  /** -Infinity of a balance, and of a rolling window: it begins with a request. */
-  readonly start: number
-  /** Infinity of both. */
-  readonly end: number
-}
 
 /** What the schema cannot say, or nothing. */
 export function windowProblem({ type, seconds, period, time_zone }: WindowConfig): string | undefined {
@@ -43,22 +34,41 @@ export function windowProblem({ type, seconds, period, time_zone }: WindowConfig
   }
 }
 
-/** The window that an instant is in. What it gave last is looked at first: of calendars it is worked out once per window. */
-export function windowAt(config: WindowConfig): (now: number) => Span {
-  const { type, period = 'day', time_zone = 'UTC' } = config
-  if (type !== 'calendar') {
-    const span: Span = { key: type, start: Number.NEGATIVE_INFINITY, end: Number.POSITIVE_INFINITY }
-    return () => span
-  }
-  const calendar = new Calendar(period, dateFormat(time_zone))
-  let current = calendar.span(0)
+/** What a configuration that fits the schema, and has no problem, means. */
+export function windowOf({ type, seconds = 0, period = 'day', time_zone = 'UTC' }: WindowConfig): Window {
+  if (type === 'balance') return { kind: 'balance' }
+  return type === 'rolling' ? { kind: 'rolling', seconds } : { kind: 'calendar', every: period, timeZone: time_zone }
+}
+
+/** The period of a window that an instant is in. The last one is kept: of calendars each is worked out once. */
+export function periodsOf(window: Window): (now: number) => Period {
+  let current: Period = { start: 0, end: window.kind === 'balance' ? Number.POSITIVE_INFINITY : 0 }
+  const find = finderOf(window)
   return now => {
-    if (now < current.start || now >= current.end) current = calendar.span(now)
+    if (now < current.start || now >= current.end) current = find(now)
     return current
   }
 }
 
-type Period = NonNullable<WindowConfig['period']>
+function finderOf(window: Window): (now: number) => Period {
+  switch (window.kind) {
+    case 'balance':
+      return () => ({ start: 0, end: Number.POSITIVE_INFINITY })
+    case 'rolling': {
+      const size = window.seconds * 1000
+      return now => {
+        const start = now - (now % size)
+        return { start, end: start + size }
+      }
+    }
+    case 'calendar': {
+      const calendar = new Calendar(window.every, dateFormat(window.timeZone))
+      return now => calendar.period(now)
+    }
+  }
+}
+
+type Every = NonNullable<WindowConfig['period']>
 
 const DAY_MS = 86_400_000
 
@@ -66,27 +76,25 @@ const DAY_MS = 86_400_000
 type CivilDate = number
 
 class Calendar {
-  readonly #period: Period
+  readonly #every: Every
   readonly #format: Intl.DateTimeFormat
 
-  constructor(period: Period, format: Intl.DateTimeFormat) {
-    this.#period = period
+  constructor(every: Every, format: Intl.DateTimeFormat) {
+    this.#every = every
     this.#format = format
   }
 
-  span(now: number): Span {
-    let first = firstDay(this.#period, this.#date(now))
+  period(now: number): Period {
+    let first = firstDay(this.#every, this.#date(now))
     // Clocks that are put back over midnight: the date of the day that has begun is for an hour that of the day before.
-    if (now < this.#start(first)) first = firstDay(this.#period, first - DAY_MS)
-    const start = this.#start(first)
-    const end = this.#start(nextPeriod(this.#period, first))
-    if (now >= end) return this.span(end)
-    return { key: `${this.#period} ${new Date(first).toISOString().slice(0, 10)}`, start, end }
+    if (now < this.#start(first)) first = firstDay(this.#every, first - DAY_MS)
+    const end = this.#start(nextFirstDay(this.#every, first))
+    return now >= end ? this.period(end) : { start: this.#start(first), end }
   }
 
   /**
    * When that date begins there: not always at midnight, which some days do not have, and some days there are not. Nothing
-   * but the date decides, so that one window ends where the next begins.
+   * but the date decides, so that one period ends where the next begins.
    */
   #start(date: CivilDate): number {
     // No place is further from UTC than 14 hours; a day that is left out is another.
@@ -107,16 +115,16 @@ class Calendar {
   }
 }
 
-function firstDay(period: Period, date: CivilDate): CivilDate {
-  if (period === 'day') return date
+function firstDay(every: Every, date: CivilDate): CivilDate {
+  if (every === 'day') return date
   const day = new Date(date)
-  if (period === 'month') return day.setUTCDate(1)
+  if (every === 'month') return day.setUTCDate(1)
   return date - ((day.getUTCDay() + 6) % 7) * DAY_MS
 }
 
-function nextPeriod(period: Period, first: CivilDate): CivilDate {
-  if (period === 'month') return new Date(first).setUTCMonth(new Date(first).getUTCMonth() + 1)
-  return first + (period === 'week' ? 7 : 1) * DAY_MS
+function nextFirstDay(every: Every, first: CivilDate): CivilDate {
+  if (every === 'month') return new Date(first).setUTCMonth(new Date(first).getUTCMonth() + 1)
+  return first + (every === 'week' ? 7 : 1) * DAY_MS
 }
 
 /** Throws RangeError for a time zone that there is not. */
