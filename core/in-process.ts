@@ -10,6 +10,7 @@ import { LedgerMemory, ledgerMemory } from './ledger/ledger-memory.ts'
 import { Ledgers } from './ledger/ledgers.ts'
 import { GcpTokens } from './llm/auth/gcp-tokens.ts'
 import { type LocalUpstreams, localUpstreams } from './local-upstreams.ts'
+import type { MetricSettings } from './observe/family-traits.ts'
 import { type Logger, silent } from './observe/log.ts'
 import type { Metrics } from './observe/metrics.ts'
 import { MetricsReader } from './observe/metrics-reader.ts'
@@ -56,6 +57,8 @@ export interface InProcessOptions {
   /** JSON, for configurations that name no service account of Google's. */
   gcpServiceAccount?: string
   minRevision?: GatewayOptions['minRevision']
+  /** Labels and buckets of metrics. */
+  metrics?: MetricSettings
   /** Closed with the gateway. */
   upstreams?: LocalUpstreams
 }
@@ -89,6 +92,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
   const metrics = new MetricsWriter({
     publish: series => reader.add('process', series),
     withdraw: series => reader.remove('process', series),
+    ...(options.metrics && { settings: options.metrics }),
   })
   const upstreams = options.upstreams ?? localUpstreams({ log })
   const book = new HoldBook(metrics)

@@ -22,7 +22,7 @@ export interface Meta {
 }
 
 /** What an instance is made with. */
-export interface InstanceEnv extends Omit<Env, 'use'> {
+export interface InstanceEnv extends Omit<Env, 'use' | 'metadataOf'> {
   /** Plugins that another may be made of, with their metadata; undefined for one that there is not. */
   others(name: string): { plugin: Plugin; metadata: unknown } | undefined
   /** Names of the plugins that this one is used by, from outside to inside. */
@@ -40,7 +40,7 @@ export class Instance {
   #lasting = false
   /** Of plugins that it is made of. */
   readonly #parts: Instance[] = []
-  /** The names of those, and the metadata that they were made with. */
+  /** Plugins whose metadata it was made with besides its own, and what that was. */
   readonly madeOf = new Map<string, unknown>()
 
   /** `config` has been validated and filled with defaults; `meta` is its `_meta`. */
@@ -70,7 +70,8 @@ export class Instance {
   #setUp(): Hooks {
     mustBeKnown(this.#config)
     const use = (name: string, config: Record<string, unknown>) => this.#use(name, config)
-    const hooks = this.plugin.setup(this.#config, { ...this.#env, use })
+    const metadataOf = (name: string) => this.#other(name)?.metadata
+    const hooks = this.plugin.setup(this.#config, { ...this.#env, use, metadataOf })
     this.#lasting = hooks.lasting === true
     const { pre_function: source } = this.#meta
     const prepared = source === undefined ? hooks : withPreFunction(hooks, this.#preparation(source))
@@ -95,17 +96,19 @@ export class Instance {
       )
   }
 
+  #other(name: string): ReturnType<InstanceEnv['others']> {
+    const found = this.#env.others(name)
+    this.madeOf.set(name, found?.metadata)
+    return found
+  }
+
   /** See Env.use. */
   #use(name: string, config: Record<string, unknown>): Hooks {
     const { usedBy = [] } = this.#env
     const chain = [...usedBy, this.plugin.name]
-    const others: InstanceEnv['others'] = other => {
-      const found = this.#env.others(other)
-      this.madeOf.set(other, found?.metadata)
-      return found
-    }
+    const others: InstanceEnv['others'] = other => this.#other(other)
     if (chain.includes(name)) throw new Error(`plugins use each other: ${[...chain, name].join(', ')}`)
-    const found = others(name)
+    const found = this.#other(name)
     if (found === undefined) throw new Error(`there is no plugin ${name}`)
     const { plugin, metadata } = found
     const problem = configProblem(plugin, 'config', config)

@@ -76,6 +76,11 @@ export interface Env<M = unknown> {
   owner: Owner
   /** The plugin's metadata with its defaults; undefined while there is none. Other metadata means another instance. */
   metadata: M | undefined
+  /**
+   * The metadata of another plugin with its defaults, undefined where there is none. To be called in `setup`: when it changes,
+   * another instance is made.
+   */
+  metadataOf(plugin: string): unknown
   /** Runs functions of configs; undefined where there may be none. */
   sandbox?: Sandbox | undefined
   /** What plugins answer themselves, for the one that exposes it. */

@@ -54,7 +54,8 @@ export async function reload({ load, started, listen, plugins, pool, log }: Relo
         log.warn({ key }, 'this key has changed; it takes effect when the gateway is started again')
     }
     log.level = logLevel(config)
-    await pool.replaceAll(workerSettings(config, listen, plugins))
+    // Main goes on reading what old workers count: families of before are those of after.
+    await pool.replaceAll(workerSettings({ ...config, pluginAttr: started.pluginAttr }, listen, plugins))
     log.info({}, 'reloaded')
   } catch (error) {
     log.error({ err: asError(error) }, 'the configuration could not be read; everything stays as it is')

@@ -17,7 +17,7 @@ import { type Match, type RouteEdition, ServedRoute } from './served-route.ts'
 import type { Revision } from './store/store.ts'
 
 /** What the configuration of a worker is made with. */
-export interface SnapshotEnv extends Omit<Env, 'owner' | 'metadata' | 'use' | 'balancing' | 'probe'> {
+export interface SnapshotEnv extends Omit<Env, 'owner' | 'metadata' | 'metadataOf' | 'use' | 'balancing' | 'probe'> {
   plugins: KnownPlugins
   upstreams: UpstreamEnv
   /** `radixtree_host_uri` without it. */

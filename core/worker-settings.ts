@@ -2,6 +2,7 @@
 import type { Config } from './config.ts'
 import type { Address } from './listener.ts'
 import type { AccessLogSettings } from './observe/access-log.ts'
+import type { MetricSettings } from './observe/family-traits.ts'
 import type { OwnPlugins } from './plugin-code/own-plugins.ts'
 import type { WorkerSettings } from './workers/messages.ts'
 
@@ -73,6 +74,7 @@ export function workerSettings(
     code: plugins.code,
     onUnknownPlugin: config.sluice.onUnknownPlugin,
     javascript: javascript.enabled ? { timeout: javascript.timeout, heapMb: javascript.heapMb } : undefined,
+    metrics: metricSettings(config),
     log: { level: logLevel(config), file: nginxConfig.errorLog },
     accessLog: accessLog(http),
   }
@@ -81,6 +83,20 @@ export function workerSettings(
 /** The value by which APISIX's clients choose their dialect (facts clients). */
 export function serverName(config: Config): string {
   return config.apisix.enableServerTokens ? 'APISIX/3.18.0' : 'APISIX'
+}
+
+/** What is said of families, and the buckets, which are said elsewhere. */
+function metricSettings({ pluginAttr: { prometheus } }: Config): MetricSettings {
+  const buckets: Readonly<Record<string, readonly number[] | undefined>> = {
+    http_latency: prometheus.defaultBuckets,
+    llm_latency: prometheus.llmLatencyBuckets,
+    llm_prompt_tokens_dist: prometheus.llmPromptTokensBuckets,
+    llm_completion_tokens_dist: prometheus.llmCompletionTokensBuckets,
+  }
+  const names = new Set([...Object.keys(prometheus.metrics), ...Object.keys(buckets)])
+  return Object.fromEntries(
+    [...names].map(name => [name, { extraLabels: [], ...prometheus.metrics[name], buckets: buckets[name] }]),
+  )
 }
 
 function accessLog(http: Config['nginxConfig']['http']): AccessLogSettings | undefined {

@@ -49,6 +49,7 @@ const log = openLog(settings.log.level, settings.log.file)
 const metrics = new MetricsWriter({
   publish: series => send({ type: 'series', series }),
   withdraw: series => send({ type: 'no_series', series }),
+  settings: settings.metrics,
 })
 const clock = { now: Date.now, random: Math.random }
 const accessLog =

@@ -2,6 +2,7 @@
 import type { Context } from '../core/context.ts'
 import { modelLabel } from '../core/llm/active-connections.ts'
 import { type Exchange, exchange } from '../core/llm/exchange.ts'
+import type { LabelSource } from '../core/observe/family-traits.ts'
 import { LabelTree } from '../core/observe/label-tree.ts'
 import {
   lastAddress,
@@ -13,14 +14,20 @@ import {
   upstreamMs,
 } from '../core/observe/measures.ts'
 import type { CounterSeries, HistogramSeries, Metrics } from '../core/observe/metrics.ts'
+import {
+  blank,
+  type LabelMetadata,
+  labelMetadata,
+  type RequestFamilyName,
+  requestFamilies,
+} from '../core/observe/request-families.ts'
 import { plugin } from '../core/plugin.ts'
 
+// Milliseconds.
 const LATENCY = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000]
 const TOKENS = [
   1, 10, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000,
 ]
-const WHO = ['service', 'consumer', 'node', 'request_type', 'request_llm_model', 'llm_model']
-const WHO_AI = ['route_id', 'service_id', ...WHO.slice(1)]
 
 export default plugin({
   name: 'prometheus',
@@ -31,8 +38,9 @@ export default plugin({
     type: 'object',
     properties: { prefer_name: { type: 'boolean', default: false } },
   },
-  setup({ prefer_name }, { metrics }) {
-    const rows = metrics.once(openRows)
+  metadata: labelMetadata,
+  setup({ prefer_name }, { metrics, metadata }) {
+    const rows = metrics.once(openTable).rows(metadata)
     return {
       log(ctx) {
         const call = exchange.get(ctx)
@@ -90,7 +98,7 @@ interface LlmRow {
   readonly completionDist: HistogramSeries
 }
 
-/** What the labels of a row are made of. `node` is an address, or the instance that an LLM call asked. */
+/** What the labels of a row are made of: these, and what the sources of extra labels say. */
 type Key = readonly [
   requestModel: string,
   model: string,
@@ -100,11 +108,14 @@ type Key = readonly [
   matchedHost: string,
   service: string,
   consumer: string,
+  /** An address, or the instance that an LLM call asked. */
   node: string,
   requestType: string,
   source: string,
+  ...extra: string[],
 ]
 
+const FIXED = 11
 /** As many as `http_status` has series; then they are found anew. */
 const MAX_ROWS = 10_000
 
@@ -112,17 +123,20 @@ const MAX_ROWS = 10_000
 class Rows {
   readonly #metrics: Metrics
   readonly #families: Families
-  readonly #rows = new LabelTree<Row>(11)
+  readonly #metadata: LabelMetadata | undefined
+  readonly #rows: LabelTree<Row>
 
-  constructor(metrics: Metrics) {
+  constructor(metrics: Metrics, families: Families, metadata: LabelMetadata | undefined) {
     this.#metrics = metrics
-    this.#families = families(metrics)
+    this.#families = families
+    this.#metadata = metadata
+    this.#rows = new LabelTree(FIXED + families.sources.length)
   }
 
   of(ctx: Context, call: Exchange | undefined, preferName: boolean): Row {
     const { route, consumer, reply } = ctx
     const service = route?.service
-    const key: Key = [
+    const key: [...Key] = [
       this.#text(call?.requestModel),
       this.#text(call?.model),
       reply?.status ?? 499,
@@ -136,17 +150,26 @@ class Rows {
       // A call to an LLM has no nginx between: what is not its answer is ours (facts ai-plugins 19.2).
       call !== undefined && reply?.source !== 'upstream' ? 'apisix' : responseSource(ctx),
     ]
+    for (const source of this.#families.sources) key.push(source.of(ctx))
     return this.#rows.find(key) ?? this.#bounded(key)
   }
 
-  /** What clients call a model may be another each time: what is kept has few. */
+  /** What clients choose may be another each time: what is kept has few. */
   #bounded(key: Key): Row {
     const [asked, model, ...rest] = key
-    const bounded: Key = [modelLabel(asked, this.#metrics), modelLabel(model, this.#metrics), ...rest]
+    const fixed = rest.slice(0, FIXED - 2)
+    const extra = this.#families.sources.map((source, at) => source.bounded(String(key[FIXED + at])))
+    // As many as before, and each where it was.
+    const bounded = [
+      modelLabel(asked, this.#metrics),
+      modelLabel(model, this.#metrics),
+      ...fixed,
+      ...extra,
+    ] as unknown as Key
     const known = this.#rows.find(bounded)
     if (known !== undefined) return known
     if (this.#rows.size >= MAX_ROWS) this.#rows.clear()
-    const row = openRow(this.#families, bounded)
+    const row = openRow(this.#families, bounded, this.#metadata)
     this.#rows.plant(bounded, row)
     return row
   }
@@ -156,27 +179,48 @@ class Rows {
   }
 }
 
-const openRows = (metrics: Metrics): Rows => new Rows(metrics)
+/** The rows there are with these metrics; those with the newest metadata are asked for again and again. */
+class Table {
+  readonly #metrics: Metrics
+  readonly #families: Families
+  #newest: { readonly metadata: string; readonly rows: Rows } | undefined
 
-function openRow(family: Families, key: Key): Row {
-  const [asked, model, status, route, uri, host, service, consumer, node, type, source] = key
+  constructor(metrics: Metrics) {
+    this.#metrics = metrics
+    this.#families = openFamilies(metrics)
+  }
+
+  rows(metadata: LabelMetadata | undefined): Rows {
+    const said = JSON.stringify(metadata?.disabled_labels ?? {})
+    if (this.#newest?.metadata !== said)
+      this.#newest = { metadata: said, rows: new Rows(this.#metrics, this.#families, metadata) }
+    return this.#newest.rows
+  }
+}
+
+const openTable = (metrics: Metrics): Table => new Table(metrics)
+
+function openRow(families: Families, key: Key, metadata: LabelMetadata | undefined): Row {
+  const [asked, model, status, route, uri, host, service, consumer, node, type, source, ...said] = key
   const named = type === 'traditional_http' ? nodeOf(node).host : node
   const who = [service, consumer, named, type, asked, model]
   const mine = [route, ...who]
+  const of = <T>(name: RequestFamilyName, { of: open }: Opens<T>, values: string[]): T =>
+    open([...blank(name, values, metadata), ...families.extraOf(name).map(at => said[at]!)])
   return {
-    status: family.status.of([statusLabel(status), route, uri, host, ...who, source]),
-    request: family.latency.of(['request', ...mine]),
-    upstream: family.latency.of(['upstream', ...mine]),
-    apisix: family.latency.of(['apisix', ...mine]),
-    ingress: family.bandwidth.of(['ingress', ...mine]),
-    egress: family.bandwidth.of(['egress', ...mine]),
+    status: of('http_status', families.status, [statusLabel(status), route, uri, host, ...who, source]),
+    request: of('http_latency', families.latency, ['request', ...mine]),
+    upstream: of('http_latency', families.latency, ['upstream', ...mine]),
+    apisix: of('http_latency', families.latency, ['apisix', ...mine]),
+    ingress: of('bandwidth', families.bandwidth, ['ingress', ...mine]),
+    egress: of('bandwidth', families.bandwidth, ['egress', ...mine]),
     llm: {
-      total: family.llmLatency.of(['total', ...mine]),
-      firstToken: family.llmLatency.of(['ttft', ...mine]),
-      prompt: family.promptTokens.of(mine),
-      completion: family.completionTokens.of(mine),
-      promptDist: family.promptTokensDist.of(mine),
-      completionDist: family.completionTokensDist.of(mine),
+      total: of('llm_latency', families.llmLatency, ['total', ...mine]),
+      firstToken: of('llm_latency', families.llmLatency, ['ttft', ...mine]),
+      prompt: of('llm_prompt_tokens', families.promptTokens, [...mine]),
+      completion: of('llm_completion_tokens', families.completionTokens, [...mine]),
+      promptDist: of('llm_prompt_tokens_dist', families.promptTokensDist, [...mine]),
+      completionDist: of('llm_completion_tokens_dist', families.completionTokensDist, [...mine]),
     },
   }
 }
@@ -186,44 +230,45 @@ function statusLabel(status: number): string {
   return status >= 100 && status <= 599 ? String(status) : 'other'
 }
 
-type Families = ReturnType<typeof families>
+interface Opens<T> {
+  of(values: readonly string[]): T
+}
 
-function families(metrics: Metrics) {
+type Families = ReturnType<typeof openFamilies>
+
+function openFamilies(metrics: Metrics) {
+  const sources: LabelSource[] = []
+  const extras = new Map<RequestFamilyName, number[]>()
+  const known = (name: RequestFamilyName) => {
+    const { help, labels } = requestFamilies[name]
+    const { extra, buckets } = metrics.traits(name)
+    for (const { source } of extra) if (!sources.includes(source)) sources.push(source)
+    extras.set(
+      name,
+      extra.map(({ source }) => sources.indexOf(source)),
+    )
+    return { help, labels: [...labels, ...extra.map(({ label }) => label)], buckets }
+  }
+  const counter = (name: RequestFamilyName) => {
+    const { help, labels } = known(name)
+    return metrics.counter(name, help, labels)
+  }
+  const histogram = (name: RequestFamilyName, usual: readonly number[]) => {
+    const { help, labels, buckets = usual } = known(name)
+    return metrics.histogram(name, help, labels, buckets)
+  }
   return {
-    status: metrics.counter('http_status', 'Requests, by the status of their response', [
-      'code',
-      'route',
-      'matched_uri',
-      'matched_host',
-      ...WHO,
-      'response_source',
-    ]),
-    latency: metrics.histogram(
-      'http_latency',
-      'Milliseconds that requests took: all in all, upstream, and in the gateway',
-      ['type', 'route', ...WHO],
-      LATENCY,
-    ),
-    bandwidth: metrics.counter('bandwidth', 'Bytes of requests and responses', ['type', 'route', ...WHO]),
-    llmLatency: metrics.histogram(
-      'llm_latency',
-      'Milliseconds until an LLM had answered, and until its first token',
-      ['type', ...WHO_AI],
-      LATENCY,
-    ),
-    promptTokens: metrics.counter('llm_prompt_tokens', 'Tokens that LLMs were sent', WHO_AI),
-    completionTokens: metrics.counter('llm_completion_tokens', 'Tokens that LLMs answered', WHO_AI),
-    promptTokensDist: metrics.histogram(
-      'llm_prompt_tokens_dist',
-      'Tokens that LLMs were sent, by request',
-      WHO_AI,
-      TOKENS,
-    ),
-    completionTokensDist: metrics.histogram(
-      'llm_completion_tokens_dist',
-      'Tokens that LLMs answered, by request',
-      WHO_AI,
-      TOKENS,
-    ),
+    status: counter('http_status'),
+    latency: histogram('http_latency', LATENCY),
+    bandwidth: counter('bandwidth'),
+    llmLatency: histogram('llm_latency', LATENCY),
+    promptTokens: counter('llm_prompt_tokens'),
+    completionTokens: counter('llm_completion_tokens'),
+    promptTokensDist: histogram('llm_prompt_tokens_dist', TOKENS),
+    completionTokensDist: histogram('llm_completion_tokens_dist', TOKENS),
+    /** What says the extra labels of any of them. */
+    sources,
+    /** Which of the sources say those of a family, in order. */
+    extraOf: (name: RequestFamilyName) => extras.get(name) ?? [],
   }
 }

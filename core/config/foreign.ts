@@ -5,6 +5,8 @@ import { isDeepStrictEqual } from 'node:util'
 /** Why, and the values that ask for nothing Sluice does not do anyway and so are not worth a word. null always is one. */
 type Foreign = string | readonly [why: string, ...harmless: unknown[]]
 
+const NO_CACHE = 'the plugin ai-cache is not in this version'
+
 /** They tune machinery that is not here; nothing that is served, allowed or recorded depends on them: one warning each. */
 const ineffective: Readonly<Record<string, Foreign>> = {
   'apisix.enable_dev_mode': ['there is one worker anyway', false],
@@ -36,6 +38,15 @@ const ineffective: Readonly<Record<string, Foreign>> = {
   'deployment.etcd.resync_delay': ['a watch is resumed at once, and then more and more slowly', 5],
   'deployment.admin.enable_admin_ui': ['no dashboard is embedded', false],
   'plugin_attr.prometheus.refresh_interval': 'metrics are always current',
+  'plugin_attr.prometheus.ai_cache_embedding_latency_buckets': NO_CACHE,
+  'plugin_attr.prometheus.metrics.ai_cache_hits_total': NO_CACHE,
+  'plugin_attr.prometheus.metrics.ai_cache_misses_total': NO_CACHE,
+  'plugin_attr.prometheus.metrics.ai_cache_bypasses_total': NO_CACHE,
+  'plugin_attr.prometheus.metrics.ai_cache_embedding_latency': NO_CACHE,
+  'plugin_attr.prometheus.metrics.upstream_status': [
+    'its series are there as long as the nodes they tell of are checked',
+    { expire: 0 },
+  ],
   'plugin_attr.ai-proxy': 'there is one HTTP client',
   'plugin_attr.opentelemetry': 'the plugin is not in this version',
   'plugin_attr.proxy-mirror': 'the plugin is not in this version',
@@ -73,12 +84,6 @@ const notServed: Readonly<Record<string, Foreign>> = {
   'nginx_config.stream_configuration_snippet': ['nginx does not run here', ''],
   'nginx_config.http.underscores_in_headers': ['header names with underscores are passed on', 'on'],
   'nginx_config.http.proxy_ssl_server_name': ['upstreams always learn the server name', true],
-  'plugin_attr.prometheus.metrics': 'labels and expiry of metrics are fixed',
-  'plugin_attr.prometheus.default_buckets': 'the buckets of histograms are fixed',
-  'plugin_attr.prometheus.llm_latency_buckets': 'the buckets of histograms are fixed',
-  'plugin_attr.prometheus.llm_prompt_tokens_buckets': 'the buckets of histograms are fixed',
-  'plugin_attr.prometheus.llm_completion_tokens_buckets': 'the buckets of histograms are fixed',
-  'plugin_attr.prometheus.ai_cache_embedding_latency_buckets': 'the buckets of histograms are fixed',
   'discovery.dns.resolv_conf': 'name the servers in discovery.dns.servers',
   'discovery.dns.order': ['SRV records are asked for first, then A, then AAAA', ['last', 'SRV', 'A', 'AAAA', 'CNAME']],
   'discovery.consul': ONLY_DNS,

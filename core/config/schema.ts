@@ -25,6 +25,7 @@ import {
   text,
   unwrap,
 } from './key.ts'
+import { buckets, familySettings } from './metrics.ts'
 
 /** `ip` is undefined when only a port was given: every address, IPv6 included where `enable_ipv6` says so. */
 export interface NodeListen {
@@ -270,6 +271,12 @@ export const schema = group({
       export_uri: text('/apisix/prometheus/metrics', 'a path', /^\/[!-~]*$/),
       export_addr: group({ ip: ip('127.0.0.1'), port: port(9091) }),
       metric_prefix: text('apisix_', 'letters, digits and _', /^([a-zA-Z_:][\w:]*)?$/),
+      metrics: familySettings,
+      /** Of http_latency only. Where a family's own are meant, the key is left out. */
+      default_buckets: optional(buckets),
+      llm_latency_buckets: optional(buckets),
+      llm_prompt_tokens_buckets: optional(buckets),
+      llm_completion_tokens_buckets: optional(buckets),
     }),
   }),
   discovery: group({

@@ -1,29 +1,29 @@
-// The gauge of calls to LLMs that are under way: its name and labels (facts ai-plugins 19.2); knows no registry.
+// The gauge of calls to LLMs that are under way, and models as labels (facts ai-plugins 19.2); knows not when a call ends.
 import type { Context } from '../context.ts'
+import { short } from '../observe/client-values.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import { blank, type LabelMetadata, requestFamilies } from '../observe/request-families.ts'
 import type { Exchange } from './exchange.ts'
 
-export const activeConnections = {
-  name: 'llm_active_connections',
-  help: 'Number of active connections to LLM service',
-  labels: [
-    'route',
-    'route_id',
-    'matched_uri',
-    'matched_host',
-    'service',
-    'service_id',
-    'consumer',
-    'node',
-    'request_type',
-    'request_llm_model',
-    'llm_model',
-  ],
-} as const
+const NAME = 'llm_active_connections'
+
+/** Counts a call as under way until the returned function is called; `metadata` is that of prometheus. */
+export function activeConnections(
+  metrics: Metrics,
+  metadata: LabelMetadata | undefined,
+): (ctx: Context, call: Exchange) => () => void {
+  const { help, labels } = requestFamilies[NAME]
+  const { extra } = metrics.traits(NAME)
+  const gauge = metrics.liveGauge(NAME, help, [...labels, ...extra.map(({ label }) => label)])
+  return (ctx, call) =>
+    gauge.enter([
+      ...blank(NAME, labelsOf(ctx, call, metrics), metadata),
+      ...extra.map(({ source }) => source.bounded(source.of(ctx))),
+    ])
+}
 
 /** Values in the order of the labels; what is not known is the empty string. */
-export function activeConnectionLabels(ctx: Context, call: Exchange, metrics: Pick<Metrics, 'bounded'>): string[] {
-  const { route, consumer } = ctx
+function labelsOf({ route, consumer }: Context, call: Exchange, metrics: Pick<Metrics, 'bounded'>): string[] {
   return [
     route?.name ?? '',
     route?.id ?? '',
@@ -39,19 +39,8 @@ export function activeConnectionLabels(ctx: Context, call: Exchange, metrics: Pi
   ]
 }
 
-const longestLabel = 128
-
 /** A model as a label: clients choose it, so it is cut to 128 bytes, at a character's end, and one of a hundred. */
 export function modelLabel(model: unknown, metrics: Pick<Metrics, 'bounded'>): string {
   if (model === undefined || model === null) return ''
-  if (typeof model === 'object') return '<non-scalar>'
-  const text = String(model)
-  // Three bytes is the most that a UTF-16 unit takes in UTF-8.
-  const fits = text.length * 3 <= longestLabel
-  return metrics.bounded(
-    'llm_model',
-    fits ? text : text.slice(0, encoder.encodeInto(text, new Uint8Array(longestLabel)).read),
-  )
+  return typeof model === 'object' ? '<non-scalar>' : metrics.bounded('llm_model', short(String(model)))
 }
-
-const encoder = new TextEncoder()

@@ -1,8 +1,9 @@
 // What an operator says of calls, whichever provider is asked (facts ai-plugins 6.1): the schema, limits, and where they are counted.
 import type { Infer, Schema } from '../json-schema.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import type { LabelMetadata } from '../observe/request-families.ts'
 import type { Transport } from '../proxy/transport.ts'
-import { activeConnectionLabels, activeConnections } from './active-connections.ts'
+import { activeConnections } from './active-connections.ts'
 import type { CallLimits } from './attempt.ts'
 import type { CallServices } from './attempt-books.ts'
 
@@ -63,18 +64,24 @@ export function callLimits({ timeout, timeouts, max_stream_duration_ms, max_resp
   }
 }
 
+/** What calls need of an Env. */
+export interface CallEnv {
+  readonly transport: Transport
+  readonly metrics: Metrics
+  metadataOf(plugin: string): unknown
+}
+
 /** The gauge of calls under way, and the counter of those that were cut. */
-export function callServices({ transport, metrics }: { transport: Transport; metrics: Metrics }): CallServices {
+export function callServices({ transport, metrics, metadataOf }: CallEnv): CallServices {
   const cut = metrics.counter('sluice_llm_cut_total', 'Attempts at an LLM that did not come to their end', [
     'route_id',
     'node',
     'reason',
   ])
-  const { name, help, labels } = activeConnections
-  const active = metrics.liveGauge(name, help, labels)
   return {
     transport,
-    enter: (ctx, call) => active.enter(activeConnectionLabels(ctx, call, metrics)),
+    // The metadata has passed prometheus's schema.
+    enter: activeConnections(metrics, metadataOf('prometheus') as LabelMetadata | undefined),
     cut: (ctx, { instance }, reason) => cut.add([ctx.route?.id ?? '', instance, reason]),
   }
 }

@@ -2,12 +2,19 @@
 
 // Each combination of label values is a series of up to 20 numbers in every family: what clients choose must stay few.
 const MAX_CHOSEN = 100
+const LONGEST = 128
 
 /** Values of one kind, such as the models of LLMs. */
 export class ClientValues {
+  readonly #max: number
   /** How many configurations name a value. */
   readonly #configured = new Map<string, number>()
   readonly #chosen = new Set<string>()
+
+  /** `max` is how many values there are besides those that are configured. */
+  constructor(max = MAX_CHOSEN) {
+    this.#max = max
+  }
 
   /** The value counts as configured until the returned function is called; calling it twice does nothing. */
   configured(value: string): () => void {
@@ -22,11 +29,20 @@ export class ClientValues {
     }
   }
 
-  /** The value, or `other` when it is neither configured nor one of the first hundred different ones. */
+  /** The value, or `other` when it is neither configured nor one of the first different ones. */
   bounded(value: string): string {
     if (value === '' || this.#chosen.has(value) || this.#configured.has(value)) return value
-    if (this.#chosen.size >= MAX_CHOSEN) return 'other'
+    if (this.#chosen.size >= this.#max) return 'other'
     this.#chosen.add(value)
     return value
   }
 }
+
+/** As much of a text as 128 bytes hold, cut at a character's end (facts ai-plugins 19.2). */
+export function short(text: string): string {
+  // Three bytes is the most that a UTF-16 unit takes in UTF-8.
+  if (text.length * 3 <= LONGEST) return text
+  return text.slice(0, encoder.encodeInto(text, new Uint8Array(LONGEST)).read)
+}
+
+const encoder = new TextEncoder()

@@ -1,5 +1,6 @@
 // A thread's side of metrics: series in shared memory that only this thread writes; knows neither main nor the text format.
 import { ClientValues } from './client-values.ts'
+import { type FamilyTraits, familyTraits, type MetricSettings } from './family-traits.ts'
 import type {
   Counter,
   Gauge,
@@ -29,6 +30,8 @@ export interface MetricsWriterOptions {
   withdraw?(series: WithdrawnSeries): void
   /** Label sets per family; what comes later is counted as `other`. */
   maxSeries?: number
+  /** What the configuration says of families. */
+  settings?: MetricSettings
 }
 
 export class MetricsWriter implements Metrics {
@@ -36,8 +39,10 @@ export class MetricsWriter implements Metrics {
   readonly #kinds = new Map<string, ClientValues>()
   readonly #made = new Map<unknown, unknown>()
   readonly #keeper: FamilyKeeper
+  readonly traits: (family: string) => FamilyTraits
 
-  constructor({ publish, withdraw = () => {}, maxSeries = 10_000 }: MetricsWriterOptions) {
+  constructor({ publish, withdraw = () => {}, maxSeries = 10_000, settings = {} }: MetricsWriterOptions) {
+    this.traits = familyTraits(settings)
     const memory = new MetricsMemory()
     let ids = 0
     this.#keeper = {

@@ -1,4 +1,5 @@
 // Metrics: each series is a run of numbers in shared memory with one writer; main sums and prints them.
+import type { FamilyTraits } from './family-traits.ts'
 
 export type MetricType = 'counter' | 'gauge' | 'histogram'
 
@@ -79,6 +80,8 @@ export interface Metrics {
   histogram(name: string, help: string, labels: readonly string[], buckets: readonly number[]): Histogram
   liveGauge(name: string, help: string, labels: readonly string[]): LiveGauge
   gauge(name: string, help: string, labels: readonly string[]): Gauge
+  /** What the configuration says of a family, for those that declare it: nothing of most. */
+  traits(family: string): FamilyTraits
   /** What `make` makes with these metrics, made once however many ask: for tables of series. */
   once<T>(make: (metrics: Metrics) => T): T
   /** A label value that clients choose: itself when it is configured or one of the first hundred others, else `other`. */

@@ -5,6 +5,7 @@ import type { SandboxLimits } from '../javascript/sandbox.ts'
 import type { Address, ListenerLimits } from '../listener.ts'
 import type { MinRevisionLimits } from '../min-revision.ts'
 import type { AccessLogSettings } from '../observe/access-log.ts'
+import type { MetricSettings } from '../observe/family-traits.ts'
 import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
 import type { OverloadLimits } from '../overload.ts'
 import type { PluginCode } from '../plugin-code/code.ts'
@@ -48,6 +49,7 @@ export interface WorkerSettings {
   onUnknownPlugin: OnUnknown
   /** Undefined where configs may hold no functions. */
   javascript: SandboxLimits | undefined
+  metrics: MetricSettings
   log: { level: string; file: string | undefined }
   accessLog: AccessLogSettings | undefined
 }

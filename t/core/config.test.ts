@@ -462,6 +462,63 @@ describe('the configuration', () => {
     })
   })
 
+  describe('of metrics', () => {
+    const prometheus = (lines: string) => `plugin_attr:\n  prometheus:\n    ${lines.replaceAll('\n', '\n    ')}\n`
+    const labels = (list: string) => prometheus(`metrics:\n  http_status:\n    extra_labels: ${list}`)
+
+    it('names labels of families and their variables, and buckets', () => {
+      const read = load(
+        prometheus(
+          'metrics: {bandwidth: {extra_labels: [{who: $remote_addr}]}, llm_latency: null}\ndefault_buckets: [0.5, 1]',
+        ),
+      )
+      assert.deepEqual(read.warnings, [])
+      assert.deepEqual(read.config.pluginAttr.prometheus.metrics, {
+        bandwidth: { extraLabels: [{ label: 'who', variable: 'remote_addr' }] },
+      })
+      assert.deepEqual(read.config.pluginAttr.prometheus.defaultBuckets, [0.5, 1])
+      assert.deepEqual(load(prometheus('metrics: null')).config.pluginAttr.prometheus.metrics, {})
+    })
+
+    it('is refused where the page would not be what it says', () => {
+      const at = 'config.yaml:5: plugin_attr.prometheus.metrics.http_status.extra_labels'
+      assert.equal(refusal(labels('[{code: $status}]')), `${at}[0]: the family has a label code already`)
+      assert.equal(refusal(labels('[{a: $status}, {a: $host}]')), `${at}[1]: the label a stands here twice`)
+      assert.equal(refusal(labels('[{le: $status}]')), `${at}[0]: "le" can be no name of a label`)
+      assert.equal(refusal(labels('[{a-b: $status}]')), `${at}[0]: "a-b" can be no name of a label`)
+      assert.equal(refusal(labels('[{a: $status, b: $host}]')).startsWith(`${at}[0]: expected one label`), true)
+      assert.equal(refusal(labels('[{a: status}]')), `${at}[0].a: expected a variable such as $upstream_addr`)
+      assert.equal(
+        refusal(labels(`[${Array.from({ length: 21 }, (_, n) => `{l${n}: $host}`)}]`)),
+        `${at}: expected at most 20 labels`,
+      )
+      assert.match(
+        refusal(prometheus('metrics: {http_statuses: {}}')),
+        /http_statuses: unknown key \(did you mean http_status\?\)$/,
+      )
+      assert.match(refusal(prometheus('metrics: {http_status: {labels: []}}')), /http_status.labels: unknown key/)
+      assert.match(refusal(prometheus('metrics: {http_status: 1}')), /http_status: expected a group of keys$/)
+      assert.match(refusal(prometheus('default_buckets: [2, 1]')), /default_buckets: expected ascending bounds$/)
+      assert.match(refusal(prometheus('default_buckets: []')), /default_buckets: expected 1 to 100 upper bounds$/)
+      assert.match(refusal(prometheus('default_buckets: [a]')), /default_buckets\[0\]: expected a number/)
+    })
+
+    it('is warned of where it has no effect', () => {
+      assert.match(
+        warningsOf(labels('[{a: $geoip2_country}]'))[0]!,
+        /asks for \$geoip2_country, which has no value in Sluice$/,
+      )
+      const idle = prometheus('metrics: {upstream_status: {expire: 60}, ai_cache_hits_total: {expire: 60}}')
+      assert.deepEqual(
+        warningsOf(idle).map(warning => warning.replace(/^.*metrics\./, '')),
+        [
+          'upstream_status has no effect in Sluice: its series are there as long as the nodes they tell of are checked',
+          'ai_cache_hits_total has no effect in Sluice: the plugin ai-cache is not in this version',
+        ],
+      )
+    })
+  })
+
   describe('with keys of APISIX that Sluice does not act on', () => {
     it('reports each of those without effect once', () => {
       const text =
@@ -485,7 +542,7 @@ describe('the configuration', () => {
         'nginx_config.http_configuration_snippet: x',
         'discovery.consul: {servers: [http://127.0.0.1:8500]}',
         'discovery.dns.order: [A]',
-        'plugin_attr.prometheus.default_buckets: [1]',
+        'discovery.nacos: {}',
       ]
       for (const each of refused) {
         const [path = '', value = ''] = each.split(/: (.*)/)

@@ -342,7 +342,15 @@ describe('file-logger', () => {
     const owner = { kind: 'route', id: '1' } as const
     const transport = new Transport()
     const clock = { now: Date.now, random: Math.random }
-    const more = { transport, gcpTokens: noAccount(), ledger: ledgers(), owner, metadata: undefined, use: () => ({}) }
+    const more = {
+      transport,
+      gcpTokens: noAccount(),
+      ledger: ledgers(),
+      owner,
+      metadata: undefined,
+      metadataOf: () => undefined,
+      use: () => ({}),
+    }
     const env = { ...clock, balancing: localState(clock), log: silent, metrics, ...more }
     const hooks = fileLogger.setup({ path, max_req_body_bytes: 1, max_resp_body_bytes: 1 }, env)
     for (let n = 0; n < 20; n++) await hooks.log!(await makeContext({ target: `/${n}` }))

@@ -1,8 +1,12 @@
 // prometheus as a scrape sees it.
 import assert from 'node:assert/strict'
+import { PluginMap } from '../../core/known-plugins.ts'
 import { exchange, openExchange } from '../../core/llm/exchange.ts'
+import type { MetricSettings } from '../../core/observe/family-traits.ts'
 import { plugin } from '../../core/plugin.ts'
 import { reply } from '../../core/reply.ts'
+import prometheus from '../../plugins/prometheus.ts'
+import { startAdmin } from '../helpers/admin.ts'
 import { attempt } from '../helpers/context.ts'
 import { startGateway, type TestGateway } from '../helpers/gateway.ts'
 import { until } from '../helpers/until.ts'
@@ -277,5 +281,143 @@ describe('prometheus', () => {
     const models = new Set([...gateway.scrape().matchAll(/request_llm_model="([^"]*)"/g)].map(([, model]) => model))
     assert.equal(models.size, 101)
     assert.ok(models.has('other'))
+  })
+
+  describe('where its metadata disables labels', () => {
+    const disable = (labels: object) => gateway.put({ plugin_metadata: { prometheus: { disabled_labels: labels } } })
+
+    it('leaves them empty in that family, from the next request on', async () => {
+      await configure({ prometheus: {} })
+      assert.match(await page(), /^apisix_http_status\{.*matched_uri="\/v1\/\*",.*node="127.0.0.1"/m)
+      await disable({ http_status: ['node', 'matched_uri'], bandwidth: ['route'] })
+      const text = await page()
+      assert.match(
+        text,
+        /^apisix_http_status\{code="200",route="r1",matched_uri="",matched_host="127.0.0.1",.*node="",/m,
+      )
+      assert.match(text, /^apisix_bandwidth\{type="egress",route="",service="s1",/m)
+      assert.match(text, /^apisix_http_latency_count\{type="request",route="r1",.*node="127.0.0.1",.*\} 2$/m)
+      await disable({})
+      assert.match(await page(), /^apisix_http_status\{.*matched_uri="\/v1\/\*",.*\} 2$/m)
+    })
+
+    it('leaves them empty in the gauge of calls to LLMs, which moves without it', async () => {
+      await disable({ llm_active_connections: ['route', 'request_llm_model'] })
+      const ask = async () => {
+        await fetch(`${gateway.url}/v1/x`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: '{"model":"asked","messages":[]}',
+        })
+        return gateway.scrape()
+      }
+      await configure({
+        'ai-proxy': { provider: 'openai-compatible', auth: {}, override: { endpoint: 'http://127.0.0.1:1/x' } },
+      })
+      assert.match(
+        await ask(),
+        /^apisix_llm_active_connections\{route="",route_id="r1",.*request_llm_model="",llm_model="asked"\} 0$/m,
+      )
+      await disable({})
+      assert.match(await ask(), /^apisix_llm_active_connections\{route="chat",.*request_llm_model="asked"/m)
+    })
+
+    it('takes the names and labels of APISIX, and none without which the numbers mean nothing', async () => {
+      const plugins = new Map([[prometheus.name, prometheus]])
+      const api = await startAdmin({ plugins: new PluginMap(plugins, false) })
+      const write = async (disabled_labels: object) => {
+        const { status, json } = await api.admin('PUT', '/plugin_metadata/prometheus', { disabled_labels })
+        return status < 300 ? 'taken' : String(json.error_msg)
+      }
+      try {
+        for (const [family, label] of [
+          ['http_status', 'response_source'],
+          ['llm_latency', 'node'],
+          ['llm_prompt_tokens_dist', 'route_id'],
+          ['llm_active_connections', 'matched_uri'],
+          ['ai_cache_hits_total', 'route'],
+          ['ai_cache_embedding_latency', 'llm_model'],
+        ] as const)
+          assert.equal(await write({ [family]: [label] }), 'taken', family)
+        for (const [family, label] of [
+          ['http_status', 'code'],
+          ['http_latency', 'type'],
+          ['bandwidth', 'type'],
+          ['llm_latency', 'type'],
+          ['ai_cache_hits_total', 'layer'],
+          ['bandwidth', 'nonsense'],
+        ] as const)
+          assert.match(await write({ [family]: [label] }), /failed to validate item 1/, family)
+        assert.notEqual(await write({ http_requests_total: [] }), 'taken')
+      } finally {
+        await api.close()
+      }
+    })
+  })
+
+  describe('where the configuration adds labels and buckets', () => {
+    async function start(metrics: MetricSettings): Promise<void> {
+      await gateway.close()
+      gateway = await startGateway({ plugins: [pretender], metrics })
+    }
+
+    it('has them behind its own, from variables, without credentials', async () => {
+      await start({
+        http_status: {
+          extraLabels: [
+            { label: 'upstream', variable: 'upstream_addr' },
+            { label: 'tenant', variable: 'http_x_tenant' },
+            { label: 'key', variable: 'http_authorization' },
+          ],
+        },
+        bandwidth: { extraLabels: [{ label: 'customer', variable: 'http_x_tenant' }] },
+      })
+      await configure({ prometheus: {} })
+      const text = await page('/v1/x', { headers: { 'x-tenant': 'a"b', authorization: 'Bearer secret' } })
+      assert.match(
+        text,
+        new RegExp(
+          `^apisix_http_status\\{.*,response_source="upstream",upstream="127.0.0.1:${upstream.port}",tenant="a\\\\"b",key="\\[redacted\\]`,
+          'm',
+        ),
+      )
+      assert.match(text, /^apisix_bandwidth\{.*,llm_model="",customer="a\\"b"\}/m)
+      assert.doesNotMatch(text, /secret/)
+      assert.match(text, /^apisix_http_latency_count\{.*,llm_model=""\} 1$/m)
+      assert.match(await page(), /^apisix_http_status\{.*,tenant="",key=""\} 1$/m)
+    })
+
+    it('has them in the gauge of calls to LLMs', async () => {
+      await start({ llm_active_connections: { extraLabels: [{ label: 'tenant', variable: 'http_x_tenant' }] } })
+      await configure({
+        'ai-proxy': { provider: 'openai-compatible', auth: {}, override: { endpoint: 'http://127.0.0.1:1/x' } },
+      })
+      const headers = { 'content-type': 'application/json', 'x-tenant': 'blue' }
+      await fetch(`${gateway.url}/v1/x`, { method: 'POST', headers, body: '{"model":"asked","messages":[]}' })
+      assert.match(gateway.scrape(), /^apisix_llm_active_connections\{.*,llm_model="asked",tenant="blue"\} 0$/m)
+    })
+
+    it('has no value longer than 128 bytes', async () => {
+      await start({ http_status: { extraLabels: [{ label: 'tenant', variable: 'http_x_tenant' }] } })
+      await configure({ prometheus: {} })
+      assert.match(await page('/v1/x', { headers: { 'x-tenant': 'é'.repeat(100) } }), /,tenant="é{64}"\} 1$/m)
+    })
+
+    it('has those buckets', async () => {
+      await start({
+        http_latency: { extraLabels: [], buckets: [0.5, 5_000] },
+        llm_latency: { extraLabels: [], buckets: [200] },
+        llm_prompt_tokens_dist: { extraLabels: [], buckets: [22, 23] },
+      })
+      await configure({ prometheus: {}, pretender: { first_token: 70, prompt: 23, model: 'asked' } })
+      const text = await page()
+      const bounds = (family: string) =>
+        [...text.matchAll(new RegExp(`^${family}_bucket\\{.*le="(.*)"\\} `, 'gm'))].map(([, le]) => le)
+      assert.deepEqual(bounds('apisix_http_latency').slice(0, 3), ['0.5', '5000', '+Inf'])
+      assert.deepEqual(bounds('apisix_llm_latency').slice(0, 2), ['200', '+Inf'])
+      assert.deepEqual(bounds('apisix_llm_prompt_tokens_dist'), ['22', '23', '+Inf'])
+      assert.equal(bounds('apisix_llm_completion_tokens_dist').length, 17)
+      assert.match(text, /^apisix_llm_prompt_tokens_dist_bucket\{.*le="22"\} 0$/m)
+    })
   })
 })

@@ -65,6 +65,7 @@ describe('a pool of workers', function () {
     for (const [id, value] of Object.entries(routes))
       await store.write([{ kind: 'routes', id, value: { id, ...value } }])
     settings = {
+      metrics: {},
       accessLog: undefined,
       listen,
       limits: {
