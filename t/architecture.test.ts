@@ -22,10 +22,27 @@ function runtimeImports(file: string): string[] {
 }
 
 const ROOTS = ['core/main.ts', 'core/worker.ts', 'core/in-process.ts']
-const OFFERED_TO_PLUGINS =
-  /^core\/(plugin|endpoints|context|reply|request|body|errors|holds|schema|pattern|content-encoding|header-change|llm\/.*|javascript\/(config-function|source)|budgets\/.*|ledger\/.*|limits\/.*|observe\/.*|router\/(vars|expr|template)|resource\/upstream-checks|proxy\/(transport|node-pool|probed-endpoint|health\/checks|balancer\/.*))\.ts$/
-const OFFERED_TO_LLM =
-  /^core\/(llm\/.*|context|errors|reply|schema|json-schema|request|body|holds|observe\/(metrics|credentials|client-values|request-families)|proxy\/transport)\.ts$/
+const OFFERED_TO_PLUGINS = oneOf(
+  'plugin|endpoints|context|reply|request|body|errors|holds|schema|pattern|content-encoding|header-change',
+  'llm/.*',
+  'javascript/(config-function|source)',
+  'budgets/.*|ledger/.*|limits/.*',
+  'observe/.*',
+  'router/(vars|expr|template)',
+  'resource/upstream-checks',
+  'proxy/(transport|node-pool|probed-endpoint|health/checks|balancer/.*)',
+)
+const OFFERED_TO_LLM = oneOf(
+  'llm/.*',
+  'context|errors|reply|schema|json-schema|request|body|holds',
+  'observe/(metrics|credentials|client-values|request-families)',
+  'proxy/transport',
+)
+
+/** Files of core, as expressions without their ending. */
+function oneOf(...names: string[]): RegExp {
+  return new RegExp(`^core/(${names.join('|')})\\.ts$`)
+}
 
 const rules: { who: RegExp; may: (target: string, file: string) => boolean; said: string }[] = [
   { who: /^core\/(main|worker|in-process)\.ts$/, may: () => true, said: 'the roots may import everything' },

@@ -6,7 +6,6 @@ import { EventStream } from '../core/llm/event-stream.ts'
 import type { Usage } from '../core/llm/exchange.ts'
 import { protocolNamed } from '../core/llm/protocols/detect.ts'
 import type { Protocol, ProtocolName } from '../core/llm/protocols/protocol.ts'
-import type { Sink } from '../core/reply.ts'
 import { cutAt, follow } from './helpers/events.ts'
 import { handFedBody } from './helpers/hand-fed-body.ts'
 

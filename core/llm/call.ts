@@ -5,7 +5,6 @@ import { type CallLimits, tryTarget } from './attempt.ts'
 import type { CallServices } from './attempt-books.ts'
 import { clientBody } from './client-body.ts'
 import { exchange as exchangeSlot } from './exchange.ts'
-import { isObject } from './json.ts'
 import type { Failed } from './outcome.ts'
 import type { Target } from './target.ts'
 

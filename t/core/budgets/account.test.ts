@@ -121,14 +121,14 @@ describe('accounts of budgets', () => {
         let strictly = 0
         const end = ({ claimed, worst, other, part }: (typeof open)[number]) => {
           const actuals = [Math.round(worst * part), Math.round(other * part)]
-          claimed.reservation?.settle(actuals)
+          void claimed.reservation?.settle(actuals)
           if (claimed.reservation === undefined) return
           spent += actuals[0]!
           strictly += actuals[1]!
         }
         for (const { expected, beyond, other, ends, part } of steps) {
           const each = claimed(wants(own, expected, expected + beyond), wants(strict, other))
-          if (ends === 'release') each.reservation?.release()
+          if (ends === 'release') void each.reservation?.release()
           else open.push({ claimed: each, worst: expected + beyond, other, part })
           if (ends === 'settle') end(open.shift()!)
         }

@@ -49,7 +49,7 @@ describe('guards choose', () => {
   it('with all roles everything but what stands in front', () => {
     const role = fc.constantFrom<PromptRole>('system', 'user', 'assistant', 'tool')
     const prompts = fc.array(fc.tuple(fc.nat(1), role), { maxLength: 8 }).map(steps =>
-      steps.map(([step, who], at) =>
+      steps.map(([_step, who], at) =>
         one(
           steps.slice(0, at + 1).reduce((sum, [by]) => sum + by, -1),
           who,
