@@ -106,8 +106,10 @@ export class Edition<K extends ServedKind = ServedKind> implements Target {
   succeed(older: Edition, env: EditionEnv): void {
     if (older.#parts === undefined || older.kind !== this.kind) return
     this.#parts = new Parts(older.#parts)
-    if (older.#plugins !== undefined)
-      for (const [name, instance] of this.plugins(env)) instance?.succeed(older.#plugins.get(name))
+    if (older.#plugins !== undefined) {
+      const plugins = this.plugins(env)
+      for (const [name, before] of older.#plugins) if (before !== undefined) plugins.get(name)?.succeed(before)
+    }
     for (const timeout of older.#timeouts?.values() ?? []) this.upstream(env, timeout)
     this.#parts.seal()
   }

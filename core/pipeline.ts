@@ -79,8 +79,8 @@ export class Instance {
   }
 
   /** It takes the place of `older`: what went on there goes on here. */
-  succeed(older: Instance | undefined): void {
-    if (older?.#lasting) void this.hooks
+  succeed(older: Instance): void {
+    if (older.#lasting) void this.hooks
   }
 
   /** What `_meta.pre_function` does before each phase. Its failure is logged and changes nothing (facts core 1.2). */
