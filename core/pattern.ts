@@ -17,11 +17,28 @@ const WITHOUT_MEANING = 'jou'
  * Compiles a PCRE pattern. `options` are those of ngx.re (`i`, `m`, `s`; `j`, `o`, `u` change nothing). Constructs that
  * JavaScript reads differently are translated; those it cannot do (recursion, possessive and atomic groups, options in
  * the middle) throw PatternError. The result carries the `u` flag: without it V8 reads escapes that it does not know as
- * letters instead of refusing them.
+ * letters instead of refusing them. It takes what time it takes: see matcher.ts for what does not.
  */
 export function compilePattern(source: string, options = ''): RegExp {
+  const { pattern, flags } = read(source, options)
+  const translated = new Translation(pattern, flags, JAVASCRIPT).run()
+  try {
+    // Without `m`, by which JavaScript means more than newlines.
+    return new RegExp(translated, `u${[...flags].filter(flag => flag !== 'm').join('')}`)
+  } catch (error) {
+    throw new PatternError((error as Error).message.replace(/^Invalid regular expression: \/.*\/[a-z]*: /s, ''))
+  }
+}
+
+/** The same in the dialect of RE2, for a pattern that `compilePattern` takes. It may have what RE2 has not: lookaheads. */
+export function linearPattern(source: string, options = ''): { pattern: string; flags: ReadonlySet<string> } {
+  const { pattern, flags } = read(source, options)
+  return { pattern: new Translation(pattern, flags, RE2).run(), flags }
+}
+
+function read(source: string, options: string): { pattern: string; flags: Set<string> } {
   if (source.length > MAX_LENGTH) throw new PatternError(`pattern longer than ${MAX_LENGTH} characters`)
-  const flags = new Set('u')
+  const flags = new Set<string>()
   let pattern = source
   const prefix = PREFIX.exec(source)
   if (prefix !== null) pattern = prefix[1]! + source.slice(prefix[0].length)
@@ -29,33 +46,64 @@ export function compilePattern(source: string, options = ''): RegExp {
     if ('ims'.includes(option)) flags.add(option)
     else if (!WITHOUT_MEANING.includes(option)) throw new PatternError(`unsupported option "${option}"`)
   }
-  const translated = new Translation(pattern, flags).run()
-  try {
-    return new RegExp(translated, [...flags].join(''))
-  } catch (error) {
-    throw new PatternError((error as Error).message.replace(/^Invalid regular expression: \/.*\/[a-z]*: /s, ''))
-  }
+  return { pattern, flags }
 }
 
 const BLANK = '\\t \\xa0\\u1680\\u2000-\\u200a\\u202f\\u205f\\u3000'
 const VERTICAL = '\\n-\\r\\x85\\u2028\\u2029'
-const END = '(?![\\s\\S])'
 
-const ESCAPES: Readonly<Record<string, string>> = {
-  A: '(?<![\\s\\S])',
-  z: END,
-  Z: `(?=\\n?${END})`,
+interface Dialect {
+  readonly escapes: Readonly<Record<string, string>>
+  readonly escapesInClass: Readonly<Record<string, string>>
+  /** At the end, or before a newline there. */
+  readonly dollar: string
+  /** With `m`, where lines are what newlines separate, and nothing else. */
+  readonly lineStart: string
+  readonly lineEnd: string
+  point(code: string): string
+}
+
+const CHARACTERS = { a: '\\x07', e: '\\x1b', E: '' }
+const SETS = {
+  ...CHARACTERS,
   h: `[${BLANK}]`,
   H: `[^${BLANK}]`,
   v: `[${VERTICAL}]`,
   V: `[^${VERTICAL}]`,
   R: `(?:\\r\\n|[${VERTICAL}])`,
   N: '[^\\n]',
-  a: '\\x07',
-  e: '\\x1b',
-  E: '',
 }
-const ESCAPES_IN_CLASS: Readonly<Record<string, string>> = { h: BLANK, v: VERTICAL, a: '\\x07', e: '\\x1b', E: '' }
+
+const JAVASCRIPT: Dialect = {
+  // A bare dollar behind a class of one character misses it where it is two units: /[^a]$/u and '👋' (V8 14.6).
+  escapes: { ...SETS, A: '^', z: '(?=$)', Z: '(?=\\n?$)' },
+  escapesInClass: { ...CHARACTERS, h: BLANK, v: VERTICAL },
+  dollar: '(?=\\n?$)',
+  lineStart: '(?<=^|\\n)',
+  lineEnd: '(?=\\n|$)',
+  point: code => `\\u{${code}}`,
+}
+
+// Its own \s is ASCII's.
+const SPACE = '\\t-\\r \\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}\\x{feff}'
+const NO_SPACE =
+  '\\x00-\\x08\\x0e-\\x1f!-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{fefe}\\x{ff00}-\\x{10ffff}'
+
+/** Without lookaheads: a newline at the end is part of the match, which only a pattern can miss that goes on behind the end. */
+const RE2: Dialect = {
+  escapes: { ...re2Points(SETS), s: `[${SPACE}]`, S: `[^${SPACE}]`, Z: '(?:\\n?\\z)' },
+  escapesInClass: { ...re2Points(JAVASCRIPT.escapesInClass), s: SPACE, S: NO_SPACE },
+  dollar: '(?:\\n?\\z)',
+  lineStart: '^',
+  lineEnd: '$',
+  point: code => `\\x{${code}}`,
+}
+
+function re2Points(table: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(table).map(([name, text]) => [name, text.replace(/\\u([0-9a-f]{4})/g, '\\x{$1}')]),
+  )
+}
 
 const POSIX: Readonly<Record<string, string>> = {
   alnum: 'a-zA-Z0-9',
@@ -77,11 +125,13 @@ const POSIX: Readonly<Record<string, string>> = {
 class Translation {
   readonly #source: string
   readonly #flags: ReadonlySet<string>
+  readonly #dialect: Dialect
   #at = 0
 
-  constructor(source: string, flags: ReadonlySet<string>) {
+  constructor(source: string, flags: ReadonlySet<string>, dialect: Dialect) {
     this.#source = source
     this.#flags = flags
+    this.#dialect = dialect
   }
 
   run(): string {
@@ -93,7 +143,7 @@ class Translation {
   #atom(): string {
     switch (this.#source[this.#at]) {
       case '\\':
-        return this.#escape(ESCAPES)
+        return this.#escape(this.#dialect.escapes)
       case '[':
         return this.#class()
       case '(':
@@ -104,8 +154,10 @@ class Translation {
         return this.#flags.has('s') ? '.' : '[^\\n]'
       case '$':
         this.#at++
-        // PCRE's dollar also stands before a newline that ends the text.
-        return this.#flags.has('m') ? '$' : '(?=\\n?$)'
+        return this.#flags.has('m') ? this.#dialect.lineEnd : this.#dialect.dollar
+      case '^':
+        this.#at++
+        return this.#flags.has('m') ? this.#dialect.lineStart : '^'
       case '{':
         return this.#take(/\{\d+(?:,\d*)?\}/y)?.[0] ?? `\\${this.#next()}`
       case '}':
@@ -129,7 +181,7 @@ class Translation {
     const quoted = this.#take(/Q([\s\S]*?)(?:\\E|$)/y)
     if (quoted !== undefined) return quoted[1]!.replace(/[\^$\\.*+?()[\]{}|/-]/gu, c => hex(c.charCodeAt(0)))
     const code = this.#take(/x\{([0-9a-fA-F]{1,6})\}/y)
-    if (code !== undefined) return `\\u{${code[1]}}`
+    if (code !== undefined) return this.#dialect.point(code[1]!)
     const property = this.#take(/([pP])(?:([A-Z])|\{(\w+)\})/y)
     if (property !== undefined) return `\\${property[1]}{${property[2] ?? property[3]}}`
     const back = this.#take(/g(?:(\d+)|\{(\d+)\})/y)
@@ -141,7 +193,7 @@ class Translation {
     if (Object.hasOwn(table, char)) return table[char]!
     // With `u` only these may be escaped; PCRE allows any character that is no letter or digit.
     if (/[a-zA-Z0-9^$\\.*+?()[\]{}|/]/.test(char)) return `\\${char}`
-    return char === '-' && table === ESCAPES_IN_CLASS ? '\\-' : char
+    return char === '-' && table === this.#dialect.escapesInClass ? '\\-' : char
   }
 
   #class(): string {
@@ -167,7 +219,7 @@ class Translation {
       if (members === undefined || posix[1] !== '') throw new PatternError(`unsupported class ${posix[0]}`)
       return members
     }
-    if (this.#source[this.#at] === '\\') return this.#escape(ESCAPES_IN_CLASS)
+    if (this.#source[this.#at] === '\\') return this.#escape(this.#dialect.escapesInClass)
     const char = this.#next()
     return char === '[' ? '\\[' : char
   }

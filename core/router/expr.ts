@@ -1,5 +1,6 @@
 // EXPR, the conditions of APISIX (lua-resty-expr, facts core 2.6), compiled to closures; knows no request, only variables by name.
-import { compilePattern, PatternError } from '../pattern.ts'
+import { compileMatcher } from '../matcher.ts'
+import { PatternError } from '../pattern.ts'
 import { addressSet } from './addresses.ts'
 
 /** What a variable is now; undefined when it has no value. */
@@ -164,7 +165,7 @@ function matches(options: string): Operator {
   return operand => {
     if (typeof operand !== 'string' && typeof operand !== 'number') throw new ExprError('invalid expression')
     try {
-      const pattern = compilePattern(String(operand), options)
+      const pattern = compileMatcher(String(operand), options)
       return value => (typeof value === 'string' || typeof value === 'number') && pattern.test(String(value))
     } catch (error) {
       if (error instanceof PatternError) throw new ExprError(`invalid regex "${operand}": ${error.message}`)

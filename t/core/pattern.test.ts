@@ -42,6 +42,13 @@ describe('a PCRE pattern', () => {
     assert.equal(matches('secret$', 'secret\n\n'), false)
   })
 
+  it('knows no lines but those that newlines end, and no character of two halves', () => {
+    assert.equal(matches('(?m)^b$', 'a\nb\nc'), true)
+    assert.equal(matches('(?m)^b$', 'a\rb\u2028c'), false)
+    assert.equal(matches('[^x]\\z', '👋'), true)
+    assert.equal(matches('\\A\\z', '👋'), false)
+  })
+
   it('reads classes as PCRE does', () => {
     for (const [pattern, yes, no] of [
       ['^[]a]+$', ']a', 'b'],
