@@ -41,6 +41,8 @@ export interface Candidate {
   readonly instance: string
   readonly priority: number
   readonly weight: number
+  /** How like the question is to what it is for, -1 to 1; only where that decides, and could be found out. */
+  readonly score?: number | undefined
   /** Undefined for the one that is asked. */
   readonly skipped: string | undefined
 }

@@ -106,7 +106,12 @@ export function providerProblem({ provider, auth, provider_conf: conf, override 
   if (provider === 'bedrock' && conf?.region === undefined) return 'bedrock requires provider_conf.region'
   if (provider === 'bedrock' && auth.aws === undefined) return 'bedrock requires auth.aws'
   if (provider !== 'bedrock' && auth.aws !== undefined) return `auth.aws is for bedrock, not for ${provider}`
-  for (const [name, value] of Object.entries(auth.header ?? {})) {
+  return headerProblem(auth.header)
+}
+
+/** Of the fields that prove who asks. */
+export function headerProblem(header: Readonly<Record<string, unknown>> = {}): string | undefined {
+  for (const [name, value] of Object.entries(header)) {
     if (!isFieldValue(value as string)) return `auth.header.${name} has characters that no header field can carry`
   }
   return undefined

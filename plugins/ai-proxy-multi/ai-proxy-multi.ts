@@ -1,5 +1,6 @@
 // ai-proxy-multi: the request is a call to an LLM, and one of several instances will answer it (facts ai-plugins 7).
-import { call } from '../../core/llm/call.ts'
+import { slot } from '../../core/context.ts'
+import { call, llmCall } from '../../core/llm/call.ts'
 import { callLimits, callServices } from '../../core/llm/call-config.ts'
 import { exchange } from '../../core/llm/exchange.ts'
 import { takeCall } from '../../core/llm/intake.ts'
@@ -8,6 +9,10 @@ import { problem, schema, secrets } from './config.ts'
 import { InstanceCourse, type Policy } from './course.ts'
 import { makesGood, mindsLimits } from './fallback.ts'
 import { Instances } from './instances.ts'
+import { type Choice, debugFields, SemanticChoice } from './semantic.ts'
+
+/** What was chosen by meaning, for whoever debugs. */
+const choices = slot<Choice>()
 
 export default plugin({
   name: 'ai-proxy-multi',
@@ -21,15 +26,20 @@ export default plugin({
   setup(config, env) {
     const { log, metrics, owner } = env
     const instances = new Instances(config, env)
-    for (const { place, instance, provider } of instances.targets) {
+    for (const { target } of instances.all) {
+      const { place, instance, provider } = target
       if (place !== undefined) continue
       log.warn(
         { plugin: 'ai-proxy-multi', owner },
         `every request to ${instance} will fail: its override.endpoint must say where provider ${provider.name} is`,
       )
     }
-    if (instances.only !== undefined && config.instances[0]!.checks !== undefined)
-      log.warn({ plugin: 'ai-proxy-multi', owner }, 'checks of the only instance have no effect: it is always asked')
+    if (!instances.isChecked && config.instances.some(({ checks }) => checks !== undefined)) {
+      const why =
+        instances.only === undefined ? 'by meaning nobody is passed over' : 'the only instance is always asked'
+      log.warn({ plugin: 'ai-proxy-multi', owner }, `checks have no effect: ${why}`)
+    }
+    const semantic = config.balancer.algorithm === 'semantic' && new SemanticChoice(config, instances.all, env)
     const fallbacks = metrics.counter(
       'sluice_llm_fallbacks_total',
       'Attempts at an LLM in the place of which another instance was asked',
@@ -57,12 +67,28 @@ export default plugin({
             log.error({ route: ctx.route?.id, request_id: ctx.id }, 'failed to read request body')
           return refusal
         }
-        const course = new InstanceCourse(ctx, exchange.get(ctx)!, policy)
+        const known = exchange.get(ctx)!
+        if (semantic !== false) {
+          const choice = await semantic.choose(ctx, known)
+          choices.set(ctx, choice)
+          known.instance = choice.instance.name
+          if (known.logging.summaries) known.choices.push(semantic.candidates(choice))
+          log.info({ route: ctx.route?.id }, `picked instance: ${known.instance}`)
+          ctx.upstream = llmCall(choice.instance.target, means.limits, means.services)
+          return undefined
+        }
+        const course = new InstanceCourse(ctx, known, policy)
         const nobody = await course.begin()
         if (nobody !== undefined) return nobody
         ctx.upstream = { send: ctx => call(ctx, course, means) }
         return undefined
       },
+      ...(config.semantic_opts?.debugging === true && {
+        header_filter(ctx, { headers }) {
+          const choice = choices.get(ctx)
+          for (const [name, value] of choice === undefined ? [] : debugFields(choice)) headers.set(name, value)
+        },
+      }),
       lasting: instances.isChecked,
       async close() {
         instances.close()

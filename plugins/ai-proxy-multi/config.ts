@@ -2,15 +2,21 @@
 import { callProperties } from '../../core/llm/call-config.ts'
 import {
   accountProblem,
+  headerProblem,
   type InstanceConfig,
   instanceProperties,
   instanceSecrets,
   providerProblem,
 } from '../../core/llm/instance-config.ts'
+import { endpointUrl } from '../../core/llm/target.ts'
 import type { Infer, Schema } from '../../core/plugin.ts'
 import { hashKeyProblem } from '../../core/proxy/balancer/hash-key.ts'
 import type { WrittenChecks } from '../../core/proxy/health/checks.ts'
 import { activeChecksSchema, checksProblem } from '../../core/resource/upstream-checks.ts'
+import { isReference } from '../../core/schema.ts'
+
+const similarity = { type: 'number', minimum: -1, maximum: 1 } as const
+const strings = { type: 'object', additionalProperties: { type: 'string' } } as const
 
 export const schema = {
   type: 'object',
@@ -26,6 +32,8 @@ export const schema = {
           name: { type: 'string', minLength: 1, maxLength: 100 },
           weight: { type: 'integer', minimum: 0 },
           priority: { type: 'integer', default: 0 },
+          examples: { type: 'array', minItems: 1, maxItems: 64, items: { type: 'string', minLength: 1 } },
+          threshold: similarity,
           checks: { type: 'object', properties: { active: activeChecksSchema }, required: ['active'] },
         },
         required: ['name', 'provider', 'auth', 'weight'],
@@ -43,6 +51,27 @@ export const schema = {
         key: { type: 'string' },
       },
       default: { algorithm: 'roundrobin' },
+    },
+    semantic_opts: {
+      type: 'object',
+      properties: {
+        embeddings: {
+          type: 'object',
+          properties: {
+            provider: { type: 'string', enum: ['openai', 'azure-openai'] },
+            model: { type: 'string', minLength: 1 },
+            endpoint: { type: 'string' },
+            auth: { type: 'object', properties: { header: strings, query: strings }, additionalProperties: false },
+            timeout: { type: 'integer', minimum: 1, default: 3000 },
+            ssl_verify: { type: 'boolean', default: true },
+          },
+          required: ['provider', 'model', 'auth'],
+        },
+        threshold: { ...similarity, default: 0 },
+        fallback: { type: 'string', minLength: 1 },
+        debugging: { type: 'boolean', default: false },
+      },
+      required: ['embeddings'],
     },
     fallback_strategy: {
       anyOf: [
@@ -65,12 +94,17 @@ export const schema = {
 } as const satisfies Schema
 
 export type Config = Infer<typeof schema>
+type Embeddings = NonNullable<Config['semantic_opts']>['embeddings']
 
-export const secrets = instanceSecrets.map(path => `instances.${path}`)
+export const secrets = [
+  ...instanceSecrets.map(path => `instances.${path}`),
+  'semantic_opts.embeddings.auth.header',
+  'semantic_opts.embeddings.auth.query',
+]
 
-/** In APISIX's words and order, then ours. */
+/** In APISIX's words and order. */
 export function problem(config: Config): string | undefined {
-  return instancesProblem(config) ?? balancerProblem(config) ?? unserved(config)
+  return instancesProblem(config) ?? balancerProblem(config) ?? semanticProblem(config)
 }
 
 // As APISIX looks at it; what is no URL all the same is found when the instance is opened.
@@ -102,15 +136,28 @@ function balancerProblem({ balancer: { algorithm, hash_on: hashOn, key } }: Conf
   return unfit && `invalid configuration: ${unfit}`
 }
 
-/** What APISIX has and we have not. */
-function unserved(config: Config): string | undefined {
-  const { balancer, instances } = config
-  const notServed = (what: string) => `${what} is not served by this version of Sluice`
-  if (balancer.algorithm === 'semantic') return notServed('balancer.algorithm "semantic"')
-  if (Object.hasOwn(config, 'semantic_opts')) return notServed('semantic_opts')
-  for (const instance of instances) {
-    const found = ['examples', 'threshold'].find(name => Object.hasOwn(instance, name))
-    if (found !== undefined) return notServed(`instance '${instance.name}': ${found}`)
+function semanticProblem({ balancer, instances, semantic_opts: options }: Config): string | undefined {
+  if (balancer.algorithm !== 'semantic') return undefined
+  if (options === undefined) return 'must configure `semantic_opts.embeddings` when balancer algorithm is semantic'
+  const { embeddings, fallback } = options
+  const wrong = embeddingsProblem(embeddings)
+  if (wrong !== undefined) return wrong
+  const idle = instances.find(({ examples }) => examples === undefined)
+  if (idle !== undefined)
+    return `instance '${idle.name}': must configure non-empty \`examples\` for the semantic algorithm`
+  const isKnown = fallback === undefined || instances.some(({ name }) => name === fallback)
+  return isKnown ? undefined : `\`semantic_opts.fallback\` names unknown instance '${fallback}'`
+}
+
+function embeddingsProblem({ provider, endpoint, auth }: Embeddings): string | undefined {
+  const name = '`semantic_opts.embeddings.endpoint`'
+  const isAzure = provider === 'azure-openai'
+  if (endpoint === undefined && isAzure) return `must configure ${name} when embeddings provider is azure-openai`
+  if (endpoint !== undefined && !isReference(endpoint)) {
+    const url = ENDPOINT.test(endpoint) ? endpointUrl(endpoint) : undefined
+    if (url === undefined) return `invalid ${name}`
+    if (isAzure && url.pathname === '/')
+      return `${name} for azure-openai must include the full deployment path, e.g. https://{resource}.openai.azure.com/openai/deployments/{deployment}/embeddings?api-version=...`
   }
-  return undefined
+  return headerProblem(auth.header)
 }

@@ -24,7 +24,7 @@ export interface Instance {
 export type Asked = ReadonlyMap<Instance, 'asked already' | 'its limit is reached'>
 
 export class Instances {
-  readonly #all: readonly Instance[]
+  readonly all: readonly Instance[]
   readonly #byNode: ReadonlyMap<Node, Instance>
   readonly #pool: NodePool
   /** Where instances are checked, and there are several to choose from. */
@@ -36,7 +36,7 @@ export class Instances {
   ) {
     const { balancer, instances } = config
     const owner = `ai-proxy-multi ${env.owner.kind}s/${env.owner.id}`
-    this.#all = instances.map(instance => ({
+    this.all = instances.map(instance => ({
       name: instance.name,
       target: openInstance(instance.name, instance as InstanceConfig, config, env),
       // Another key, model or place is another's rest.
@@ -49,24 +49,22 @@ export class Instances {
         priority: instance.priority,
       },
     }))
-    this.#byNode = new Map(this.#all.map(instance => [instance.node, instance]))
+    this.#byNode = new Map(this.all.map(instance => [instance.node, instance]))
     const { algorithm: type = 'roundrobin', hash_on: hashOn = 'vars', key = '' } = balancer
-    if (type === 'semantic') throw new Error('the check lets no such config pass')
-    const maker = balancerMaker(owner, { type, hashOn, key }, { state: env.balancing, random: env.random })
-    const checked = this.#all.map((instance, at) => ({ ...instance, written: instances[at]! }))
-    const isChecked = instances.length > 1 && instances.some(({ checks }) => checks !== undefined)
+    // Who is asked by meaning (semantic.ts) needs no turns, and neither health nor rest.
+    const choosing = { type: type === 'semantic' ? 'roundrobin' : type, hashOn, key } as const
+    const maker = balancerMaker(owner, choosing, { state: env.balancing, random: env.random })
+    const checked = this.all.map((instance, at) => ({ ...instance, written: instances[at]! }))
+    const isChecked =
+      type !== 'semantic' && instances.length > 1 && instances.some(({ checks }) => checks !== undefined)
     this.#health = isChecked ? new InstanceHealth(checked, env) : undefined
-    const nodes = this.#all.map(({ node }) => node)
+    const nodes = this.all.map(({ node }) => node)
     this.#pool = new NodePool(nodes, { maker, health: this.#health, random: env.random })
   }
 
   /** A single instance is always asked, whatever its weight and its wishes (facts ai-plugins 7.2). */
   get only(): Instance | undefined {
-    return this.#all.length === 1 ? this.#all[0] : undefined
-  }
-
-  get targets(): readonly Target[] {
-    return this.#all.map(({ target }) => target)
+    return this.all.length === 1 ? this.all[0] : undefined
   }
 
   /** Neither asked already nor at rest nor, unless all are, found to be unhealthy; undefined when there is none. */
@@ -104,13 +102,13 @@ export class Instances {
 
   /** Whether another than these could be asked, now or, if one may `wait`, later. */
   hasOther(asked: Asked, waits: boolean): boolean {
-    return this.#all.some(each => this.#isLive(each) && !asked.has(each) && (waits || each.rest.leftMs === 0))
+    return this.all.some(each => this.#isLive(each) && !asked.has(each) && (waits || each.rest.leftMs === 0))
   }
 
   /** Milliseconds until the first of those that are at rest can be asked; undefined when one of them need not rest. */
   shortestRest(asked: Asked = new Map()): number | undefined {
     let shortest: number | undefined
-    for (const each of this.#all) {
+    for (const each of this.all) {
       if (!this.#isLive(each) || asked.has(each)) continue
       const { leftMs } = each.rest
       if (leftMs === 0) return undefined
@@ -121,7 +119,7 @@ export class Instances {
 
   /** Who could have been asked when `picked` was, and why nobody else was. */
   candidates(picked: Instance | undefined, asked: Asked): Candidate[] {
-    return this.#all.map(each => ({
+    return this.all.map(each => ({
       instance: each.name,
       priority: each.node.priority,
       weight: each.node.weight,

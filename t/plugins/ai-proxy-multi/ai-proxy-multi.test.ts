@@ -520,6 +520,11 @@ describe('ai-proxy-multi', () => {
 
 describe('the config of ai-proxy-multi', () => {
   const one = { name: 'a', provider: 'openai', auth: { header: {} }, weight: 1 }
+  const semantic = (embeddings: object = {}, opts: object = {}, more: object = {}) => ({
+    instances: [{ ...one, ...more }],
+    balancer: { algorithm: 'semantic' },
+    semantic_opts: { embeddings: { provider: 'openai', model: 'e', auth: {}, ...embeddings }, ...opts },
+  })
   const problemOf = (config: object) =>
     configProblem(aiProxyMulti, 'config', config as Record<string, unknown>)?.replace(/^.* err: /, '')
   const wrong: [object, string][] = [
@@ -542,8 +547,19 @@ describe('the config of ai-proxy-multi', () => {
     ],
     [
       { instances: [one], balancer: { algorithm: 'semantic' } },
-      'balancer.algorithm "semantic" is not served by this version of Sluice',
+      'must configure `semantic_opts.embeddings` when balancer algorithm is semantic',
     ],
+    [semantic({ endpoint: 'ftp://x' }), 'invalid `semantic_opts.embeddings.endpoint`'],
+    [
+      semantic({ provider: 'azure-openai' }),
+      'must configure `semantic_opts.embeddings.endpoint` when embeddings provider is azure-openai',
+    ],
+    [
+      semantic({ provider: 'azure-openai', endpoint: 'https://x.test/?api-version=1' }),
+      '`semantic_opts.embeddings.endpoint` for azure-openai must include the full deployment path, e.g. https://{resource}.openai.azure.com/openai/deployments/{deployment}/embeddings?api-version=...',
+    ],
+    [semantic(), "instance 'a': must configure non-empty `examples` for the semantic algorithm"],
+    [semantic({}, { fallback: 'b' }, { examples: ['x'] }), "`semantic_opts.fallback` names unknown instance 'b'"],
     [{ instances: [{ ...one, checks: { active: { req_headers: ['a'] } } }] }, `instance 'a': invalid req_headers "a"`],
     [{ instances: [{ ...one, checks: { active: {}, passive: {} } }] }, "instance 'a': checks are active, not passive"],
   ]

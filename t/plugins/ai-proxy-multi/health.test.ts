@@ -180,7 +180,7 @@ describe('instances that are checked', function () {
     await serve({ a: {} })
     assert.equal(await who(), 'a')
     assert.deepEqual(checked(), [])
-    assert.ok(lines.some(({ message }) => /checks of the only instance have no effect/.test(message)))
+    assert.ok(lines.some(({ message }) => /^checks have no effect: the only instance is always asked$/.test(message)))
   })
 
   it('keep their health over edits of others, and are forgotten with their instance', async () => {
