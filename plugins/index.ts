@@ -5,6 +5,7 @@ import aiPromptGuard from './ai-prompt-guard.ts'
 import aiProxy from './ai-proxy.ts'
 import aiProxyMulti from './ai-proxy-multi/ai-proxy-multi.ts'
 import aiRateLimiting from './ai-rate-limiting.ts'
+import aiRequestRewrite from './ai-request-rewrite.ts'
 import clickhouseLogger from './clickhouse-logger.ts'
 import elasticsearchLogger from './elasticsearch-logger.ts'
 import fileLogger from './file-logger.ts'
@@ -30,6 +31,7 @@ export const builtins: readonly Plugin[] = [
   aiProxy,
   aiProxyMulti,
   aiRateLimiting,
+  aiRequestRewrite,
   clickhouseLogger,
   elasticsearchLogger,
   fileLogger,

@@ -93,6 +93,13 @@ async function start(): Promise<void> {
         },
       },
     },
+    'routes/rewritten': {
+      uri: '/rewritten',
+      plugins: {
+        'ai-request-rewrite': { ...llm, prompt: 'x', override: { endpoint: `${upstream.origin}/ill?status=503` } },
+      },
+      ...proxied,
+    },
     'routes/logged': {
       uri: '/logged',
       plugins: { 'file-logger': { path: join(folder, 'not', 'there', 'access.log') } },
@@ -312,6 +319,16 @@ const cases: readonly Case[] = [
       assert.equal(answered, 200)
     },
     moves: { 'sluice_llm_fallbacks_total{route_id="several",node="ill",code="503",reason="status"}': 1 },
+  },
+  {
+    what: 'calls of plugins of their own, and those that were of no use',
+    act: () => send('POST', '/rewritten', {}, 'hello'),
+    moves: {
+      'sluice_sidecar_seconds_count{plugin="ai-request-rewrite"}': 1,
+      'sluice_sidecar_seconds_bucket{plugin="ai-request-rewrite",le="+Inf"}': 1,
+      'sluice_sidecar_failures_total{plugin="ai-request-rewrite",reason="status 503"}': 1,
+    },
+    alsoMoves: /^sluice_sidecar_seconds_(bucket|sum)\{/,
   },
   {
     what: 'what was no request',
