@@ -4,6 +4,7 @@ import aiModelAccess from './ai-model-access.ts'
 import aiPromptGuard from './ai-prompt-guard.ts'
 import aiProxy from './ai-proxy.ts'
 import aiProxyMulti from './ai-proxy-multi/ai-proxy-multi.ts'
+import aiRag from './ai-rag.ts'
 import aiRateLimiting from './ai-rate-limiting.ts'
 import aiRequestRewrite from './ai-request-rewrite.ts'
 import clickhouseLogger from './clickhouse-logger.ts'
@@ -30,6 +31,7 @@ export const builtins: readonly Plugin[] = [
   aiPromptGuard,
   aiProxy,
   aiProxyMulti,
+  aiRag,
   aiRateLimiting,
   aiRequestRewrite,
   clickhouseLogger,
