@@ -1,5 +1,8 @@
 // Composition root of a gateway within somebody's process: resources are given, not stored. Sees everything but admin and threads.
 import { builtins } from '../plugins/index.ts'
+import { Announcer } from './budgets/announcer.ts'
+import { Books } from './budgets/books.ts'
+import { Journal } from './budgets/journal.ts'
 import { endpointsOf } from './endpoints.ts'
 import { Forwarding, type ForwardingOptions } from './forwarding.ts'
 import { Gateway, type GatewayOptions } from './gateway.ts'
@@ -61,6 +64,8 @@ export interface InProcessOptions {
   metrics?: MetricSettings
   /** Closed with the gateway. */
   upstreams?: LocalUpstreams
+  /** Where it is written what is spent of budgets; without it they begin anew with the gateway. */
+  dataFolder?: string
 }
 
 export interface InProcess {
@@ -68,6 +73,8 @@ export interface InProcess {
   readonly book: HoldBook
   readonly upstreams: LocalUpstreams
   readonly metrics: Metrics
+  /** Of budgets. */
+  readonly books: Books
   /** Resources that are not served, and why. */
   readonly rejected: readonly Rejected[]
   /** Writes resources as the store would; null deletes. Resolves when they are served. */
@@ -98,6 +105,16 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
   const book = new HoldBook(metrics)
   const now = options.now ?? Date.now
   const ledger = new Ledgers({ books: new LedgerMemory(ledgerMemory(), 0), now, log, metrics })
+  const announcer = new Announcer({ log, metrics, lookup: upstreams.transport.lookup, now, random: Math.random })
+  const books = new Books({
+    ledgers: ledger,
+    journal: new Journal(options.dataFolder, log),
+    now,
+    log,
+    reached: (reached, alerts) => announcer.announce(reached, alerts),
+  })
+  books.restore()
+  books.start()
   let revision = 1
   let rejected: readonly Rejected[] = []
   let changed: (changes: readonly Change[]) => void = () => {}
@@ -137,6 +154,10 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
       log,
       metrics,
       ledger,
+      accounts: {
+        touched: touched => books.touched([touched]),
+        standings: principals => books.standings(principals),
+      },
       transport: upstreams.transport,
       ...(options.router && { router: options.router }),
       ...(options.maxPostArgs !== undefined && { maxPostArgs: options.maxPostArgs }),
@@ -177,6 +198,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     book,
     upstreams,
     metrics,
+    books,
     get rejected() {
       return rejected
     },
@@ -201,6 +223,8 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     async close() {
       await sync.close()
       await resolved.close()
+      await books.close()
+      await announcer.close()
       await Promise.all([upstreams.close(), sandbox?.close()])
     },
   }

@@ -9,6 +9,9 @@ import { tagsOf } from '../admin/references.ts'
 import type { Served } from '../admin/serve.ts'
 import { APPLIED_WITHIN_MS, cannotListen, openServers } from '../admin/servers.ts'
 import { builtins } from '../plugins/index.ts'
+import { Announcer } from './budgets/announcer.ts'
+import { Books } from './budgets/books.ts'
+import { Journal } from './budgets/journal.ts'
 import {
   type Config,
   ConfigError,
@@ -24,6 +27,7 @@ import { makeAllYoung } from './garbage.ts'
 import { heldByTheGone } from './holds.ts'
 import { inTurn } from './in-turn.ts'
 import { Keyring } from './keyring.ts'
+import { Ledgers } from './ledger/ledgers.ts'
 import type { Address } from './listener.ts'
 import { type Logger, openLog, silent } from './observe/log.ts'
 import { MetricsReader } from './observe/metrics-reader.ts'
@@ -31,6 +35,10 @@ import { countOverflow, MetricsWriter } from './observe/metrics-writer.ts'
 import { NotThere, PluginCodeError } from './plugin-code/load.ts'
 import { OwnPlugins, type Takeover } from './plugin-code/own-plugins.ts'
 import { storedProblem } from './plugin-code/stored-configs.ts'
+import { AddressGuard } from './proxy/address-guard.ts'
+import { guardedLookup } from './proxy/dns/lookup.ts'
+import { Resolver } from './proxy/dns/resolver.ts'
+import { warnDenied } from './proxy/upstream-env.ts'
 import { reload } from './reload.ts'
 import { RouteNames } from './route-names.ts'
 import { ResolvedSource } from './secrets/resolved.ts'
@@ -172,6 +180,7 @@ async function compose(loaded: LoadedConfig) {
     names: { plugins: { [Symbol.iterator]: () => plugins.keys() }, routes: async () => routes.ids },
     replaced: (reason, plugin) => own.replaced(reason, plugin),
   })
+  const books = openBooks(loaded, { pool, metrics, log })
   const catalogue = new Catalogue({ source, tags: tagsOf({ plugins, keyring }), log })
   const takeover: Takeover = {
     problem: next => storedProblem({ source, open: item => keyring.openItem(item, plugins).value, plugins, next }),
@@ -207,6 +216,7 @@ async function compose(loaded: LoadedConfig) {
     configs,
     ports,
     pool,
+    books,
     resolved,
     routes,
     reader,
@@ -220,12 +230,13 @@ async function compose(loaded: LoadedConfig) {
 
 /** Nothing new is accepted, what is under way may end, and everything is closed in the order of who needs whom. */
 async function stop(signal: string, parts: Parts, servers: readonly { served: Served }[]): Promise<void> {
-  const { config, backing, catalogue, life, log, ownPlugins, pool, resolved, routes } = parts
+  const { config, backing, books, catalogue, life, log, ownPlugins, pool, resolved, routes } = parts
   life.stopping = true
   log.info({ signal }, 'draining')
   process.stdout.write(`${signal}: draining; a second signal ends at once\n`)
   const pluginsClosed = ownPlugins.close()
   await pool.drain(config.nginxConfig.workerShutdownTimeout)
+  await books.close()
   await Promise.all(servers.map(({ served }) => served.close()))
   await resolved.close()
   routes.close()
@@ -271,6 +282,41 @@ function tellOfWaiting({ currency }: Backing, servers: readonly { name: string; 
   const status = servers.find(({ name }) => name === 'status')?.served.address
   const where = status === undefined ? '' : `; http://${status.host}:${status.port}/status/ready says when`
   process.stdout.write(`waiting for etcd (${fault})${where}\n`)
+}
+
+/** What was spent of budgets is in the workers' memory before there are any. */
+function openBooks(
+  { config, where }: LoadedConfig,
+  { pool, metrics, log }: { pool: WorkerPool; metrics: MetricsWriter; log: Logger },
+) {
+  const { names, deniedAddresses } = pool.settings
+  const lookup = guardedLookup(
+    new Resolver({ ...names, now: Date.now, log }),
+    new AddressGuard(deniedAddresses),
+    (name, address) => warnDenied(log, name, address),
+  )
+  const announcer = new Announcer({ log, metrics, lookup, now: Date.now, random: Math.random })
+  const books = new Books({
+    ledgers: new Ledgers({ books: pool.ledger, now: Date.now, log, metrics }),
+    journal: new Journal(config.deployment.embedded.path, log),
+    now: Date.now,
+    log,
+    reached: (reached, alerts) => announcer.announce(reached, alerts),
+  })
+  try {
+    books.restore()
+  } catch (error) {
+    throw new ConfigError(`${where('deployment.embedded.path')}: ${asError(error).message}`)
+  }
+  pool.books = books
+  books.start()
+  return {
+    books,
+    async close() {
+      await books.close()
+      await announcer.close()
+    },
+  }
 }
 
 /** New certificates for a server, if it has any. */

@@ -1,4 +1,5 @@
 // What a plugin is: one value. It registers nothing, patches nothing, and sees a request only through its Context.
+import type { Accounts } from './budgets/touched.ts'
 import type { Context } from './context.ts'
 import type { Endpoints } from './endpoints.ts'
 import type { Sandbox } from './javascript/sandbox.ts'
@@ -66,6 +67,8 @@ export interface Env<M = unknown> {
   metrics: Metrics
   /** Where limits are counted: in memory that all workers share, or in Redis. */
   ledger: Pick<Ledgers, 'own' | 'redis'>
+  /** Where it is told what was spent of budgets. */
+  accounts: Accounts
   transport: Transport
   /** What balancers remember, by name: of all workers together. */
   balancing: BalancerState
@@ -98,7 +101,7 @@ export interface Endpoint {
   readonly path: string
   answer(ctx: Context, env: EndpointEnv): Awaitable<Reply>
 }
-export type EndpointEnv = Pick<Env, 'now' | 'random' | 'log' | 'metrics' | 'transport'>
+export type EndpointEnv = Pick<Env, 'now' | 'random' | 'log' | 'metrics' | 'transport' | 'accounts'>
 
 export interface PluginSpec<S extends Schema, C extends Schema, M extends Schema> {
   name: string

@@ -1,6 +1,7 @@
 // Composition root of a worker thread: plugins, snapshot, gateway, listeners. Sees everything but admin and store.
 import { parentPort, workerData } from 'node:worker_threads'
 import { builtins } from '../plugins/index.ts'
+import { StandingsAsker, TouchedAccounts } from './budgets/touched.ts'
 import { endpointsOf } from './endpoints.ts'
 import { asError } from './errors.ts'
 import { Forwarding } from './forwarding.ts'
@@ -70,6 +71,11 @@ const health = new Watches(new SharedHealth(birth.shared.health, birth.id, Date.
 })
 const book = new HoldBook(metrics)
 const ledger = new Ledgers({ books: new LedgerMemory(birth.shared.ledger, birth.id), now: Date.now, log, metrics })
+const asker = new StandingsAsker((question, principals) => send({ type: 'ask_standings', question, principals }))
+const accounts = new TouchedAccounts(
+  touched => send({ type: 'touched', accounts: touched }),
+  principals => asker.ask(principals),
+)
 const overload = new Overload(settings.overload, metrics)
 const traffic = new Traffic(metrics)
 const breadcrumb = new Breadcrumb(birth.breadcrumb)
@@ -93,6 +99,7 @@ const sync = new Sync({
     log,
     metrics,
     ledger,
+    accounts,
     transport,
     gcpTokens: new GcpTokens({ transport, account: settings.gcpServiceAccount, now: clock.now }),
     upstreams: {
@@ -139,6 +146,7 @@ const listeners: Listener[] = []
 port.on('message', (message: ToWorker) => {
   if (message.type === 'drain') void drain(message)
   else if (message.type === 'reopen_log') log.reopen()
+  else if (message.type === 'standings') asker.answer(message.question, message.views)
   else feed.receive(message)
 })
 let lastBeat = performance.now()
@@ -174,6 +182,7 @@ async function drain(order: DrainOrder): Promise<void> {
   await Promise.all(listeners.map(listener => listener.stop(order)))
   clearTimeout(last)
   await gateway.drain(0)
+  accounts.flush()
   await Promise.all([sync.close(), accessLog?.close()])
   await Promise.all([transport.close(), sandbox?.close()])
   log.end()

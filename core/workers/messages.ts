@@ -1,4 +1,6 @@
 // What main and a worker thread say to each other; everything here survives structured cloning.
+import type { Touched } from '../budgets/touched.ts'
+import type { AccountView } from '../budgets/view.ts'
 import type { ForwardingOptions } from '../forwarding.ts'
 import type { GatewayOptions } from '../gateway.ts'
 import type { SandboxLimits } from '../javascript/sandbox.ts'
@@ -87,7 +89,12 @@ export type FeedAnswer =
   | { type: 'changed'; changes: readonly Change[]; more: boolean }
   | { type: 'lost'; message: string }
 
-export type ToWorker = FeedAnswer | ({ type: 'drain' } & DrainOrder) | { type: 'reopen_log' }
+export type ToWorker =
+  | FeedAnswer
+  | ({ type: 'drain' } & DrainOrder)
+  | { type: 'reopen_log' }
+  /** The answer to that question of this worker's. */
+  | { type: 'standings'; question: number; views: readonly AccountView[] }
 
 export type ToMain =
   | FeedRequest
@@ -98,5 +105,7 @@ export type ToMain =
   | { type: 'no_series'; series: WithdrawnSeries }
   | { type: 'watch_health'; watch: Watch }
   | { type: 'unwatch_health'; key: string }
+  | { type: 'touched'; accounts: readonly Touched[] }
+  | { type: 'ask_standings'; question: number; principals: readonly string[] }
   | { type: 'failing'; message: string; stack: string | undefined }
   | { type: 'drained' }

@@ -1,4 +1,5 @@
 // The workers as one: started, replaced when they die or stand still, drained. Knows threads, not what they serve.
+import type { Books } from '../budgets/books.ts'
 import { LedgerMemory } from '../ledger/ledger-memory.ts'
 import type { Logger } from '../observe/log.ts'
 import type { MetricsReader } from '../observe/metrics-reader.ts'
@@ -53,6 +54,7 @@ export class WorkerPool {
   readonly #shared: SharedMemory
   readonly #living = new Set<number>()
   readonly #seats: Seat[] = []
+  #books: Books | undefined
   #settings: WorkerSettings
   #made = 0
   #saidRejected = new Set<string>()
@@ -70,6 +72,11 @@ export class WorkerPool {
     this.ledger = new LedgerMemory(this.#shared.ledger, MAIN)
     const cells = new SharedHealth(this.#shared.health, MAIN, Date.now)
     this.health = new HealthKeeper({ cell: name => cells.cell(name), log: options.log })
+  }
+
+  /** Who keeps the books of budgets, which are in this pool's memory; to be said before the start. */
+  set books(books: Books) {
+    this.#books = books
   }
 
   /** Starts every worker; resolves when all listen. Rejects with CannotListen, or with why a worker could not begin. */
@@ -182,6 +189,7 @@ export class WorkerPool {
       settings: this.#settings,
       shared: this.#shared,
       health: this.health,
+      books: this.#books,
       source,
       rejects: items => this.#sayRejected(items),
       noSeries: series => reader.remove(id, series),
@@ -201,6 +209,7 @@ export class WorkerPool {
       this.#living.delete(id)
       this.health.forget(id)
       releaseShared(this.#shared, id, this.#living)
+      this.#books?.lookAtAll()
     })
     return worker
   }

@@ -1,5 +1,6 @@
 // A worker thread as main sees it: its configuration feed, what it has applied, its metrics, its end.
 import { Worker } from 'node:worker_threads'
+import type { Books } from '../budgets/books.ts'
 import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
 import type { HealthKeeper } from '../proxy/health/keeper.ts'
 import type { ConfigSource, Revision } from '../store/store.ts'
@@ -20,6 +21,8 @@ export interface WorkerThreadOptions {
   rejects(items: readonly Rejected[]): void
   noSeries(series: WithdrawnSeries): void
   health: Pick<HealthKeeper, 'watch' | 'unwatch'>
+  /** Of what is spent of budgets. */
+  books: Pick<Books, 'touched' | 'standings'> | undefined
 }
 
 /** How a thread ended. */
@@ -127,6 +130,11 @@ export class WorkerThread {
     await this.#worker.terminate()
   }
 
+  async #answer({ question, principals }: Extract<ToMain, { type: 'ask_standings' }>): Promise<void> {
+    const views = (await this.#options.books?.standings(principals)) ?? []
+    this.#send({ type: 'standings', question, views })
+  }
+
   #send(message: ToWorker): void {
     this.#worker.postMessage(message)
   }
@@ -152,6 +160,12 @@ export class WorkerThread {
         return
       case 'unwatch_health':
         this.#options.health.unwatch(this.id, message.key)
+        return
+      case 'touched':
+        this.#options.books?.touched(message.accounts)
+        return
+      case 'ask_standings':
+        void this.#answer(message)
         return
       case 'failing': {
         const error = new Error(message.message)

@@ -1,8 +1,10 @@
 // Snapshots that follow one another: each shows what was current when it was, whole, however it came about.
+
 import assert from 'node:assert/strict'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
+import { noAccounts } from '../../core/budgets/touched.ts'
 import type { Consumer, Upstream } from '../../core/context.ts'
 import type { GatewayError } from '../../core/errors.ts'
 import { silent } from '../../core/observe/log.ts'
@@ -51,6 +53,7 @@ describe('snapshots', () => {
     log: silent,
     metrics: new MetricsWriter({ publish() {} }),
     ledger: ledgers(),
+    accounts: noAccounts,
     transport: upstreams.transport,
     gcpTokens: noAccount(),
     plugins: new Map(

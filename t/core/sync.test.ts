@@ -1,6 +1,8 @@
 // From the store to what is served: bad items, lost watches, absent sources, and instances that outlive their snapshots.
+
 import assert from 'node:assert/strict'
 import { Agent, get } from 'node:http'
+import { noAccounts } from '../../core/budgets/touched.ts'
 import { MetricsReader } from '../../core/observe/metrics-reader.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
 import { plugin } from '../../core/plugin.ts'
@@ -95,6 +97,7 @@ describe('sync', () => {
         log: journal.log,
         metrics,
         ledger: ledgers(),
+        accounts: noAccounts,
         transport: upstreams.transport,
         gcpTokens: noAccount(),
         plugins: new Map([marked, fragile].map(each => [each.name, each])),

@@ -34,7 +34,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
     limits: { turnGrace: 2_000, ...options.limits },
     overload: { maxBufferedBytes: 2 ** 30, ...options.overload },
   })
-  const { gateway, book, metrics, put, scrape } = opened
+  const { gateway, book, books, metrics, put, scrape } = opened
   const listener = await listen({
     address: { host: '127.0.0.1', port: 0 },
     gateway,
@@ -57,6 +57,7 @@ export async function startGateway(options: GatewayOptionsForTest = {}): Promise
     port: listener.address.port,
     gateway,
     book,
+    books,
     upstreams,
     get rejected() {
       return opened.rejected

@@ -1,9 +1,11 @@
 // file-logger as whoever reads its file sees it.
+
 import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { noAccounts } from '../../core/budgets/touched.ts'
 import { exchange, openExchange } from '../../core/llm/exchange.ts'
 import { silent } from '../../core/observe/log.ts'
 import { MetricsWriter } from '../../core/observe/metrics-writer.ts'
@@ -346,6 +348,7 @@ describe('file-logger', () => {
       transport,
       gcpTokens: noAccount(),
       ledger: ledgers(),
+      accounts: noAccounts,
       owner,
       metadata: undefined,
       metadataOf: () => undefined,

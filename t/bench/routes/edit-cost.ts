@@ -1,5 +1,7 @@
 // What a worker's whole configuration costs: to load, to keep, and until one edit is in effect. No thread, no socket.
+
 import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { noAccounts } from '../../../core/budgets/touched.ts'
 import { localUpstreams } from '../../../core/local-upstreams.ts'
 import { silent } from '../../../core/observe/log.ts'
 import { MetricsWriter } from '../../../core/observe/metrics-writer.ts'
@@ -39,6 +41,7 @@ export async function editCost(count: number): Promise<EditCost> {
       log: silent,
       metrics: new MetricsWriter({ publish() {} }),
       ledger: ledgers(),
+      accounts: noAccounts,
       transport: upstreams.transport,
       gcpTokens: noAccount(),
       upstreams,

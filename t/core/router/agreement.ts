@@ -1,6 +1,8 @@
 // Routers against the model, with whole routes and whole requests: used by a short test and by a long one.
+
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import { noAccounts } from '../../../core/budgets/touched.ts'
 import { Editions } from '../../../core/editions.ts'
 import { silent } from '../../../core/observe/log.ts'
 import { MetricsWriter } from '../../../core/observe/metrics-writer.ts'
@@ -43,6 +45,7 @@ function* playing(router: RouterName, changes: History) {
     log: silent,
     metrics: new MetricsWriter({ publish() {} }),
     ledger: ledgers(),
+    accounts: noAccounts,
     transport: upstreams.transport,
     gcpTokens: noAccount(),
     upstreams,

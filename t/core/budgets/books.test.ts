@@ -1,0 +1,286 @@
+// The books of budgets: what is written of what was spent, what is there again after a restart, and who hears of thresholds once.
+import assert from 'node:assert/strict'
+import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Books, type Reached } from '../../../core/budgets/books.ts'
+import { type Account, type Budget, spendKey } from '../../../core/budgets/budget.ts'
+import { amountOf, carryOut } from '../../../core/budgets/desk.ts'
+import { Journal } from '../../../core/budgets/journal.ts'
+import type { Alerts } from '../../../core/budgets/metadata.ts'
+import { periodsOf } from '../../../core/budgets/windows.ts'
+import type { Logger } from '../../../core/observe/log.ts'
+import { ledgers } from '../../helpers/ledgers.ts'
+
+const monthly: Budget = {
+  name: 'team',
+  unit: { currency: 'EUR' },
+  cap: 100_000_000_000,
+  overshoot: 0,
+  window: { kind: 'calendar', every: 'month', timeZone: 'Europe/Berlin' },
+}
+const prepaid: Budget = { name: 'prepaid', unit: 'tokens', cap: 1_000, overshoot: 0, window: { kind: 'balance' } }
+const alerts: Alerts = { thresholds: [50, 80, 100], webhook: undefined }
+const EUR = 1_000_000_000
+
+/** A gateway's books, on a clock that the test moves. */
+class Office {
+  readonly clock = { now: Date.parse('2026-03-11T12:00:00Z') }
+  readonly reached: Reached[] = []
+  readonly said: string[] = []
+  readonly folder: string | undefined
+  books: Books
+  #ledgers = ledgers(() => this.clock.now)
+
+  constructor(folder: string | undefined) {
+    this.folder = folder
+    this.books = this.#open()
+  }
+
+  #open(): Books {
+    const error = (fields: object, message: string) => this.said.push(`${message} ${JSON.stringify(fields)}`)
+    const log: Logger = { debug() {}, info() {}, warn() {}, error }
+    const books = new Books({
+      ledgers: this.#ledgers,
+      journal: new Journal(this.folder, log),
+      now: () => this.clock.now,
+      log,
+      reached: each => this.reached.push(each),
+    })
+    books.restore()
+    return books
+  }
+
+  account(budget: Budget, principal = 'consumer:jack'): Account {
+    return { budget, principal, period: periodsOf(budget.window)(this.clock.now) }
+  }
+
+  /** Spends, as a worker would. */
+  async spend(account: Account, amount: number): Promise<void> {
+    const { end } = account.period
+    const limit = Number.isFinite(end)
+      ? ({ kind: 'period', limit: account.budget.cap ?? 1e15, endMs: end } as const)
+      : ({ kind: 'balance', limit: account.budget.cap ?? 1e15 } as const)
+    await this.#ledgers.own.take(spendKey(account), limit, { amount, need: 0 })
+    this.books.touched([{ account, servers: undefined, alerts }])
+    await this.books.write()
+  }
+
+  /** As after kill -9: nothing is told to anybody, and memory is empty. */
+  restart(): void {
+    this.books.journal.close()
+    this.#ledgers = ledgers(() => this.clock.now)
+    this.books = this.#open()
+  }
+
+  async view(budget: string, principal = 'consumer:jack') {
+    return await this.books.view(this.books.find(budget, principal)!)
+  }
+}
+
+describe('the books of budgets', () => {
+  const folders: string[] = []
+  const offices: Office[] = []
+
+  function office(durable = true): Office {
+    const folder = durable ? mkdtempSync(join(tmpdir(), 'sluice-books-')) : undefined
+    if (folder !== undefined) folders.push(folder)
+    const made = new Office(folder)
+    offices.push(made)
+    return made
+  }
+
+  afterEach(() => {
+    for (const { books } of offices.splice(0)) books.journal.close()
+    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
+  })
+
+  it('have what was spent, topped up and frozen again after a restart', async () => {
+    const one = office()
+    await one.spend(one.account(monthly), 30 * EUR)
+    await one.spend(one.account(monthly), 1)
+    await one.spend(one.account(prepaid), 400)
+    await carryOut(one.books, one.books.find('prepaid', 'consumer:jack')!, { what: 'top_up', who: 'ops', amount: 50 })
+    await carryOut(one.books, one.books.find('team', 'consumer:jack')!, { what: 'freeze', who: 'ops' })
+    one.restart()
+    const team = await one.view('team')
+    assert.deepEqual([team.spent, team.available, team.frozen], ['30.000000001', '0.00', true])
+    const { cap, topped_up, spent, reserved, available, frozen } = await one.view('prepaid')
+    assert.deepEqual([cap, topped_up, spent, reserved, available, frozen], [1_000, 50, 400, 0, 650, false])
+    await carryOut(one.books, one.books.find('team', 'consumer:jack')!, { what: 'unfreeze', who: 'ops' })
+    one.restart()
+    assert.equal((await one.view('team')).available, '69.999999999')
+  })
+
+  it('begin a period anew where another has begun, and keep what was spent in those before', async () => {
+    const one = office()
+    const march = one.account(monthly)
+    await one.spend(march, 30 * EUR)
+    one.clock.now = march.period.end
+    assert.equal((await one.view('team')).spent, '0.00')
+    await one.spend(one.account(monthly), 5 * EUR)
+    // A stream that was begun in March ends.
+    await one.spend(march, 2 * EUR)
+    one.restart()
+    assert.equal((await one.view('team')).spent, '5.00')
+    const past = one.books.journal.past(march, { now: one.clock.now, most: 10 })
+    assert.deepEqual(
+      past.map(({ used }) => used),
+      [32 * EUR],
+    )
+    // Memory does not know of March any more: nothing that is written becomes less.
+    await one.spend(march, EUR)
+    assert.equal(one.books.journal.past(march, { now: one.clock.now, most: 10 })[0]!.used, 32 * EUR)
+  })
+
+  it('tell of each threshold once a period, whatever is spent at once, and of none again after a restart', async () => {
+    const one = office()
+    const told = () => one.reached.splice(0).map(({ threshold, view }) => [view.budget, threshold, view.spent])
+    await one.spend(one.account(prepaid), 499)
+    assert.deepEqual(told(), [])
+    await one.spend(one.account(prepaid), 1)
+    await one.spend(one.account(prepaid), 1)
+    assert.deepEqual(told(), [['prepaid', 50, 500]])
+    one.restart()
+    await one.spend(one.account(prepaid), 499)
+    assert.deepEqual(told(), [
+      ['prepaid', 80, 1_000],
+      ['prepaid', 100, 1_000],
+    ])
+    await one.spend(one.account(prepaid), 1)
+    assert.deepEqual(told(), [])
+    await one.spend(one.account(monthly), 50 * EUR)
+    one.clock.now = one.account(monthly).period.end
+    await one.spend(one.account(monthly), 50 * EUR)
+    assert.deepEqual(told(), [
+      ['team', 50, '50.00'],
+      ['team', 50, '50.00'],
+    ])
+  })
+
+  it('count thresholds from the cap with what was topped up, and anew after a reset', async () => {
+    const one = office()
+    await one.spend(one.account(prepaid), 1)
+    const kept = one.books.find('prepaid', 'consumer:jack')!
+    await carryOut(one.books, kept, { what: 'top_up', who: 'ops', amount: 1_000 })
+    await one.spend(one.account(prepaid), 998)
+    assert.deepEqual(one.reached, [])
+    await one.spend(one.account(prepaid), 1)
+    assert.equal(one.reached.length, 1)
+    await carryOut(one.books, one.books.find('prepaid', 'consumer:jack')!, { what: 'reset', who: 'ops' })
+    assert.equal((await one.view('prepaid')).spent, 0)
+    await one.spend(one.account(prepaid), 1_000)
+    assert.equal(one.reached.length, 2)
+  })
+
+  it('know who has changed what, the last first', async () => {
+    const one = office()
+    await one.spend(one.account(prepaid), 400)
+    const order = async (
+      what: 'top_up' | 'freeze' | 'unfreeze' | 'reset',
+      who: string | undefined,
+      amount?: number,
+    ) => {
+      one.clock.now += 1
+      const kept = one.books.find('prepaid', 'consumer:jack')!
+      await carryOut(one.books, kept, { what, who, ...(amount && { amount }) })
+    }
+    await order('top_up', 'ops', 7)
+    await order('freeze', 'boss')
+    await order('unfreeze', undefined)
+    await order('reset', 'ops')
+    one.restart()
+    const changes = one.books.journal.changes(one.account(prepaid), 3)
+    assert.deepEqual(
+      changes.map(({ who, what, amount }) => [who, what, amount]),
+      [
+        ['ops', 'reset', 400],
+        [undefined, 'unfreeze', undefined],
+        ['boss', 'freeze', undefined],
+      ],
+    )
+  })
+
+  it('top up somebody who has not spent yet, where the budget is known', async () => {
+    const one = office()
+    assert.equal(one.books.find('prepaid', 'consumer:jill'), undefined)
+    await one.spend(one.account(prepaid), 1)
+    await carryOut(one.books, one.books.find('prepaid', 'consumer:jill')!, { what: 'top_up', who: 'ops', amount: 5 })
+    one.restart()
+    const { topped_up, spent } = await one.view('prepaid', 'consumer:jill')
+    assert.deepEqual([topped_up, spent], [5, 0])
+  })
+
+  it('leave everything as it was when a change cannot be written', async () => {
+    const one = office()
+    await one.spend(one.account(prepaid), 400)
+    one.books.journal.change = () => {
+      throw new Error('the disk is full')
+    }
+    for (const what of ['top_up', 'freeze', 'reset'] as const) {
+      const kept = one.books.find('prepaid', 'consumer:jack')!
+      await assert.rejects(carryOut(one.books, kept, { what, who: 'ops', amount: 5 }), /disk is full/)
+    }
+    const { spent, topped_up, frozen } = await one.view('prepaid')
+    assert.deepEqual([spent, topped_up, frozen], [400, 0, false])
+  })
+
+  it('write again what could not be written, and say so once', async () => {
+    const one = office()
+    const { write } = one.books.journal
+    let full = true
+    one.books.journal.write = (entries, now) => {
+      if (full) throw new Error('the disk is full')
+      write.call(one.books.journal, entries, now)
+    }
+    await one.spend(one.account(prepaid), 400)
+    await one.books.write()
+    assert.equal(one.said.length, 1)
+    assert.deepEqual(one.reached, [])
+    full = false
+    await one.books.write()
+    one.restart()
+    assert.equal((await one.view('prepaid')).spent, 400)
+  })
+
+  it('make no file where no budget is used, and go on in memory where none can be made', async () => {
+    const one = office()
+    await one.books.write()
+    assert.deepEqual(readdirSync(one.folder!), [])
+    writeFileSync(join(one.folder!, 'file'), '')
+    const nowhere = new Office(join(one.folder!, 'file', 'below'))
+    offices.push(nowhere)
+    await nowhere.spend(nowhere.account(prepaid), 10)
+    assert.equal((await nowhere.view('prepaid')).spent, 10)
+    assert.equal(nowhere.books.journal.durable, false)
+    assert.match(nowhere.said.join(), /only in memory/)
+  })
+
+  it('do not begin with a file that cannot be read: all would be given away', async () => {
+    const one = office()
+    writeFileSync(join(one.folder!, 'budgets.db'), 'x'.repeat(4_096))
+    chmodSync(join(one.folder!, 'budgets.db'), 0o600)
+    assert.throws(() => one.restart(), /journal of budgets in .* cannot be opened: budgets\.db is not a database/)
+  })
+
+  it('forget periods that are too old', async () => {
+    const one = office()
+    const march = one.account(monthly)
+    await one.spend(march, EUR)
+    one.clock.now += 500 * 86_400_000
+    one.books.journal.compact(one.clock.now)
+    assert.deepEqual(one.books.journal.past(march, { now: one.clock.now, most: 10 }), [])
+  })
+})
+
+describe('an amount for a top up', () => {
+  it('is a whole number of tokens or an exact amount of money, and more than nothing', () => {
+    const euro = { currency: 'EUR' }
+    assert.deepEqual(
+      [amountOf('tokens', 5), amountOf('tokens', '5'), amountOf(euro, '0.5'), amountOf(euro, 20)],
+      [5, 5, EUR / 2, 20 * EUR],
+    )
+    for (const bad of [0, -1, 1.5, '1e3', 1e17, null, {}, true, '']) assert.equal(amountOf('tokens', bad), undefined)
+    for (const bad of [0, -1, '0.0000000001', 1e9, null, '5 EUR']) assert.equal(amountOf(euro, bad), undefined)
+  })
+})
