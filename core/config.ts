@@ -147,7 +147,7 @@ function checkTogether(config: Config, source: Source, warnings: string[]): void
     const key = source.where('nginx_config.http.access_log_format')
     warnings.push(`${key} asks for $${name}, which has no value in Sluice`)
   }
-  for (const [family, { extraLabels }] of Object.entries(config.pluginAttr.prometheus.metrics)) {
+  for (const [family, { extraLabels = [] }] of Object.entries(config.pluginAttr.prometheus.metrics)) {
     for (const { variable } of extraLabels.filter(each => !isVariable(each.variable))) {
       const key = source.where(`plugin_attr.prometheus.metrics.${family}.extra_labels`)
       warnings.push(`${key} asks for $${variable}, which has no value in Sluice`)

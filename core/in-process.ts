@@ -19,6 +19,7 @@ import type { Metrics } from './observe/metrics.ts'
 import { MetricsReader } from './observe/metrics-reader.ts'
 import { MetricsWriter } from './observe/metrics-writer.ts'
 import { PluginFailures } from './observe/plugin-failures.ts'
+import { expireSeries } from './observe/series-expiry.ts'
 import { Overload, type OverloadLimits } from './overload.ts'
 import type { Plugin } from './plugin.ts'
 import type { RouterName } from './router/routers.ts'
@@ -95,11 +96,17 @@ const OVERLOAD = { maxRequestsInFlight: 10_000, maxBufferedBytes: 512 * 2 ** 20,
 /** Resolves when the resources are served. */
 export async function openInProcess(options: InProcessOptions): Promise<InProcess> {
   const log = options.log ?? silent
-  const reader = new MetricsReader()
+  const reader = new MetricsReader({ expiry: family => options.metrics?.[family]?.expireMs ?? 0 })
   const metrics = new MetricsWriter({
     publish: series => reader.add('process', series),
     withdraw: series => reader.remove('process', series),
     ...(options.metrics && { settings: options.metrics }),
+  })
+  const keepSeries = expireSeries({
+    reader,
+    settings: options.metrics ?? {},
+    withdraw: (_, series) => metrics.expire(series),
+    now: () => performance.now(),
   })
   const upstreams = options.upstreams ?? localUpstreams({ log })
   const book = new HoldBook(metrics)
@@ -221,6 +228,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     scrape: () => reader.print(),
     drain: graceMs => gateway.drain(graceMs),
     async close() {
+      keepSeries()
       await sync.close()
       await resolved.close()
       await books.close()

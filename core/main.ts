@@ -32,6 +32,7 @@ import type { Address } from './listener.ts'
 import { type Logger, openLog, silent } from './observe/log.ts'
 import { MetricsReader } from './observe/metrics-reader.ts'
 import { countOverflow, MetricsWriter } from './observe/metrics-writer.ts'
+import { expireSeries } from './observe/series-expiry.ts'
 import { NotThere, PluginCodeError } from './plugin-code/load.ts'
 import { OwnPlugins, type Takeover } from './plugin-code/own-plugins.ts'
 import { storedProblem } from './plugin-code/stored-configs.ts'
@@ -47,7 +48,7 @@ import type { PluginChoice } from './standalone/document.ts'
 import { type Backing, openBacking, secretFormat } from './store/backing.ts'
 import { listedTogether } from './store/listed-together.ts'
 import { opened } from './store/opened.ts'
-import { logLevel, workerSettings } from './worker-settings.ts'
+import { logLevel, metricSettings, workerSettings } from './worker-settings.ts'
 import { CannotListen, freePorts, type HeldPorts } from './workers/ports.ts'
 import { WorkerPool } from './workers/worker-pool.ts'
 
@@ -144,10 +145,12 @@ async function compose(loaded: LoadedConfig) {
   const atRest = config.apisix.dataEncryption.enableEncryptFields && backing.store !== undefined
   const keyring = new Keyring(atRest ? secrets.keyring : [], secretFormat(config))
 
+  const families = metricSettings(config)
   const reader = new MetricsReader({
     prefix: config.pluginAttr.prometheus.metricPrefix,
     stays: { labels: ['route', 'route_id'], has: value => routes.has(value) },
     overflowed: family => countOverflow(metrics, family),
+    expiry: family => families[family]?.expireMs ?? 0,
     lapses: heldByTheGone,
   })
   const metrics = new MetricsWriter({ publish: series => reader.add('main', series) })
@@ -181,6 +184,12 @@ async function compose(loaded: LoadedConfig) {
     replaced: (reason, plugin) => own.replaced(reason, plugin),
   })
   const books = openBooks(loaded, { pool, metrics, log })
+  expireSeries({
+    reader,
+    settings: families,
+    withdraw: (worker, series) => pool.expire(worker, series),
+    now: () => performance.now(),
+  })
   const catalogue = new Catalogue({ source, tags: tagsOf({ plugins, keyring }), log })
   const takeover: Takeover = {
     problem: next => storedProblem({ source, open: item => keyring.openItem(item, plugins).value, plugins, next }),

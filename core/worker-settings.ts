@@ -86,7 +86,7 @@ export function serverName(config: Config): string {
 }
 
 /** What is said of families, and the buckets, which are said elsewhere. */
-function metricSettings({ pluginAttr: { prometheus } }: Config): MetricSettings {
+export function metricSettings({ pluginAttr: { prometheus } }: Config): MetricSettings {
   const buckets: Readonly<Record<string, readonly number[] | undefined>> = {
     http_latency: prometheus.defaultBuckets,
     llm_latency: prometheus.llmLatencyBuckets,
@@ -94,9 +94,7 @@ function metricSettings({ pluginAttr: { prometheus } }: Config): MetricSettings 
     llm_completion_tokens_dist: prometheus.llmCompletionTokensBuckets,
   }
   const names = new Set([...Object.keys(prometheus.metrics), ...Object.keys(buckets)])
-  return Object.fromEntries(
-    [...names].map(name => [name, { extraLabels: [], ...prometheus.metrics[name], buckets: buckets[name] }]),
-  )
+  return Object.fromEntries([...names].map(name => [name, { ...prometheus.metrics[name], buckets: buckets[name] }]))
 }
 
 function accessLog(http: Config['nginxConfig']['http']): AccessLogSettings | undefined {

@@ -147,6 +147,7 @@ port.on('message', (message: ToWorker) => {
   if (message.type === 'drain') void drain(message)
   else if (message.type === 'reopen_log') log.reopen()
   else if (message.type === 'standings') asker.answer(message.question, message.views)
+  else if (message.type === 'expire') metrics.expire(message.series)
   else feed.receive(message)
 })
 let lastBeat = performance.now()

@@ -1,7 +1,7 @@
 // plugin_attr.prometheus: which families may have labels of their own, and buckets (facts core 7.2, ai-plugins 19.1).
 import type { ExtraLabel, FamilySettings, MetricSettings } from '../observe/family-traits.ts'
 import { type RequestFamilyName, requestFamilies } from '../observe/request-families.ts'
-import { checked, isGroup, type Key, list, type Place, shown, unwrap } from './key.ts'
+import { checked, integer, isGroup, type Key, list, type Place, shown, unwrap } from './key.ts'
 
 const NAMES = Object.keys(requestFamilies) as RequestFamilyName[]
 const LABEL = /^(?!__)[a-zA-Z_]\w*$/
@@ -56,12 +56,17 @@ export const familySettings: Key<MetricSettings> = {
   },
 }
 
-const KEYS = ['extra_labels']
+const KEYS = ['extra_labels', 'expire']
+/** Seconds; 0 is never. */
+const expire = integer(0, 0, 24 * 86_400)
 
 function settingsOf(name: RequestFamilyName, raw: unknown, at: Place): FamilySettings {
   const written = raw as Record<string, unknown>
   for (const key of Object.keys(written)) if (!KEYS.includes(key)) at.stranger(key, written[key], KEYS)
-  return { extraLabels: extraLabelsOf(name, written.extra_labels, at.key('extra_labels')) }
+  return {
+    extraLabels: extraLabelsOf(name, written.extra_labels, at.key('extra_labels')),
+    expireMs: expire.read(written.expire ?? 0, at.key('expire')) * 1000,
+  }
 }
 
 /** Upper bounds in ascending order, without infinity. */

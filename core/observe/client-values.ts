@@ -36,6 +36,11 @@ export class ClientValues {
     this.#chosen.add(value)
     return value
   }
+
+  /** Others may be chosen in the place of those that are. */
+  forget(): void {
+    this.#chosen.clear()
+  }
 }
 
 /** As much of a text as 128 bytes hold, cut at a character's end (facts ai-plugins 19.2). */

@@ -5,8 +5,10 @@ import { loggedGetter } from './logged-variable.ts'
 
 /** As it is written (plugin_attr.prometheus, facts core 7.2); plain data. */
 export interface FamilySettings {
-  readonly extraLabels: readonly ExtraLabel[]
+  readonly extraLabels?: readonly ExtraLabel[]
   readonly buckets?: readonly number[] | undefined
+  /** A series that has not moved for so long goes; 0 is never. */
+  readonly expireMs?: number
 }
 
 /** `variable` is without its dollar. */
@@ -23,6 +25,8 @@ export interface FamilyTraits {
   readonly extra: readonly { readonly label: string; readonly source: LabelSource }[]
   /** In the place of the family's own. */
   readonly buckets: readonly number[] | undefined
+  /** Its series go when they have not moved for a while. */
+  readonly expires: boolean
 }
 
 /** Each may be chosen by clients, but it was asked for by name: more than models may have. */
@@ -32,9 +36,16 @@ const MAX_VALUES = 1_000
 export class LabelSource {
   readonly #get: ReturnType<typeof loggedGetter>
   readonly #values = new ClientValues(MAX_VALUES)
+  readonly #now: () => number
+  /** When the first of its values came, and after how many milliseconds there may be others. */
+  #since: number
+  readonly #renewMs: number
 
-  constructor(variable: string) {
+  constructor(variable: string, renewMs: number, now: () => number) {
     this.#get = loggedGetter(variable)
+    this.#renewMs = renewMs
+    this.#now = now
+    this.#since = now()
   }
 
   /** What it is now; empty when it has no value. */
@@ -44,25 +55,39 @@ export class LabelSource {
 
   /** That, or `other` when there were too many before it. */
   bounded(value: string): string {
+    const known = this.#values.bounded(value)
+    if (known === value || this.#now() - this.#since < this.#renewMs) return known
+    this.#since = this.#now()
+    this.#values.forget()
     return this.#values.bounded(value)
   }
 }
 
-const plain: FamilyTraits = { extra: [], buckets: undefined }
+const plain: FamilyTraits = { extra: [], buckets: undefined, expires: false }
 
-/** The traits of any family by its name; labels of one variable have one source. */
-export function familyTraits(settings: MetricSettings): (name: string) => FamilyTraits {
+/** The traits of any family by its name; labels of one variable have one source. `now` is in milliseconds. */
+export function familyTraits(settings: MetricSettings, now = () => performance.now()): (name: string) => FamilyTraits {
   const sources = new Map<string, LabelSource>()
   const sourceOf = (variable: string) => {
-    const source = sources.get(variable) ?? new LabelSource(variable)
+    const source = sources.get(variable) ?? new LabelSource(variable, renewal(settings, variable), now)
     sources.set(variable, source)
     return source
   }
   const traits = new Map(
-    Object.entries(settings).map(([name, { extraLabels, buckets }]): [string, FamilyTraits] => [
+    Object.entries(settings).map(([name, { extraLabels = [], buckets, expireMs = 0 }]): [string, FamilyTraits] => [
       name,
-      { extra: extraLabels.map(({ label, variable }) => ({ label, source: sourceOf(variable) })), buckets },
+      {
+        extra: extraLabels.map(({ label, variable }) => ({ label, source: sourceOf(variable) })),
+        buckets,
+        expires: expireMs > 0,
+      },
     ]),
   )
   return name => traits.get(name) ?? plain
+}
+
+/** How long until the series that have a variable's values now can all be gone: for ever where some never go. */
+function renewal(settings: MetricSettings, variable: string): number {
+  const having = Object.values(settings).filter(each => each.extraLabels?.some(extra => extra.variable === variable))
+  return Math.max(...having.map(({ expireMs }) => expireMs || Number.POSITIVE_INFINITY))
 }

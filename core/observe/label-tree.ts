@@ -50,6 +50,22 @@ export class LabelTree<T> {
     this.#size++
   }
 
+  /** There must be something at `values`. */
+  remove(values: readonly unknown[]): void {
+    const path: Branch<T>[] = []
+    let node = this.#root
+    for (let at = 0; at < this.#depth; at++) {
+      path.push(node as Branch<T>)
+      node = (node as Branch<T>).below.get(values[at])
+    }
+    this.#size--
+    for (let at = this.#depth - 1; at >= 0; at--) {
+      path[at]!.delete(values[at])
+      if (path[at]!.below.size > 0) return
+    }
+    this.#root = undefined
+  }
+
   /** Removes the things with `value` as label `at` for which `drop` returns true. */
   prune(at: number, value: unknown, drop: (thing: T) => boolean): void {
     if (this.#root !== undefined) this.#prune(this.#root, 0, { at, value, drop })

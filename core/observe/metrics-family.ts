@@ -24,7 +24,9 @@ export interface Series extends Cells {
 export interface FamilyKeeper {
   readonly maxSeries: number
   open(spec: FamilySpec, values: readonly string[], lasting: boolean): Omit<Series, 'stays'>
-  close(spec: FamilySpec, series: Series): void
+  close(spec: FamilySpec, series: Series, expired: boolean): void
+  /** A series of a family has been opened that may be closed by its number. */
+  opened(family: Family, series: Series): void
   /** Something was counted as `other`. */
   overflowed(spec: FamilySpec): void
 }
@@ -54,6 +56,7 @@ export class Family {
     if (this.#series.size >= this.#keeper.maxSeries) return this.#overflow(lasting)
     const series = { ...this.#keeper.open(this.spec, [...values], lasting), stays: true }
     this.#series.plant(values, series)
+    this.#keeper.opened(this, series)
     return series
   }
 
@@ -64,9 +67,17 @@ export class Family {
     this.#series.prune(at, value, series => {
       if (this.spec.type === 'gauge' && series.memory[series.slot]! > 0) return false
       series.stays = false
-      this.#keeper.close(this.spec, series)
+      this.#keeper.close(this.spec, series, false)
       return true
     })
+  }
+
+  /** Closes a series of it that has not moved for long, if nothing is live in it. */
+  expire(series: Series): void {
+    if (!series.stays || (this.spec.type === 'gauge' && series.memory[series.slot]! > 0)) return
+    series.stays = false
+    this.#series.remove(series.values)
+    this.#keeper.close(this.spec, series, true)
   }
 
   #overflow(lasting: boolean): Series {

@@ -11,6 +11,8 @@ export interface MetricsReaderOptions {
   overflowed?(family: string): void
   /** Of series that no writer has any more, those stay whose label, if they have one of these, names what there is. */
   stays?: { labels: readonly string[]; has(value: string): boolean }
+  /** Milliseconds after which series of a family go that have not moved, by its name without the prefix; 0 is never. */
+  expiry?(family: string): number
   /** What was live in a gauge when its writer went is counted in a counter with the same labels. */
   lapses?: { gauge: string; counter: string; help: string }
 }
@@ -26,10 +28,12 @@ export interface MeasuredGauge {
   read(): Iterable<readonly [values: readonly string[], value: number]>
 }
 
-type WriterId = number | string
+export type WriterId = number | string
 
 /** A writer's numbers in a series. */
 interface Part {
+  readonly writer: WriterId
+  readonly id: number
   readonly series: Series
   readonly memory: Float64Array
   readonly slot: number
@@ -45,6 +49,11 @@ interface Series {
   readonly parts: Set<Part>
   /** What was counted by writers that have it no more. */
   kept: Float64Array | undefined
+  /** Of a family that expires: the sum of all its numbers when it was looked at last, and when that was first seen. */
+  total: number
+  since: number
+  /** That sum when its writers were asked to withdraw it, unless it has moved since. */
+  asked: number | undefined
 }
 
 interface Family {
@@ -54,6 +63,8 @@ interface Family {
   readonly labelNames: string
   readonly buckets: readonly number[] | undefined
   readonly series: Map<string, Series>
+  /** Milliseconds after which a series goes that has not moved; 0 is never. */
+  readonly expireMs: number
   /** The series of what came past the limit. */
   other: Series | undefined
 }
@@ -68,12 +79,14 @@ export class MetricsReader {
   readonly #overflowed: (family: string) => void
   readonly #stays: NonNullable<MetricsReaderOptions['stays']>
   readonly #lapses: MetricsReaderOptions['lapses']
+  readonly #expiry: (family: string) => number
   readonly #families = new Map<string, Family>()
   readonly #measured = new Map<string, MeasuredGauge>()
   readonly #writers = new Map<WriterId, Map<number, Part>>()
 
   constructor(options: MetricsReaderOptions = {}) {
-    const { prefix = 'apisix_', maxSeries = 10_000, overflowed = () => {} } = options
+    const { prefix = 'apisix_', maxSeries = 10_000, overflowed = () => {}, expiry = () => 0 } = options
+    this.#expiry = expiry
     this.#prefix = prefix
     this.#maxSeries = maxSeries
     this.#overflowed = overflowed
@@ -90,15 +103,18 @@ export class MetricsReader {
   add(writer: WriterId, definition: SeriesDefinition): void {
     const { id, memory, slot, lasting } = definition
     const series = this.#series(definition)
-    const part = { series, memory, slot, lasting }
+    const part = { writer, id, series, memory, slot, lasting }
     series.parts.add(part)
     const parts = this.#writers.get(writer)
     if (parts === undefined) this.#writers.set(writer, new Map([[id, part]]))
     else parts.set(id, part)
   }
 
-  /** A writer has withdrawn a series. What was counted in it goes when no other has it: what it names is gone. */
-  remove(writer: WriterId, { id, last }: WithdrawnSeries): void {
+  /**
+   * A writer has withdrawn a series. What was counted in it goes when no other has it: what it names is gone, or it has not
+   * moved since that was found out.
+   */
+  remove(writer: WriterId, { id, last, expired }: WithdrawnSeries): void {
     const parts = this.#writers.get(writer)
     const part = parts?.get(id)
     if (part === undefined) return
@@ -106,8 +122,23 @@ export class MetricsReader {
     const { series } = part
     series.parts.delete(part)
     // Many share this one: what they have counted is not to shrink.
-    if (series === series.family.other) keep(series, part, last)
-    else if (series.parts.size === 0) drop(series)
+    if (expired || series === series.family.other) keep(series, part, last)
+    if (series === series.family.other || series.parts.size > 0) return
+    if (!expired || totalOf(series) === series.asked) drop(series)
+  }
+
+  /**
+   * Looks at every series of families that expire, one a step: `ask` is told those whose writers are to withdraw them, for they
+   * have not moved for as long as their family says. `now` is in milliseconds.
+   */
+  *expire(now: number, ask: (writer: WriterId, id: number) => void): Generator<void> {
+    for (const family of this.#families.values()) {
+      if (family.expireMs === 0) continue
+      for (const series of family.series.values()) {
+        if (series !== family.other) look(series, now, ask)
+        yield
+      }
+    }
   }
 
   /** The writer is gone and writes no more: what it counted stays, what was live in it does not. */
@@ -125,7 +156,7 @@ export class MetricsReader {
   #lapse({ family, labels, stands }: Series, live: number): void {
     if (live === 0) return
     const { counter: name, help } = this.#lapses!
-    const made = { name, help, type: 'counter' as const, labelNames: family.labelNames }
+    const made = { name, help, type: 'counter' as const, labelNames: family.labelNames, expireMs: 0 }
     const counted = this.#families.get(name) ?? { ...made, buckets: undefined, series: new Map(), other: undefined }
     this.#families.set(name, counted)
     const series = open(counted, labels, stands)
@@ -200,7 +231,8 @@ export class MetricsReader {
     const labelNames = labels.map(([label]) => label).join()
     const known = this.#families.get(name)
     if (known === undefined) {
-      const family: Family = { name, help, type, labelNames, buckets, series: new Map(), other: undefined }
+      const expireMs = this.#expiry(bare)
+      const family: Family = { name, help, type, labelNames, buckets, expireMs, series: new Map(), other: undefined }
       this.#families.set(name, family)
       return family
     }
@@ -213,7 +245,16 @@ export class MetricsReader {
 function open(family: Family, labels: string, stands: readonly string[]): Series {
   const known = family.series.get(labels)
   if (known !== undefined) return known
-  const series: Series = { family, labels, stands, parts: new Set(), kept: undefined }
+  const series: Series = {
+    family,
+    labels,
+    stands,
+    parts: new Set(),
+    kept: undefined,
+    total: Number.NaN,
+    since: 0,
+    asked: undefined,
+  }
   family.series.set(labels, series)
   return series
 }
@@ -222,6 +263,32 @@ function drop(series: Series): void {
   const { family } = series
   family.series.delete(series.labels)
   if (family.other === series) family.other = undefined
+}
+
+function look(series: Series, now: number, ask: (writer: WriterId, id: number) => void): void {
+  const { family, parts } = series
+  const total = totalOf(series)
+  const live = family.type === 'gauge' && total > 0
+  if (live || total !== series.total) {
+    series.total = total
+    series.since = now
+    series.asked = undefined
+  } else if (now - series.since >= family.expireMs) {
+    series.asked = total
+    if (parts.size === 0) drop(series)
+    for (const { writer, id } of parts) ask(writer, id)
+  }
+}
+
+/** Another with every move, and exact: of a histogram the count, without the sum of what was observed. */
+function totalOf({ family, kept, parts }: Series): number {
+  const width = family.buckets === undefined ? 1 : family.buckets.length + 1
+  let total = 0
+  for (let at = 0; at < width; at++) {
+    total += kept?.[at] ?? 0
+    for (const { memory, slot } of parts) total += memory[slot + at]!
+  }
+  return total
 }
 
 function keep(series: Series, { lasting }: Part, last: Float64Array): void {

@@ -19,6 +19,7 @@ import {
   type FamilySpec,
   MeasuredSeries,
   ObservedSeries,
+  type Series,
   sizeOf,
 } from './metrics-family.ts'
 import { MetricsMemory } from './metrics-memory.ts'
@@ -39,6 +40,8 @@ export class MetricsWriter implements Metrics {
   readonly #kinds = new Map<string, ClientValues>()
   readonly #made = new Map<unknown, unknown>()
   readonly #keeper: FamilyKeeper
+  /** Series of families that expire, by their numbers. */
+  readonly #expiring = new Map<number, { family: Family; series: Series }>()
   readonly traits: (family: string) => FamilyTraits
 
   constructor({ publish, withdraw = () => {}, maxSeries = 10_000, settings = {} }: MetricsWriterOptions) {
@@ -54,9 +57,13 @@ export class MetricsWriter implements Metrics {
         publish({ ...place, name, help, type, labels: pairs, buckets, lasting })
         return { ...place, values }
       },
-      close(spec, { id, memory: cells, slot }) {
+      opened: (family, series) => {
+        if (this.traits(family.spec.name).expires) this.#expiring.set(series.id, { family, series })
+      },
+      close: (spec, { id, memory: cells, slot }, expired) => {
         const size = sizeOf(spec)
-        withdraw({ id, last: cells.slice(slot, slot + size) })
+        this.#expiring.delete(id)
+        withdraw({ id, last: cells.slice(slot, slot + size), expired })
         memory.give({ memory: cells, slot }, size)
       },
       overflowed: ({ name }) => {
@@ -103,6 +110,14 @@ export class MetricsWriter implements Metrics {
 
   configured(kind: string, value: string): () => void {
     return this.#kind(kind).configured(value)
+  }
+
+  /** Withdraws series, by their numbers, that have not moved for long; those that are gone already are passed over. */
+  expire(ids: readonly number[]): void {
+    for (const id of ids) {
+      const found = this.#expiring.get(id)
+      found?.family.expire(found.series)
+    }
   }
 
   forget(labels: readonly string[], value: string): void {

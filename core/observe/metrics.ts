@@ -23,6 +23,8 @@ export interface WithdrawnSeries {
   id: number
   /** What stood there last. */
   last: Float64Array
+  /** It had not moved for long, rather than that what it names is gone. */
+  expired: boolean
 }
 
 /** One series of a counter. */

@@ -95,6 +95,8 @@ export type ToWorker =
   | { type: 'reopen_log' }
   /** The answer to that question of this worker's. */
   | { type: 'standings'; question: number; views: readonly AccountView[] }
+  /** Series that have not moved for long, by the worker's numbers. */
+  | { type: 'expire'; series: readonly number[] }
 
 export type ToMain =
   | FeedRequest

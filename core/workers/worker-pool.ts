@@ -2,7 +2,7 @@
 import type { Books } from '../budgets/books.ts'
 import { LedgerMemory } from '../ledger/ledger-memory.ts'
 import type { Logger } from '../observe/log.ts'
-import type { MetricsReader } from '../observe/metrics-reader.ts'
+import type { MetricsReader, WriterId } from '../observe/metrics-reader.ts'
 import { HealthKeeper } from '../proxy/health/keeper.ts'
 import type { ConfigSource, Item, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
@@ -52,7 +52,8 @@ export class WorkerPool {
   readonly ledger: LedgerMemory
   readonly #options: WorkerPoolOptions
   readonly #shared: SharedMemory
-  readonly #living = new Set<number>()
+  /** By their numbers, those that are draining too. */
+  readonly #living = new Map<number, WorkerThread>()
   readonly #seats: Seat[] = []
   #books: Books | undefined
   #settings: WorkerSettings
@@ -160,6 +161,11 @@ export class WorkerPool {
     for (const { worker } of this.#seats) worker.reopenLog()
   }
 
+  /** Has a worker, by its number, withdraw series that have not moved for long. */
+  expire(worker: WriterId, series: readonly number[]): void {
+    if (typeof worker === 'number') this.#living.get(worker)?.expire(series)
+  }
+
   /** What the workers have, or will have once they are replaced. */
   get settings(): WorkerSettings {
     return this.#settings
@@ -204,11 +210,11 @@ export class WorkerPool {
         }
       },
     })
-    this.#living.add(id)
+    this.#living.set(id, worker)
     void worker.gone.then(() => {
       this.#living.delete(id)
       this.health.forget(id)
-      releaseShared(this.#shared, id, this.#living)
+      releaseShared(this.#shared, id, new Set(this.#living.keys()))
       this.#books?.lookAtAll()
     })
     return worker

@@ -120,6 +120,11 @@ export class WorkerThread {
     this.#send({ type: 'reopen_log' })
   }
 
+  /** Withdraws series, by its numbers, that have not moved for long. */
+  expire(series: readonly number[]): void {
+    this.#send({ type: 'expire', series })
+  }
+
   /** Stops accepting, lets requests end, and ends the thread. */
   async drain(order: DrainOrder): Promise<void> {
     const drained = new Promise<void>(resolve => {

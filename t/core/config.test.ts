@@ -469,12 +469,12 @@ describe('the configuration', () => {
     it('names labels of families and their variables, and buckets', () => {
       const read = load(
         prometheus(
-          'metrics: {bandwidth: {extra_labels: [{who: $remote_addr}]}, llm_latency: null}\ndefault_buckets: [0.5, 1]',
+          'metrics: {bandwidth: {expire: 60, extra_labels: [{who: $remote_addr}]}, llm_latency: null}\ndefault_buckets: [0.5, 1]',
         ),
       )
       assert.deepEqual(read.warnings, [])
       assert.deepEqual(read.config.pluginAttr.prometheus.metrics, {
-        bandwidth: { extraLabels: [{ label: 'who', variable: 'remote_addr' }] },
+        bandwidth: { extraLabels: [{ label: 'who', variable: 'remote_addr' }], expireMs: 60_000 },
       })
       assert.deepEqual(read.config.pluginAttr.prometheus.defaultBuckets, [0.5, 1])
       assert.deepEqual(load(prometheus('metrics: null')).config.pluginAttr.prometheus.metrics, {})
@@ -497,6 +497,10 @@ describe('the configuration', () => {
         /http_statuses: unknown key \(did you mean http_status\?\)$/,
       )
       assert.match(refusal(prometheus('metrics: {http_status: {labels: []}}')), /http_status.labels: unknown key/)
+      assert.match(
+        refusal(prometheus('metrics: {http_status: {expire: -1}}')),
+        /expire: expected a whole number from 0/,
+      )
       assert.match(refusal(prometheus('metrics: {http_status: 1}')), /http_status: expected a group of keys$/)
       assert.match(refusal(prometheus('default_buckets: [2, 1]')), /default_buckets: expected ascending bounds$/)
       assert.match(refusal(prometheus('default_buckets: []')), /default_buckets: expected 1 to 100 upper bounds$/)

@@ -6,7 +6,11 @@ describe('the traits of a family', () => {
   const extraLabels = [{ label: 'tenant', variable: 'http_x_tenant' }]
 
   it('are nothing where nothing is said', () => {
-    assert.deepEqual(familyTraits({ http_status: { extraLabels } })('bandwidth'), { extra: [], buckets: undefined })
+    assert.deepEqual(familyTraits({ http_status: { extraLabels } })('bandwidth'), {
+      extra: [],
+      buckets: undefined,
+      expires: false,
+    })
   })
 
   it('let a variable have a thousand values, in all families together', () => {
@@ -17,5 +21,21 @@ describe('the traits of a family', () => {
     assert.equal(bandwidth!.bounded('t1000'), 'other')
     assert.equal(status!.bounded('t0'), 't0')
     assert.equal(status!.bounded(''), '')
+  })
+
+  it('let a variable have other values when those of before can have gone, and not where some never go', () => {
+    let now = 0
+    const settings = { http_status: { extraLabels, expireMs: 1_000 }, bandwidth: { extraLabels, expireMs: 2_000 } }
+    const source = familyTraits(settings, () => now)('http_status').extra[0]!.source
+    for (let n = 0; n < 1_000; n++) source.bounded(`t${n}`)
+    now = 1_999
+    assert.equal(source.bounded('new'), 'other')
+    now = 2_000
+    assert.equal(source.bounded('new'), 'new')
+    const lasting = familyTraits({ ...settings, llm_latency: { extraLabels } }, () => now)('http_status').extra[0]!
+      .source
+    for (let n = 0; n < 1_000; n++) lasting.bounded(`t${n}`)
+    now = 1e12
+    assert.equal(lasting.bounded('new'), 'other')
   })
 })

@@ -4,12 +4,13 @@ import fc from 'fast-check'
 import { LabelTree } from '../../../core/observe/label-tree.ts'
 
 describe('a tree of label values', () => {
-  it('agrees with a map by the joined row after any plantings and prunings', () => {
+  it('agrees with a map by the joined row after any plantings, removals and prunings', () => {
     const label = fc.constantFrom('', 'a', 'b', 'c')
     const row = fc.tuple(label, label, label)
     const operation = fc.oneof(
       row.map(values => ({ kind: 'plant' as const, values })),
       row.map(values => ({ kind: 'find' as const, values })),
+      row.map(values => ({ kind: 'remove' as const, values })),
       fc.record({ kind: fc.constant('prune' as const), at: fc.nat(2), value: label, odd: fc.boolean() }),
     )
     fc.assert(
@@ -29,6 +30,7 @@ describe('a tree of label values', () => {
               tree.plant(operation.values, at)
               model.set(key, at)
             }
+            if (operation.kind === 'remove' && model.delete(key)) tree.remove(operation.values)
           }
           assert.equal(tree.size, model.size)
         }
@@ -42,6 +44,9 @@ describe('a tree of label values', () => {
     assert.equal(tree.find([]), undefined)
     tree.plant([], 'only')
     assert.equal(tree.find([]), 'only')
+    tree.remove([])
+    assert.deepEqual([tree.find([]), tree.size], [undefined, 0])
+    tree.plant([], 'again')
     tree.clear()
     assert.deepEqual([tree.find([]), tree.size], [undefined, 0])
   })
