@@ -16,6 +16,7 @@ import limitConn from './limit-conn.ts'
 import limitCount from './limit-count.ts'
 import limitReq from './limit-req.ts'
 import lokiLogger from './loki-logger.ts'
+import opentelemetry from './opentelemetry/opentelemetry.ts'
 import prometheus from './prometheus.ts'
 import proxyRewrite from './proxy-rewrite.ts'
 import publicApi from './public-api.ts'
@@ -43,6 +44,7 @@ export const builtins: readonly Plugin[] = [
   limitCount,
   limitReq,
   lokiLogger,
+  opentelemetry,
   prometheus,
   proxyRewrite,
   publicApi,

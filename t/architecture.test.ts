@@ -35,7 +35,7 @@ const OFFERED_TO_PLUGINS = oneOf(
 const OFFERED_TO_LLM = oneOf(
   'llm/.*',
   'context|errors|reply|schema|json-schema|request|body|holds',
-  'observe/(metrics|credentials|client-values|request-families)',
+  'observe/(metrics|credentials|client-values|request-families|trace)',
   'proxy/transport',
 )
 

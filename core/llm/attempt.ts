@@ -7,6 +7,7 @@
 // the provider is asked and what it says is read in its own protocol; only what the client gets is converted.
 import type { Context } from '../context.ts'
 import { asError, ClientGone, GatewayError, UpstreamError } from '../errors.ts'
+import { requestTrace } from '../observe/trace.ts'
 import type { Answer, Clocks } from '../proxy/transport.ts'
 import { type Reply, reply } from '../reply.ts'
 import { AttemptBooks, type CallServices } from './attempt-books.ts'
@@ -169,6 +170,7 @@ class Attempt {
     const total = streams ? shorter(limits.clocks.total, limits.maxStreamMs) : limits.clocks.total
     this.#books.streamLimited = streams && total === limits.maxStreamMs
     this.#call.upstream = { scheme: place.scheme, host: place.host, path: wire.split('?', 1)[0]! }
+    requestTrace.get(this.#ctx)?.beginAttempt(this.#ctx, 'llm')
     const fields = requestFields(this.#ctx, target, proof)
     const headers = this.#conversion?.headers?.(fields) ?? fields
     if (place.pinned) headers.push('host', place.hostHeader)

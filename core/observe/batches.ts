@@ -14,6 +14,9 @@ export interface Sink {
   close(): Promise<void>
 }
 
+/** The sink will not take this batch, however often it is sent. Its message may be logged. */
+export class Refusal extends Error {}
+
 /** What stands before, between and behind the entries of a batch. */
 export interface Framing {
   readonly begin: string
@@ -195,7 +198,8 @@ export class Batches {
     const { signal } = this.#stop
     for (let attempt = 0; !signal.aborted; attempt++) {
       try {
-        const refused = await sink.send(whole, signal)
+        // What it says may be anything; more than it was sent it has not refused.
+        const refused = Math.min(await sink.send(whole, signal), entries)
         if (refused > 0) {
           backlog.drop(refused, 'refused')
           log.error({ ...who, refused }, `Batch Processor[${name}] was told that entries are refused`)
@@ -204,6 +208,10 @@ export class Batches {
       } catch (error) {
         const reason = asError(error).message
         if (signal.aborted) break
+        if (error instanceof Refusal) {
+          backlog.drop(entries, 'refused')
+          return log.error({ ...who, reason }, `Batch Processor[${name}] was told that a batch is refused`)
+        }
         if (attempt >= retries) {
           backlog.drop(entries, 'failed')
           const said = `Batch Processor[${name}] exceeded the max_retry_count[${retries}] dropping the entries`

@@ -2,7 +2,7 @@
 import { validateHeaderName, validateHeaderValue } from 'node:http'
 import type { LookupFunction } from 'node:net'
 import { buildConnector, Client } from 'undici'
-import type { Sink } from './batches.ts'
+import { Refusal, type Sink } from './batches.ts'
 
 export interface HttpSinkOptions {
   /** Absolute URLs; each batch goes to one of them by chance. */
@@ -18,6 +18,8 @@ export interface HttpSinkOptions {
   random(): number
   /** How many entries an answer says were refused although its status is good. */
   refused?(answer: string): number
+  /** Whether a status of 400 or more means that the batch will never be taken; none does without it. */
+  final?(status: number): boolean
 }
 
 // Below the 5 s after which node:http servers close idle connections.
@@ -80,7 +82,7 @@ export class HttpSink implements Sink {
   }
 
   async send(batch: Buffer, signal: AbortSignal): Promise<number> {
-    const { timeoutMs, random, refused } = this.#options
+    const { timeoutMs, random, refused, final } = this.#options
     const { url, client } = this.#targets[Math.floor(random() * this.#targets.length)]!
     const where = `host[${url.hostname}] port[${url.port || (url.protocol === 'https:' ? '443' : '80')}]`
     const late = AbortSignal.timeout(timeoutMs)
@@ -93,14 +95,15 @@ export class HttpSink implements Sink {
         signal: AbortSignal.any([signal, late]),
       })
       // Not its body: it may repeat what it was sent, credentials included.
-      const bad = statusCode >= 400 ? new SinkError(`server returned status code[${statusCode}] ${where}`) : undefined
+      const SaidNo = final?.(statusCode) ? Refusal : SinkError
+      const bad = statusCode >= 400 ? new SaidNo(`server returned status code[${statusCode}] ${where}`) : undefined
       if (bad === undefined && refused !== undefined) return refused(await readSome(body))
       // It has been said whether the batch is taken: how the answer goes on changes nothing.
       await body.dump({ limit: MAX_ANSWER }).catch(() => {})
       if (bad !== undefined) throw bad
       return 0
     } catch (error) {
-      if (error instanceof SinkError) throw error
+      if (error instanceof SinkError || error instanceof Refusal) throw error
       if (late.aborted) throw new SinkError(`no answer within ${timeoutMs} ms: ${where}`)
       const { code = 'unknown' } = error as NodeJS.ErrnoException
       throw new SinkError(`failed to send: ${code} ${where}`)

@@ -4,6 +4,7 @@ import { isIP } from 'node:net'
 import type { Context, Upstream } from '../context.ts'
 import { UpstreamError } from '../errors.ts'
 import type { Hold } from '../holds.ts'
+import { requestTrace } from '../observe/trace.ts'
 import type { Reply } from '../reply.ts'
 import { type BalancerMaker, type Balancing, balancerMaker } from './balancer/balancing.ts'
 import { addressOf, authorityOf, hostOf, type Node } from './balancer/node.ts'
@@ -176,6 +177,7 @@ export class HttpUpstream implements Upstream {
     const host = this.#host(ctx, node)
     const outgoing = body.outgoing()
     outbound.sent = { scheme, host }
+    requestTrace.get(ctx)?.beginAttempt(ctx, 'upstream')
     const declared = outgoing !== null && !Buffer.isBuffer(outgoing) ? body.declaredLength : undefined
     const call: Call = {
       origin,

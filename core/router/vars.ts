@@ -4,6 +4,7 @@ import type { Attempt, Context } from '../context.ts'
 import { rateLimitingInfo } from '../limits/quota.ts'
 import { type Exchange, exchange } from '../llm/exchange.ts'
 import { lastNode, latencyMs, requestSize, responseSize } from '../observe/measures.ts'
+import { requestTrace } from '../observe/trace.ts'
 import { captured } from './path-pattern.ts'
 import { bodyArg, formArg } from './post-arg.ts'
 
@@ -32,6 +33,10 @@ const getters = new Map<string, Getter>(
     is_args: ctx => (ctx.request.search === '' ? '' : '?'),
     method: ctx => ctx.request.method,
     msec: ctx => ((ctx.start + latencyMs(ctx)) / 1000).toFixed(3),
+    // Where `set_ngx_var` asks for them (facts core 7.4).
+    opentelemetry_context_traceparent: ctx => requestTrace.get(ctx)?.shown?.traceparent,
+    opentelemetry_span_id: ctx => requestTrace.get(ctx)?.shown?.spanId,
+    opentelemetry_trace_id: ctx => requestTrace.get(ctx)?.shown?.traceId,
     original_forwarded: ctx => original(ctx, 'Forwarded'),
     original_x_forwarded_for: ctx => original(ctx, 'X-Forwarded-For'),
     original_x_forwarded_host: ctx => original(ctx, 'X-Forwarded-Host'),

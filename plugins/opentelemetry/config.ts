@@ -1,0 +1,99 @@
+// What may be configured of the plugin opentelemetry, and of its metadata (facts core 8.3.22); traces nothing.
+import { hostname } from 'node:os'
+import type { CollectorSettings } from '../../core/observe/trace/exporter.ts'
+import { propagators } from '../../core/observe/trace/propagation.ts'
+import type { Infer, Schema } from '../../core/plugin.ts'
+
+const always = ['always_on', 'always_off', 'trace_id_ratio'] as const
+const fraction = { type: 'number', default: 0 } as const
+const nonEmpty = { type: 'string', minLength: 1 } as const
+
+export const schema = {
+  type: 'object',
+  properties: {
+    sampler: {
+      type: 'object',
+      properties: {
+        name: { type: 'string', enum: [...always, 'parent_base'], default: 'always_off' },
+        options: {
+          type: 'object',
+          properties: {
+            fraction,
+            root: {
+              type: 'object',
+              properties: {
+                name: { type: 'string', enum: always, default: 'always_off' },
+                options: { type: 'object', properties: { fraction }, default: { fraction: 0 } },
+              },
+              default: { name: 'always_off', options: { fraction: 0 } },
+            },
+          },
+          default: { fraction: 0, root: { name: 'always_off' } },
+        },
+      },
+      default: { name: 'always_off', options: { fraction: 0, root: { name: 'always_off' } } },
+    },
+    additional_attributes: { type: 'array', items: nonEmpty },
+    additional_header_prefix_attributes: { type: 'array', items: nonEmpty },
+    // Ours: the forms of trace context that are read and written.
+    propagators: { type: 'array', minItems: 1, uniqueItems: true, items: { type: 'string', enum: propagators } },
+    // Ours: a provider is somebody else.
+    propagate_to_llm: { type: 'boolean', default: true },
+  },
+} as const satisfies Schema
+
+export type TraceConfig = Infer<typeof schema>
+
+const scalar = { type: ['boolean', 'number', 'string'] } as const
+
+export const metadata = {
+  type: 'object',
+  properties: {
+    trace_id_source: { type: 'string', enum: ['x-request-id', 'random'], default: 'random' },
+    resource: { type: 'object', additionalProperties: scalar },
+    collector: {
+      type: 'object',
+      properties: {
+        // A host, a port, perhaps a scheme and a path; user names, passwords and queries are none of it.
+        address: { type: 'string', pattern: '^(https?://)?[^/?#@\\s]+(/[^?#@\\s]*)?$', default: '127.0.0.1:4318' },
+        request_timeout: { type: 'integer', minimum: 1, default: 3 },
+        request_headers: { type: 'object', additionalProperties: scalar },
+      },
+      default: { address: '127.0.0.1:4318', request_timeout: 3 },
+    },
+    batch_span_processor: {
+      type: 'object',
+      properties: {
+        drop_on_queue_full: { type: 'boolean' },
+        max_queue_size: { type: 'integer', minimum: 1, default: 2048 },
+        batch_timeout: { type: 'number', exclusiveMinimum: 0, default: 5 },
+        inactive_timeout: { type: 'number', exclusiveMinimum: 0, default: 2 },
+        max_export_batch_size: { type: 'integer', minimum: 1, default: 256 },
+      },
+      default: {},
+    },
+    set_ngx_var: { type: 'boolean', default: false },
+  },
+} as const satisfies Schema
+
+export type TraceMetadata = Infer<typeof metadata>
+
+/** Where the spans go. `whole` names attributes whose texts have a limit of their own. */
+export function collectorOf(
+  { collector, resource = {}, batch_span_processor: batch }: TraceMetadata,
+  whole: readonly string[],
+): CollectorSettings {
+  const { address, request_timeout, request_headers = {} } = collector
+  const origin = address.includes('://') ? address : `http://${address}`
+  return {
+    url: `${origin.replace(/\/$/, '')}/v1/traces`,
+    headers: Object.fromEntries(Object.entries(request_headers).map(([field, value]) => [field, String(value)])),
+    timeoutMs: request_timeout * 1000,
+    resource: Object.entries({ hostname: hostname(), 'service.name': 'APISIX', ...resource }) as [string, string][],
+    maxQueue: batch.max_queue_size,
+    maxBatch: batch.max_export_batch_size,
+    batchMs: batch.batch_timeout * 1000,
+    inactiveMs: batch.inactive_timeout * 1000,
+    whole,
+  }
+}
