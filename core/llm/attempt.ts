@@ -22,6 +22,7 @@ import { failureOf, isLimit } from './failure.ts'
 import { requestFields, requestSearch, responseFields } from './fields.ts'
 import type { Framing } from './framing/framing.ts'
 import { sse } from './framing/sse.ts'
+import { isObject } from './json.ts'
 import { errorReply, type Failed, failed, type Outcome } from './outcome.ts'
 import type { AnswerFacts } from './protocols/protocol.ts'
 import { type ShapedBody, shapeBody } from './shape-body.ts'
@@ -215,8 +216,9 @@ class Attempt {
     const json = status < 400 || this.#conversion !== undefined ? parsed(bytes) : undefined
     const { usage, text, hasToolCalls, failed: saysFailed } = status < 400 ? protocol.answerFacts(json) : saysNothing
     call.usage = usage
+    call.said = status < 400 && isObject(json) ? protocol.said?.(json) : undefined
     call.hasToolCalls = hasToolCalls
-    if (call.logging.payloads) call.responseText = text
+    if (call.keepsText) call.responseText = text
     const meant = typeof saysFailed === 'number' ? saysFailed : status
     const converted = this.#conversion && convertAnswer(this.#conversion, json, meant)
     if (call.countsText && usage === undefined && text !== undefined) call.textEstimate = estimateTokens([text])
@@ -244,10 +246,11 @@ class Attempt {
     }
     call.streaming = true
     const counting = target.provider.counting?.[protocol.name]
-    const reader = protocol.openReader(sent.json, call.logging.payloads, counting)
+    const reader = protocol.openReader(sent.json, call.keepsText, counting)
     if (call.countsText) reader.estimate = new TokenEstimate()
     const over = (error: Error | undefined, aborted: Aborted | undefined, delivered: boolean) => {
       call.usage = reader.usage
+      call.said = reader.said
       call.textEstimate = delivered ? (reader.estimate?.tokens ?? 0) : 0
       call.hasToolCalls = reader.hasToolCalls
       call.responseText = reader.text

@@ -1,6 +1,7 @@
 // What everybody may know about a request's call to an LLM: the one slot that other plugins read; knows no provider.
 import { slot } from '../context.ts'
 import type { ProtocolName } from './protocols/protocol.ts'
+import type { Said } from './protocols/said.ts'
 
 /** Tokens as the provider counted them (facts ai-plugins 1.9). What it did not say is 0. */
 export interface Usage {
@@ -56,6 +57,8 @@ export interface Exchange {
   readonly requestModel: unknown
   /** The model the provider is asked for; undefined before the first attempt. */
   model: unknown
+  /** What the answer says of itself; undefined when it has said nothing (yet). */
+  said: Said | undefined
   /** Who is asked: `ai-proxy-<provider>`, or the name of an instance of ai-proxy-multi. */
   instance: string
   /** Its provider, as configurations name it; undefined before the first attempt. */
@@ -82,8 +85,10 @@ export interface Exchange {
   /** Of the body as it went to the provider. */
   toolCount: number
   endUserId: string | undefined
-  /** The answer's text, collected only when `logging.payloads` asks; at most a MiB of a stream's. */
+  /** The answer's text, collected only when `keepsText` says so; at most a MiB of a stream's. */
   responseText: string | undefined
+  /** Somebody wants the answer's text: `logging.payloads`, or who asks before the first attempt's answer. */
+  keepsText: boolean
   /** The answer is over, well or not. */
   done: boolean
   aborted: Aborted | undefined
@@ -109,6 +114,8 @@ export function openExchange(
     model: undefined,
     provider: undefined,
     spoken: undefined,
+    said: undefined,
+    keepsText: known.logging.payloads,
     upstream: undefined,
     streaming: false,
     usage: undefined,
@@ -136,6 +143,7 @@ export function beginTry(call: Exchange, instance: string): void {
   call.provider = undefined
   call.spoken = undefined
   call.upstream = undefined
+  call.said = undefined
   call.streaming = false
   call.usage = undefined
   call.textEstimate = 0

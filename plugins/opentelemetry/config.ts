@@ -3,6 +3,7 @@ import { hostname } from 'node:os'
 import type { CollectorSettings } from '../../core/observe/trace/exporter.ts'
 import { propagators } from '../../core/observe/trace/propagation.ts'
 import type { Infer, Schema } from '../../core/plugin.ts'
+import { contentAttributes } from './gen-ai.ts'
 
 const always = ['always_on', 'always_off', 'trace_id_ratio'] as const
 const fraction = { type: 'number', default: 0 } as const
@@ -39,6 +40,16 @@ export const schema = {
     propagators: { type: 'array', minItems: 1, uniqueItems: true, items: { type: 'string', enum: propagators } },
     // Ours: a provider is somebody else.
     propagate_to_llm: { type: 'boolean', default: true },
+    // Ours: what was asked and what was answered is in no span unless it is asked for.
+    capture_content: {
+      type: 'object',
+      properties: {
+        input: { type: 'boolean', default: false },
+        output: { type: 'boolean', default: false },
+        max_characters: { type: 'integer', minimum: 1, maximum: 262_144, default: 16_384 },
+      },
+      default: {},
+    },
   },
 } as const satisfies Schema
 
@@ -78,11 +89,12 @@ export const metadata = {
 
 export type TraceMetadata = Infer<typeof metadata>
 
-/** Where the spans go. `whole` names attributes whose texts have a limit of their own. */
-export function collectorOf(
-  { collector, resource = {}, batch_span_processor: batch }: TraceMetadata,
-  whole: readonly string[],
-): CollectorSettings {
+/** Where the spans go. */
+export function collectorOf({
+  collector,
+  resource = {},
+  batch_span_processor: batch,
+}: TraceMetadata): CollectorSettings {
   const { address, request_timeout, request_headers = {} } = collector
   const origin = address.includes('://') ? address : `http://${address}`
   return {
@@ -94,6 +106,6 @@ export function collectorOf(
     maxBatch: batch.max_export_batch_size,
     batchMs: batch.batch_timeout * 1000,
     inactiveMs: batch.inactive_timeout * 1000,
-    whole,
+    whole: contentAttributes,
   }
 }

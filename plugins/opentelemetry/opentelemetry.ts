@@ -67,6 +67,7 @@ export default plugin({
           sampled: sample(traceId, incoming),
           forms: config.propagators ?? ['tracecontext', ...inKind],
           toLlm: config.propagate_to_llm,
+          capture: config.capture_content,
           shows: settings.set_ngx_var,
         })
         spans.announce(ctx)
@@ -76,7 +77,7 @@ export default plugin({
       log(ctx) {
         const own = recorded.get(ctx)
         if (own?.by !== by || !own.spans.sampled) return
-        exporter ??= tracing.exporter(collectorOf(settings, []), { log, lookup: transport.lookup, random })
+        exporter ??= tracing.exporter(collectorOf(settings), { log, lookup: transport.lookup, random })
         for (const span of own.spans.spans(ctx, extra(ctx))) exporter.export(span)
       },
       close: async () => exporter?.release(),

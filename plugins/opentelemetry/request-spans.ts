@@ -1,5 +1,6 @@
 // The spans of one request: its own, and one for each time that it is sent to somebody; knows no collector.
 import type { Attempt, Context } from '../../core/context.ts'
+import { type Exchange, exchange } from '../../core/llm/exchange.ts'
 import { responseSource } from '../../core/observe/measures.ts'
 import {
   dropTrace,
@@ -10,6 +11,7 @@ import {
 } from '../../core/observe/trace/propagation.ts'
 import type { Attributes, Span, SpanIds } from '../../core/observe/trace/span.ts'
 import type { RequestTrace, SentTo } from '../../core/observe/trace.ts'
+import { type CallFacts, type Capture, callFacts, content } from './gen-ai.ts'
 import { clientAttributes, serverAttributes } from './http-attributes.ts'
 
 export interface RequestSpansOptions {
@@ -22,6 +24,8 @@ export interface RequestSpansOptions {
   /** The fields in which the next in line is told. */
   readonly forms: readonly Propagator[]
   readonly toLlm: boolean
+  /** What of calls to LLMs is kept. */
+  readonly capture: Capture
   /** Whether logs may know the trace. */
   readonly shows: boolean
 }
@@ -31,6 +35,8 @@ interface Sent {
   readonly at: number
   readonly spanId: string
   readonly tick: number
+  /** The call to an LLM that it is; its facts are known when it is over. */
+  call: { facts: CallFacts; endTick: number } | 'under way' | undefined
 }
 
 export class RequestSpans implements RequestTrace {
@@ -60,8 +66,24 @@ export class RequestSpans implements RequestTrace {
     if (to === 'llm' && !toLlm) dropTrace(ctx.request.headers)
     if (!sampled) return
     const spanId = ids.span()
-    this.#sent.push({ at: ctx.attempts.length, spanId, tick: performance.now() })
+    const call = to === 'llm' ? exchange.get(ctx) : undefined
+    if (call !== undefined) this.#follow(ctx, call)
+    this.#sent.push({ at: ctx.attempts.length, spanId, tick: performance.now(), call: call && 'under way' })
     if (to === 'upstream' || toLlm) this.#write(ctx, spanId)
+  }
+
+  /** Every try is told of when it is over: what is known of it then is forgotten when the next begins. */
+  #follow(ctx: Context, call: Exchange): void {
+    if (this.#sent.some(({ call: earlier }) => earlier !== undefined)) return
+    const { capture } = this.#options
+    call.keepsText ||= capture.output
+    call.over.push(() => {
+      const last = this.#sent.at(-1)
+      if (last?.call !== 'under way') return
+      const { name, attributes, failed } = callFacts(ctx, call, ctx.attempts[last.at], this.#sent.length - 1)
+      const facts = { name, failed, attributes: [...attributes, ...content(ctx, call, capture)] }
+      last.call = { facts, endTick: performance.now() }
+    })
   }
 
   /** All spans, once the request is over. `extra` is what the configuration adds to the first. */
@@ -80,9 +102,22 @@ export class RequestSpans implements RequestTrace {
       attributes: [...serverAttributes(ctx, responseSource(ctx)), ...extra],
       failed: (reply?.status ?? 0) >= 500 || ctx.ending === 'broken',
     }
-    for (const [resent, { at, spanId, tick }] of this.#sent.entries()) {
+    for (const [resent, { at, spanId, tick, call }] of this.#sent.entries()) {
       const attempt = ctx.attempts[at]
-      // What was never sent, because there was no proof or no connection to be had, left no record.
+      if (typeof call === 'object') {
+        const { facts, endTick } = call
+        yield {
+          ...of,
+          ...facts,
+          spanId,
+          parentSpanId: this.#spanId,
+          kind: 'client',
+          start: this.#time(ctx, tick),
+          end: this.#time(ctx, endTick),
+        }
+        continue
+      }
+      // What could not be sent left no record.
       if (attempt === undefined) continue
       yield {
         ...of,
@@ -116,5 +151,5 @@ export class RequestSpans implements RequestTrace {
 }
 
 function hasFailed({ status, fault }: Attempt): boolean {
-  return fault !== undefined || (status ?? 0) >= 400
+  return fault === 'client_gone' ? false : fault !== undefined || (status ?? 0) >= 400
 }

@@ -32,14 +32,24 @@ export class MessagesReader extends EventFollower {
     this.dataSeen = true
     // Some servers leave the event's line out; the data says it too.
     const type = name === 'message' ? event.type : name
-    if (type === 'message_start') this.#count(event.message)
+    if (type === 'message_start') this.#begin(event.message)
     else if (type === 'content_block_start' && isObject(event.content_block)) this.#takeBlock(event.content_block)
     else if (type === 'content_block_delta' && isObject(event.delta)) this.#takeDelta(event.delta)
-    else if (type === 'message_delta') this.#count(event)
+    else if (type === 'message_delta') this.#end(event)
     else if (type === 'error') this.failed = true
     // There is no other sign: a stream that breaks before it is not whole, whatever it has said.
     if (type === 'message_stop' || type === 'error') this.complete = true
     if (type === 'message_delta' || this.complete) this.contentSeen = true
+  }
+
+  #begin(message: unknown): void {
+    if (isObject(message)) this.sayWho(message.id, message.model)
+    this.#count(message)
+  }
+
+  #end(event: JsonObject): void {
+    if (isObject(event.delta)) this.sayWhy(event.delta.stop_reason)
+    this.#count(event)
   }
 
   #takeBlock({ type, text }: JsonObject): void {

@@ -5,6 +5,7 @@ import { anthropicUsage, MessagesReader } from './anthropic-messages-reader.ts'
 import { BegunMessage, messageRefusal } from './anthropic-messages-refusal.ts'
 import { endsMessageText, isMessageEnd, mapMessageTexts, messagePieces } from './anthropic-messages-texts.ts'
 import type { AnswerFacts, Message, Protocol, ProtocolError } from './protocol.ts'
+import { saidMore } from './said.ts'
 
 export const anthropicMessages: Protocol = {
   name: 'anthropic-messages',
@@ -21,6 +22,7 @@ export const anthropicMessages: Protocol = {
     return typeof id === 'string' ? id : undefined
   },
   answerFacts,
+  said: ({ id, model, stop_reason }) => saidMore(undefined, { id, model, reasons: [stop_reason] }),
   openReader: (_, collectsText, counting) => new MessagesReader(collectsText, counting),
   errorBody,
   errorEvent: error => Buffer.from(eventOf(errorBody(error))),

@@ -7,6 +7,7 @@ import type { TokenEstimate } from '../token-estimate.ts'
 import { tokens } from '../usage.ts'
 import { keptText } from './kept-text.ts'
 import type { EventReader } from './protocol.ts'
+import { type Said, saidMore } from './said.ts'
 
 export class ConverseReader implements EventReader {
   /** Usage comes with how long it took, which clients read too. */
@@ -19,6 +20,7 @@ export class ConverseReader implements EventReader {
   usage: Usage | undefined
   hasToolCalls = false
   text: string | undefined
+  said: Said | undefined
   estimate: TokenEstimate | undefined
   readonly #collectText: boolean
 
@@ -60,6 +62,7 @@ export class ConverseReader implements EventReader {
         return
       case 'messageStop':
         this.#end()
+        this.said = saidMore(undefined, { reasons: [this.#parsed(payload).stopReason] })
         return
       case 'metadata':
         this.usage = converseUsage(this.#parsed(payload).usage) ?? this.usage

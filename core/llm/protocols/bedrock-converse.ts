@@ -6,6 +6,7 @@ import { ConverseReader, converseUsage } from './bedrock-converse-reader.ts'
 import { BegunConverse, converseRefusal } from './bedrock-converse-refusal.ts'
 import { conversePieces, endsConverseText, isConverseEnd, mapConverseTexts } from './bedrock-converse-texts.ts'
 import type { AnswerFacts, Message, Protocol } from './protocol.ts'
+import { saidMore } from './said.ts'
 
 /**
  * Clients of APISIX ask for a stream by `stream` in the body and name the model there or not at all; AWS's own say both in
@@ -26,6 +27,7 @@ export const bedrockConverse: Protocol = {
   withMessages,
   endUserId: () => undefined,
   answerFacts,
+  said: ({ stopReason }) => saidMore(undefined, { reasons: [stopReason] }),
   openReader: (_, collectText) => new ConverseReader(collectText),
   errorBody: ({ code, message }) => ({ message, code }),
   errorEvent: error =>

@@ -6,6 +6,7 @@ import type { TokenEstimate } from '../token-estimate.ts'
 import { type Counting, mergeUsage } from '../usage.ts'
 import { keptText } from './kept-text.ts'
 import type { EventReader, ParsedEvent } from './protocol.ts'
+import { type Said, saidMore } from './said.ts'
 
 const BRACKET = 0x5b
 const BRACE = 0x7b
@@ -40,6 +41,7 @@ export abstract class EventFollower implements EventReader {
   usage: Usage | undefined
   hasToolCalls = false
   text: string | undefined
+  said: Said | undefined
   estimate: TokenEstimate | undefined
   readonly #collectsText: boolean
   readonly #counting: Counting
@@ -101,6 +103,15 @@ export abstract class EventFollower implements EventReader {
 
   protected addUsage(usage: Usage | undefined): void {
     if (usage !== undefined) this.usage = mergeUsage(this.usage, usage, this.#counting)
+  }
+
+  /** The first event with these tells. */
+  protected sayWho(id: unknown, model: unknown): void {
+    if (this.said?.model === undefined) this.said = saidMore(this.said, { id, model })
+  }
+
+  protected sayWhy(reason: unknown): void {
+    this.said = saidMore(this.said, { reasons: [reason] })
   }
 
   protected addText(text: unknown): void {

@@ -49,9 +49,13 @@ export class ChatReader extends EventFollower {
     if (type !== 'message') return
     // The second is what vLLM said once.
     if ((chunk.error !== undefined && chunk.error !== null) || chunk.object === 'error') this.failed = true
+    this.sayWho(chunk.id, chunk.model)
     const choices = Array.isArray(chunk.choices) ? chunk.choices.filter(isObject) : []
     for (const { delta, finish_reason, index: choice } of choices) {
-      if (isFinish(finish_reason) && !this.#finished.includes(choice)) this.#finished.push(choice)
+      if (isFinish(finish_reason) && !this.#finished.includes(choice)) {
+        this.#finished.push(choice)
+        this.sayWhy(finish_reason)
+      }
       if (!isObject(delta)) continue
       if (contentMembers.some(member => isContent(delta[member]))) this.contentSeen = true
       if (isNonEmptyList(delta.tool_calls)) this.hasToolCalls = true

@@ -7,6 +7,7 @@ import { BegunChat, chatRefusal } from './openai-chat-refusal.ts'
 import { chatPieces, endsChatText, isChatEnd, mapChatTexts } from './openai-chat-texts.ts'
 import { errorStatus, openaiErrorBody } from './openai-error.ts'
 import type { Addition, AnswerFacts, Message, Protocol } from './protocol.ts'
+import { saidMore } from './said.ts'
 
 export const openaiChat: Protocol = {
   name: 'openai-chat',
@@ -21,6 +22,12 @@ export const openaiChat: Protocol = {
   },
   endUserId: body => [body.safety_identifier, body.user].find(id => typeof id === 'string'),
   answerFacts,
+  said: ({ id, model, choices }) =>
+    saidMore(undefined, {
+      id,
+      model,
+      reasons: Array.isArray(choices) ? choices.filter(isObject).map(choice => choice.finish_reason) : [],
+    }),
   openReader: (request, collectText, counting) => new ChatReader(request, collectText, counting),
   errorBody: openaiErrorBody,
   errorEvent: error => Buffer.from(`data: ${JSON.stringify(openaiErrorBody(error))}\n\n`),

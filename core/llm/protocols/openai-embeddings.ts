@@ -5,6 +5,7 @@ import { tokens } from '../usage.ts'
 import { errorStatus, openaiErrorBody } from './openai-error.ts'
 import { UnknownEvents } from './passthrough.ts'
 import type { AnswerFacts, Protocol } from './protocol.ts'
+import { saidMore } from './said.ts'
 
 export const openaiEmbeddings: Protocol = {
   name: 'openai-embeddings',
@@ -16,6 +17,7 @@ export const openaiEmbeddings: Protocol = {
   withMessages: body => body,
   endUserId: () => undefined,
   answerFacts,
+  said: ({ model }) => saidMore(undefined, { model }),
   openReader: () => new UnknownEvents(),
   errorBody: openaiErrorBody,
   errorEvent: error => Buffer.from(`data: ${JSON.stringify(openaiErrorBody(error))}\n\n`),

@@ -8,6 +8,7 @@ import { responsesPrompts } from './openai-responses-prompts.ts'
 import { BegunResponse, responseRefusal } from './openai-responses-refusal.ts'
 import { endsResponsesText, isResponseEnd, mapResponsesTexts, responsePieces } from './openai-responses-texts.ts'
 import type { AnswerFacts, Message, Protocol, ProtocolError } from './protocol.ts'
+import { type Said, saidMore } from './said.ts'
 
 export const openaiResponses: Protocol = {
   name: 'openai-responses',
@@ -20,6 +21,7 @@ export const openaiResponses: Protocol = {
   withMessages,
   endUserId: body => [body.safety_identifier, body.user].find(id => typeof id === 'string'),
   answerFacts,
+  said,
   openReader: (_, collectsText, counting) => new ResponsesReader(collectsText, counting),
   errorBody: openaiErrorBody,
   errorEvent,
@@ -92,6 +94,11 @@ function answerFacts(answer: unknown): AnswerFacts {
   }
 }
 
+/** What is incomplete says why; otherwise its status is all that is said. */
+function said({ id, model, status, incomplete_details: details }: JsonObject): Said {
+  return saidMore(undefined, { id, model, reasons: [isObject(details) ? (details.reason ?? status) : status] })
+}
+
 function isToolCall({ type }: JsonObject): boolean {
   return type === 'function_call' || type === 'custom_tool_call'
 }
@@ -155,6 +162,7 @@ class ResponsesReader extends EventFollower {
     else if (type === 'response.output_item.added') this.#takeItem(event.item)
     else if (type === 'error' || (isObject(event.error) && !isObject(event.response))) this.#fail()
     else if (ends.includes(type)) this.#takeEnd(type, event.response)
+    else if (isObject(event.response)) this.sayWho(event.response.id, event.response.model)
   }
 
   #takeItem(item: unknown): void {
@@ -165,6 +173,7 @@ class ResponsesReader extends EventFollower {
 
   #takeEnd(type: string, response: unknown): void {
     const { usage, hasToolCalls } = answerFacts(response)
+    if (isObject(response)) this.said = said(response)
     this.addUsage(usage)
     this.hasToolCalls ||= hasToolCalls
     this.#ended = true

@@ -6,6 +6,7 @@ import type { JsonObject } from '../json.ts'
 import type { Prompt } from '../prompt.ts'
 import type { TokenEstimate } from '../token-estimate.ts'
 import type { Counting } from '../usage.ts'
+import type { Said } from './said.ts'
 
 export type ProtocolName =
   | 'openai-chat'
@@ -91,6 +92,8 @@ export interface Protocol {
   endUserId(body: JsonObject): string | undefined
   /** Reads a whole answer; any JSON will do. */
   answerFacts(answer: unknown): AnswerFacts
+  /** What a whole answer says of itself. */
+  said?(answer: JsonObject): Said
   /** Reads one stream. `request` is the body as it went out; `collectText` keeps the answer's text. */
   openReader(request: JsonObject, collectText: boolean, counting?: Counting): EventReader
   errorBody(error: ProtocolError): JsonObject
@@ -175,6 +178,7 @@ export interface EventReader {
   readonly usage: Usage | undefined
   readonly hasToolCalls: boolean
   readonly text: string | undefined
+  readonly said?: Said | undefined
   /** Where it is put: the text is counted in it. Readers of protocols that have none leave it alone. */
   estimate?: TokenEstimate | undefined
 }

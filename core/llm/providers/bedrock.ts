@@ -3,6 +3,7 @@ import type { Provider } from './provider.ts'
 
 export const bedrock: Provider = {
   name: 'bedrock',
+  conventionalName: 'aws.bedrock',
   origin: 'https://bedrock-runtime.{region}.amazonaws.com',
   paths: { 'bedrock-converse': '/model/{model}/converse' },
   streamPaths: { 'bedrock-converse': '/model/{model}/converse-stream' },

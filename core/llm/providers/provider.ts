@@ -8,6 +8,8 @@ import type { Counting } from '../usage.ts'
  */
 export interface Provider {
   readonly name: string
+  /** Where OpenTelemetry's GenAI conventions have another for it (`gen_ai.provider.name`). */
+  readonly conventionalName?: string
   /** scheme://host; undefined where only `override.endpoint` can tell. */
   readonly origin?: string
   /** What it speaks, each with its path. */

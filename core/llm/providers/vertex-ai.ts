@@ -5,6 +5,7 @@ const location = 'projects/{project_id}/locations/{region}'
 
 export const vertexAi: Provider = {
   name: 'vertex-ai',
+  conventionalName: 'gcp.vertex_ai',
   origin: 'https://{region}-aiplatform.googleapis.com',
   paths: {
     'openai-chat': `/v1beta1/${location}/endpoints/openapi/chat/completions`,
