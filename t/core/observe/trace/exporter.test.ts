@@ -52,7 +52,7 @@ describe('spans on their way to a collector', () => {
     for (let route = 0; route < 4; route++) await ask(2, route)
     await until(() => collector.spans.length === 16, 'all spans have come')
     assert.equal(collector.openConnections(), 1)
-    assert.equal(scraped('sluice_spans_waiting'), 0)
+    await until(() => scraped('sluice_spans_waiting') === 0, 'none of them waits any more')
   })
 
   it('go in batches of the size that is configured', async () => {
