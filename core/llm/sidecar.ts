@@ -1,7 +1,7 @@
 // A call of a plugin's own beside the client's, to a model or a service that helps with it (facts ai-plugins 3.6): it has the
 // plugin's credentials and nothing of the client's; knows no service.
 import type { Context } from '../context.ts'
-import { ClientGone, UpstreamError } from '../errors.ts'
+import { UpstreamError } from '../errors.ts'
 import type { Counter, Histogram, HistogramSeries, Metrics } from '../observe/metrics.ts'
 import type { Caller, KeepAlive, Transport } from '../proxy/transport.ts'
 import { operatorFields } from './fields.ts'
@@ -11,7 +11,7 @@ import { shapeBody } from './shape-body.ts'
 import { endpointUrl, type Target } from './target.ts'
 import { wholeBody } from './whole-body.ts'
 
-/** A POST of JSON, whole: what is not here is not sent. */
+/** A POST, whole: what is not here is not sent. */
 export interface Errand {
   /** scheme://host:port */
   readonly origin: string
@@ -21,6 +21,8 @@ export interface Errand {
   readonly target: string
   /** By lower-case name; not of the connection nor of the body. */
   readonly headers: ReadonlyMap<string, string>
+  /** JSON without it. */
+  readonly contentType?: string
   readonly body: Buffer
 }
 
@@ -42,6 +44,9 @@ export interface SidecarOptions {
   readonly maxBytes?: number
 }
 
+/** On whose behalf something is asked: who goes takes the call along. */
+export type Wisher = Pick<Context, 'aborted' | 'onAbort' | 'offAbort'> & Partial<Pick<Context, 'buffer'>>
+
 const MAX_ANSWER = 16 * 1024 * 1024
 
 /** One per use in a config. Counts how long its calls take, and those that fail. */
@@ -62,18 +67,18 @@ export class Sidecar {
   }
 
   /**
-   * Sends it and reads the answer, whatever its status. Rejects with UpstreamError, and with ClientGone when the client of
-   * `ctx` leaves meanwhile; without a `ctx` nobody in particular asks. Its attempts are none of the request's.
+   * Sends it and reads the answer, whatever its status. Rejects with UpstreamError, and with what `wisher` is aborted with
+   * meanwhile (a request's Context: ClientGone); without one nobody in particular asks. Its attempts are none of the request's.
    */
-  async ask(ctx: Context | undefined, errand: Errand): Promise<SidecarAnswer> {
+  async ask(wisher: Wisher | undefined, errand: Errand): Promise<SidecarAnswer> {
     const began = performance.now()
     try {
-      const answer = await this.#exchange(ctx, errand)
+      const answer = await this.#exchange(wisher, errand)
       if (answer.status !== 200) this.failed(`status ${answer.status}`)
       this.#seconds.observe((performance.now() - began) / 1000)
       return answer
     } catch (error) {
-      if (error instanceof ClientGone) throw error
+      if (wisher?.aborted !== undefined) throw error
       this.failed(error instanceof UpstreamError ? error.fault : 'error')
       this.#seconds.observe((performance.now() - began) / 1000)
       throw error
@@ -86,12 +91,12 @@ export class Sidecar {
   }
 
   async #exchange(
-    ctx: Context | undefined,
-    { origin, address, target, headers, body }: Errand,
+    wisher: Wisher | undefined,
+    { origin, address, target, headers, contentType = 'application/json', body }: Errand,
   ): Promise<SidecarAnswer> {
     const { timeoutMs, verify, keepAlive = true, maxBytes = MAX_ANSWER } = this.#options
-    const own = ['content-type', 'application/json', 'accept', 'application/json']
-    const answer = await this.#transport.exchange(callerOf(ctx), {
+    const own = ['content-type', contentType, 'accept', 'application/json']
+    const answer = await this.#transport.exchange(callerOf(wisher), {
       origin,
       address,
       method: 'POST',
@@ -108,7 +113,7 @@ export class Sidecar {
       body: await wholeBody(answer, {
         max: maxBytes,
         tooLarge: () => new UpstreamError('too_large', `the answer is larger than ${maxBytes} bytes`),
-        came: bytes => ctx?.buffer(bytes),
+        came: bytes => wisher?.buffer?.(bytes),
       }),
     }
   }
@@ -144,15 +149,15 @@ export function errandOf(target: Target, protocol: Protocol, body: JsonObject): 
 }
 
 /** Goes when the client goes; what is tried is no attempt at the request's own upstream. */
-function callerOf(ctx: Context | undefined): Caller {
-  if (ctx === undefined) return { attempts: [], aborted: undefined, onAbort() {}, offAbort() {} }
+function callerOf(wisher: Wisher | undefined): Caller {
+  if (wisher === undefined) return { attempts: [], aborted: undefined, onAbort() {}, offAbort() {} }
   return {
     attempts: [],
     get aborted() {
-      return ctx.aborted
+      return wisher.aborted
     },
-    onAbort: listener => ctx.onAbort(listener),
-    offAbort: listener => ctx.offAbort(listener),
+    onAbort: listener => wisher.onAbort(listener),
+    offAbort: listener => wisher.offAbort(listener),
   }
 }
 
