@@ -1,5 +1,6 @@
 // The plugins that come with the gateway, by name; what is not in this list does not exist.
 import type { Plugin } from '../core/plugin.ts'
+import aiLakeraGuard from './ai-lakera-guard.ts'
 import aiModelAccess from './ai-model-access.ts'
 import aiPromptGuard from './ai-prompt-guard.ts'
 import aiProxy from './ai-proxy.ts'
@@ -28,6 +29,7 @@ import tcpLogger from './tcp-logger.ts'
 import udpLogger from './udp-logger.ts'
 
 export const builtins: readonly Plugin[] = [
+  aiLakeraGuard,
   aiModelAccess,
   aiPromptGuard,
   aiProxy,

@@ -14,7 +14,7 @@ function codesInSource(): Set<string> {
   const found = (pattern: RegExp) => [...source.matchAll(pattern)].map(([, code]) => code!)
   const faults = /export type UpstreamFault =((?:\s*\| '[a-z_]+')+)/.exec(source)![1]!
   return new Set([
-    ...found(/\bGatewayError\(\s*[\w.]+,\s*'([a-z_]+)'/g),
+    ...found(/\b(?:GatewayError|Refused)\(\s*[\w.]+,\s*'([a-z_]+)'/g),
     ...found(/\bsuper\(\s*\d{3},\s*'([a-z_]+)'/g),
     ...found(/\bcode: '([a-z_]+)'/g),
     ...found(/\?\? '([a-z_]+_error)'/g),
@@ -33,7 +33,7 @@ describe('the catalogue of errors', () => {
 
   it('has the status that the source gives where it gives one', () => {
     const statuses = new Map(rows.map(([, code, status]) => [code, status]))
-    const given = [...source.matchAll(/\b(?:GatewayError|super)\(\s*(\d{3}),\s*'([a-z_]+)'/g)]
+    const given = [...source.matchAll(/\b(?:GatewayError|Refused|super)\(\s*(\d{3}),\s*'([a-z_]+)'/g)]
     assert.ok(given.length > 10)
     for (const [, status, code] of given) assert.equal(statuses.get(code), status, code!)
   })

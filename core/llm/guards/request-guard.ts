@@ -1,0 +1,72 @@
+// A guard before the call: what of a request it looks at, and what the client gets in the answer's place (facts ai-plugins
+// 15.2, 16.3, 17.3); knows no service.
+import type { Context } from '../../context.ts'
+import { type Reply, reply } from '../../reply.ts'
+import { Denied, Refused } from '../answer-event.ts'
+import { clientBody } from '../client-body.ts'
+import { type Exchange, exchange } from '../exchange.ts'
+import { sse } from '../framing/sse.ts'
+import type { Prompt } from '../prompt.ts'
+import { protocolNamed } from '../protocols/detect.ts'
+import { type GuardPolicy, Judging, type Opinion } from './judging.ts'
+import { type RequestScope, requestTexts } from './request-texts.ts'
+
+export interface RequestGuard {
+  readonly plugin: string
+  readonly policy: GuardPolicy
+  /** Whether requests are looked at at all. */
+  readonly checks: boolean
+  readonly scope: RequestScope
+  /** What becomes of what cannot be looked at: images, files, whatever is new. */
+  readonly notText: 'pass' | 'deny'
+  /** What the client is told where that is denied. */
+  readonly deniedText: string
+  /** Why a request is skipped that is passed through: nobody knows what it says. */
+  readonly unreadable: string
+  /** `said` is never empty. */
+  look(ctx: Context, said: readonly Prompt[]): Promise<Opinion>
+}
+
+/** Returns what the client gets instead of an answer. */
+export async function guardRequest(ctx: Context, guard: RequestGuard): Promise<Reply | undefined> {
+  const call = exchange.get(ctx)
+  if (call === undefined)
+    return skipped(
+      ctx,
+      guard,
+      `no ai instance picked, ${guard.plugin} plugin must be used with ai-proxy or ai-proxy-multi plugin`,
+    )
+  // Without a body nothing is said: models are listed.
+  if (!guard.checks || ctx.body.empty) return undefined
+  const { json } = await clientBody(ctx)
+  const protocol = protocolNamed(call.protocol)
+  if (protocol === undefined || json === undefined) return skipped(ctx, guard, `unsupported protocol: ${call.protocol}`)
+  if (protocol.name === 'passthrough') return skipped(ctx, guard, guard.unreadable)
+  const { texts, notText } = requestTexts(protocol.prompts(json), guard.scope)
+  const judging = new Judging(ctx, call, { side: 'request', streams: call.requestType === 'ai_stream' }, guard.policy)
+  try {
+    if (guard.notText === 'deny' && notText.length > 0) {
+      const types = [...new Set(notText.map(({ text }) => text))].slice(0, 5).join(', ')
+      judging.find({ reason: `what cannot be looked at: ${types}`, told: guard.deniedText })
+    }
+    if (texts.some(({ text }) => text.trim() !== '')) await judging.ask(() => guard.look(ctx, texts))
+    judging.end()
+    return undefined
+  } catch (error) {
+    if (error instanceof Denied) return denial(call, error)
+    if (error instanceof Refused) return reply(error.status, error.message)
+    throw error
+  }
+}
+
+function skipped(ctx: Context, { policy }: RequestGuard, reason: string): Reply | undefined {
+  return policy.guarding.skips(ctx, 'request', reason) ? reply(500, reason) : undefined
+}
+
+/** The model's refusal, as the client would read it in the answer it waits for. */
+function denial({ protocol, requestType }: Exchange, { status, said }: Denied): Reply {
+  const speech = protocolNamed(protocol)!
+  const streams = requestType === 'ai_stream'
+  const type = streams ? (speech.framing ?? sse).mediaType : 'application/json'
+  return reply(status, speech.refusal(said, streams), { 'Content-Type': type })
+}
