@@ -35,6 +35,9 @@ export interface Policy {
 /** As much of a provider's error as the log is told. */
 const MAX_LOGGED = 4_096
 
+/** For somebody whose rest has just ended. */
+const MOST_LOOKS = 3
+
 export class InstanceCourse implements Course {
   readonly #ctx: Context
   readonly #call: Exchange
@@ -54,11 +57,14 @@ export class InstanceCourse implements Course {
 
   /** Chooses whom to ask first, or returns why nobody can be asked. */
   async begin(): Promise<Reply | undefined> {
+    const { instances } = this.#policy
     const first = await this.#next()
     // Of every request: an id costs more than the line, which few logs take.
     this.#policy.log.info({ route: this.#ctx.route?.id }, `picked instance: ${first?.name ?? 'nil'}`)
     if (first !== undefined) return undefined
-    return this.#restReply() ?? reply(503, 'all servers tried')
+    // Nobody was asked, so whoever could be is at rest, though a rest may have ended since.
+    const resting = this.#asked.size === 0 && instances.hasOther(this.#asked, true)
+    return this.#restReply(resting ? 1 : undefined) ?? reply(503, 'all servers tried')
   }
 
   get first(): Target {
@@ -118,8 +124,17 @@ export class InstanceCourse implements Course {
     return true
   }
 
-  /** Picks, and waits for somebody to end a rest where that is allowed. */
+  /** Picks. A rest may end between two looks: then there is somebody after all. */
   async #next(): Promise<Instance | undefined> {
+    for (let looks = 0; ; looks++) {
+      const picked = await this.#look()
+      if (picked !== undefined || looks === MOST_LOOKS || !this.#policy.instances.hasOther(this.#asked, false))
+        return picked
+    }
+  }
+
+  /** Picks, and waits for somebody to end a rest where that is allowed. */
+  async #look(): Promise<Instance | undefined> {
     const { instances } = this.#policy
     for (;;) {
       const picked = instances.pick(this.#ctx, this.#asked)
@@ -163,8 +178,8 @@ export class InstanceCourse implements Course {
   }
 
   /** When all instances have asked for rest: when the first can be asked again, in the client's protocol. */
-  #restReply(): Reply | undefined {
-    const ms = this.#policy.instances.shortestRest()
+  #restReply(least?: number): Reply | undefined {
+    const ms = this.#policy.instances.shortestRest() ?? least
     if (ms === undefined) return undefined
     const seconds = String(Math.ceil(ms / 1000))
     const error = {

@@ -27,6 +27,8 @@ describe('ai-proxy-multi', () => {
   let upstreams: Map<string, ScriptedUpstream>
   let gateway: TestGateway
   let clock: number
+  /** Milliseconds by which the clock goes on whenever somebody looks. */
+  let ticks: number
   let lines: Line[]
   /** `$llm_attempts`, `$request_llm_model` and `$llm_model` of each request that has logged. */
   let logged: { attempts: unknown; asked: unknown; model: unknown; error: unknown; summary: unknown }[]
@@ -34,6 +36,7 @@ describe('ai-proxy-multi', () => {
   beforeEach(() => {
     upstreams = new Map()
     clock = 1_800_000_000_000
+    ticks = 0
     logged = []
   })
   afterEach(async () => {
@@ -100,7 +103,10 @@ describe('ai-proxy-multi', () => {
         },
       }),
     })
-    const now = () => clock
+    const now = () => {
+      clock += ticks
+      return clock
+    }
     gateway = await startGateway({
       now,
       log: journal.log,
@@ -488,6 +494,18 @@ describe('ai-proxy-multi', () => {
         assert.match(String(await errorOf(response)), /^429,every AI service has asked not to be asked/)
       }
       assert.deepEqual(counts(), { a: 1, b: 1 })
+    })
+
+    it('may end at any moment: then it is asked, or the client hears how long, and never is there nobody', async () => {
+      const rest = says(429, { 'retry-after-ms': '23' })
+      await start({ a: { script: rest }, b: { script: rest } }, { fallback_strategy: ['http_429'] })
+      for (let n = 0; n < 60; n++) {
+        ticks = 1 + (n % 5)
+        const response = await ask()
+        await response.text()
+        // The last error's body, where all rests were over when it was looked at.
+        assert.ok([429, 502].includes(response.status), `${n}: ${response.status}`)
+      }
     })
 
     it('says so in the client’s protocol', async () => {
