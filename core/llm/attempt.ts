@@ -131,6 +131,11 @@ class Attempt {
         this.#books.close(undefined, undefined)
         return failed(reply(400, { error_msg: NO_PATH }))
       }
+      const refused = call.admissions.length === 0 ? undefined : await this.#refused(sent)
+      if (refused !== undefined) {
+        this.#books.close(undefined, undefined)
+        return { begun: true, reply: refused }
+      }
       answer = await this.#ask(sent, wire, streams)
       if (isEventStream(answer, protocol.framing)) return await this.#stream(answer, { client, sent })
       return await this.#whole(answer)
@@ -145,6 +150,15 @@ class Attempt {
         return { begun: false, status: error.status, reply: undefined, error, said: undefined }
       throw error
     }
+  }
+
+  async #refused({ json, bytes }: ShapedBody): Promise<Reply | undefined> {
+    const { provider, spoken, model, admissions } = this.#call
+    for (const admits of admissions) {
+      const refusal = await admits({ provider: provider!, spoken: spoken!, model, body: json, bytes: bytes.length })
+      if (refusal !== undefined) return refusal
+    }
+    return undefined
   }
 
   #failed(error: UpstreamError, record: { status: number | undefined } | undefined): Failed {

@@ -65,15 +65,19 @@ export function promptEstimate(body: JsonObject, protocol: Exchange['protocol'])
 const MAX_OUTPUT = 4_096
 
 /**
- * An upper bound for what a request will cost, as far as bytes tell: a quarter of its body, and as much output as it allows,
- * for every choice.
+ * An upper bound for what a request will cost, as far as bytes tell: a quarter of its body, or what is said of a token, and as
+ * much output as it allows, for every choice.
  */
-export function worstCase(body: JsonObject, bytes: number): Usage {
+export function worstCase(
+  body: JsonObject,
+  bytes: number,
+  said: { bytesPerToken?: number; output?: number } = {},
+): Usage {
   const ofConverse = isObject(body.inferenceConfig) ? body.inferenceConfig.maxTokens : undefined
   const named = [body.max_completion_tokens, body.max_tokens, body.max_output_tokens, ofConverse].find(isCount)
   const choices = isCount(body.n) ? body.n : 1
-  const prompt = Math.max(1, Math.ceil(bytes / 4))
-  const completion = (named ?? MAX_OUTPUT) * choices
+  const prompt = Math.max(1, Math.ceil(bytes / (said.bytesPerToken ?? 4)))
+  const completion = (named ?? said.output ?? MAX_OUTPUT) * choices
   return { prompt, completion, total: prompt + completion, cacheRead: 0, cacheCreation: 0, reasoning: 0 }
 }
 

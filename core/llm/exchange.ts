@@ -1,5 +1,7 @@
 // What everybody may know about a request's call to an LLM: the one slot that other plugins read; knows no provider.
 import { slot } from '../context.ts'
+import type { Reply } from '../reply.ts'
+import type { JsonObject } from './json.ts'
 import type { ProtocolName } from './protocols/protocol.ts'
 import type { Said } from './protocols/said.ts'
 
@@ -48,6 +50,19 @@ export interface Candidate {
   readonly skipped: string | undefined
 }
 
+/** What is about to be sent to a provider, in its own protocol. */
+export interface Sending {
+  readonly provider: string
+  readonly model: unknown
+  readonly spoken: ProtocolName
+  readonly body: JsonObject
+  /** Of the body. */
+  readonly bytes: number
+}
+
+/** Asked before each attempt: a reply keeps it from being sent, ends the call and is what the client gets. */
+export type Admission = (sending: Sending) => Reply | undefined | Promise<Reply | undefined>
+
 export interface Exchange {
   /** Of the client's request. */
   readonly protocol: ProtocolName
@@ -75,6 +90,8 @@ export interface Exchange {
   countsText: boolean
   /** About how many tokens of text an answer was that ended without usage, where they are counted. */
   textEstimate: number
+  /** Asked one after the other before each attempt. */
+  readonly admissions: Admission[]
   /** Told each time that an attempt is over, well or not, before anything is said of it. */
   readonly over: ((call: Exchange) => void)[]
   /** Whole milliseconds from the attempt's start to the first event with data, or to a whole answer; undefined without. */
@@ -121,6 +138,7 @@ export function openExchange(
     usage: undefined,
     countsText: false,
     textEstimate: 0,
+    admissions: [],
     over: [],
     timeToFirstTokenMs: undefined,
     upstreamMs: undefined,
