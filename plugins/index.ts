@@ -1,5 +1,6 @@
 // The plugins that come with the gateway, by name; what is not in this list does not exist.
 import type { Plugin } from '../core/plugin.ts'
+import aiBudget from './ai-budget/ai-budget.ts'
 import aiLakeraGuard from './ai-lakera-guard.ts'
 import aiModelAccess from './ai-model-access.ts'
 import aiPromptGuard from './ai-prompt-guard.ts'
@@ -30,6 +31,7 @@ import udpLogger from './udp-logger.ts'
 
 export const builtins: readonly Plugin[] = [
   aiLakeraGuard,
+  aiBudget,
   aiModelAccess,
   aiPromptGuard,
   aiProxy,

@@ -36,7 +36,7 @@ export interface Claimed {
 }
 
 export interface Left {
-  /** What may be reserved now; never negative. */
+  /** Of the cap; never negative. */
   readonly remaining: number
   /** Milliseconds until the period ends; Infinity for a balance. */
   readonly resetMs: number
@@ -119,7 +119,7 @@ function claimed(takings: readonly (readonly Taking[])[], { each, ticket }: Take
     // What takes in any case was allowed in any case.
     fits.push(!isFrozen && bounds.every(({ allowed, excess }) => allowed && excess === 0))
     left.push({
-      remaining: Math.min(...bounds.map(({ remaining }) => remaining)),
+      remaining: spend!.remaining,
       resetMs: spend!.resetMs,
       retryMs: isFrozen ? Number.POSITIVE_INFINITY : Math.max(...bounds.map(({ retryMs }) => retryMs)),
       frozen: isFrozen,
