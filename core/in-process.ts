@@ -120,7 +120,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     log,
     reached: (reached, alerts) => announcer.announce(reached, alerts),
   })
-  books.restore()
+  await books.restore()
   books.start()
   let revision = 1
   let rejected: readonly Rejected[] = []

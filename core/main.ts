@@ -183,7 +183,7 @@ async function compose(loaded: LoadedConfig) {
     names: { plugins: { [Symbol.iterator]: () => plugins.keys() }, routes: async () => routes.ids },
     replaced: (reason, plugin) => own.replaced(reason, plugin),
   })
-  const books = openBooks(loaded, { pool, metrics, log })
+  const books = await openBooks(loaded, { pool, metrics, log })
   expireSeries({
     reader,
     settings: families,
@@ -294,7 +294,7 @@ function tellOfWaiting({ currency }: Backing, servers: readonly { name: string; 
 }
 
 /** What was spent of budgets is in the workers' memory before there are any. */
-function openBooks(
+async function openBooks(
   { config, where }: LoadedConfig,
   { pool, metrics, log }: { pool: WorkerPool; metrics: MetricsWriter; log: Logger },
 ) {
@@ -313,7 +313,7 @@ function openBooks(
     reached: (reached, alerts) => announcer.announce(reached, alerts),
   })
   try {
-    books.restore()
+    await books.restore()
   } catch (error) {
     throw new ConfigError(`${where('deployment.embedded.path')}: ${asError(error).message}`)
   }

@@ -1,8 +1,9 @@
 // The books of budgets, kept by main: which accounts there are, how each stood when it was looked at last, what is on disk of it.
-import type { Ledger, Limit, Standing } from '../ledger/ledger.ts'
+import type { Ledger, Limit } from '../ledger/ledger.ts'
 import type { Ledgers, OpenedLedger, RedisServers } from '../ledger/ledgers.ts'
 import type { Logger } from '../observe/log.ts'
-import { type Account, type Budget, frozenKey, spendKey } from './budget.ts'
+import { type AccountStanding, adjustAccount, freeze, standing } from './account.ts'
+import { type Account, type Budget, spendKey } from './budget.ts'
 import type { Entry, Journal } from './journal.ts'
 import type { Alerts } from './metadata.ts'
 import type { Touched } from './touched.ts'
@@ -70,16 +71,16 @@ export class Books {
   }
 
   /** Puts what the journal has into the process's own ledger. To be called before anybody spends. */
-  restore(): void {
+  async restore(): Promise<void> {
     const { ledgers, journal, now } = this.#options
     const { entries, frozen } = journal.read(now())
     for (const entry of entries) {
       const { account, used, granted } = entry
-      void ledgers.own.adjust(spendKey(account), limitOf(account), { what: 'used', to: used })
-      void ledgers.own.adjust(spendKey(account), limitOf(account), { what: 'granted', to: granted })
+      await adjustAccount(ledgers.own, account, { what: 'used', to: used })
+      await adjustAccount(ledgers.own, account, { what: 'granted', to: granted })
       this.#kept.set(nameOf(account), { ...entry, servers: undefined, alerts: NONE })
     }
-    for (const of of frozen) void ledgers.own.adjust(frozenKey(of), FREEZE, { what: 'used', to: 1 })
+    for (const of of frozen) await freeze(ledgers.own, of, true)
   }
 
   start(): void {
@@ -120,14 +121,8 @@ export class Books {
 
   /** How it stands now. Rejects with LedgerError. */
   async view(kept: Kept): Promise<AccountView> {
-    const current = this.#current(kept)
-    const { account, since } = current
-    const ledger = this.ledgerOf(current)
-    const [standing, freeze] = await Promise.all([
-      ledger.look(spendKey(account), limitOf(account)),
-      ledger.look(frozenKey(account), FREEZE),
-    ])
-    return viewOf(account, { ...standing, since, frozen: freeze.used > 0 }, this.now())
+    const { account, since, servers } = this.#current(kept)
+    return viewOf(account, { ...(await standing(this.ledgerOf({ servers }), account)), since }, this.now())
   }
 
   /** Those of these principals. What cannot be looked at is left out. */
@@ -139,8 +134,8 @@ export class Books {
   }
 
   /** Notes how an account stands after an operator has changed it. */
-  note(kept: Kept, { used, granted }: Pick<Standing, 'used' | 'granted'>, told: number): Entry {
-    return Object.assign(this.#keep(kept) ?? kept, { used, granted, told })
+  note(kept: Kept, { spent, granted }: Pick<AccountStanding, 'spent' | 'granted'>, told: number): void {
+    Object.assign(this.#keep(kept) ?? kept, { used: spent, granted, told })
   }
 
   ledgerOf({ servers }: Pick<Kept, 'servers'>): Ledger {
@@ -217,20 +212,19 @@ export class Books {
   /** What has changed of it, and what it has reached; undefined when nothing has, or nobody can say now. */
   async #look(key: string, kept: Kept): Promise<Looked | undefined> {
     const { account } = kept
-    const ledger = this.ledgerOf(kept)
     try {
-      const { used, granted, reserved } = await ledger.look(key, limitOf(account))
+      const stands = await standing(this.ledgerOf(kept), account)
       // The place of a period that is over may be somebody else's by now.
       const over = this.now() >= account.period.end
-      const entry = { account, used: over ? Math.max(used, kept.used) : used, granted: over ? kept.granted : granted }
+      const { spent, granted } = over ? { spent: Math.max(stands.spent, kept.used), granted: kept.granted } : stands
+      const entry = { account, used: spent, granted }
       const reached: Reached[] = []
       let { told } = kept
       for (const threshold of kept.alerts.thresholds) {
         if (threshold <= told || !isReached(account.budget, entry, threshold)) continue
         told = threshold
         if (!(await this.#isFirst(kept, `${key}/${threshold}`))) continue
-        const known = { ...entry, reserved, since: kept.since, frozen: false }
-        reached.push({ threshold, view: viewOf(account, known, this.now()) })
+        reached.push({ threshold, view: viewOf(account, { ...stands, spent, granted, since: kept.since }, this.now()) })
       }
       if (entry.used === kept.used && entry.granted === kept.granted && told === kept.told) return undefined
       return { key, kept, entry: { ...entry, since: kept.since, told }, reached }
@@ -244,8 +238,7 @@ export class Books {
   /** Whether no other gateway has told of it; of what is only ours we know. */
   async #isFirst({ account, servers }: Kept, key: string): Promise<boolean> {
     if (servers === undefined) return true
-    const once = { ...limitOf(account), limit: 1 }
-    return (await this.ledgerOf({ servers }).take(key, once, { amount: 1 })).allowed
+    return (await this.ledgerOf({ servers }).take(key, once(account), { amount: 1 })).allowed
   }
 
   #keep({ account, servers, alerts }: Touched): Kept | undefined {
@@ -293,12 +286,9 @@ interface Looked {
   readonly reached: readonly Reached[]
 }
 
-/** A freeze is counted; see frozenKey. */
-export const FREEZE: Limit = { kind: 'balance', limit: 0 }
-
-/** As plugins take from it, whose cap is theirs to say. */
-export function limitOf({ period: { end } }: Account): Limit {
-  return end === Number.POSITIVE_INFINITY ? { kind: 'balance', limit: 0 } : { kind: 'period', limit: 0, endMs: end }
+/** One, in its period. */
+export function once({ period: { end } }: Account): Limit {
+  return end === Number.POSITIVE_INFINITY ? { kind: 'balance', limit: 1 } : { kind: 'period', limit: 1, endMs: end }
 }
 
 function nameOf({ budget, principal }: Account): string {

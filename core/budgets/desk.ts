@@ -1,8 +1,9 @@
 // What operators do to accounts of budgets: top up, freeze, reset; each is counted, written with who did it, and only then done.
-import type { Standing } from '../ledger/ledger.ts'
-import { type Books, FREEZE, type Kept, limitOf } from './books.ts'
-import { frozenKey, spendKey, type Unit } from './budget.ts'
-import type { Act, Change } from './journal.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import { type AccountStanding, adjustAccount, freeze, standing } from './account.ts'
+import { type Books, type Kept, once } from './books.ts'
+import { type Account, spendKey, type Unit } from './budget.ts'
+import type { Act } from './journal.ts'
 import { nanoOf } from './money.ts'
 
 export interface Order {
@@ -25,45 +26,55 @@ export function amountOf(unit: Unit, written: unknown): number | undefined {
  * Does it, and notes it where it is durable. Throws RangeError when an amount becomes too large to be counted, LedgerError when
  * the ledger is away, and what the journal throws: nothing has changed then.
  */
-export async function carryOut(books: Books, kept: Kept, { what, who, amount = 0 }: Order): Promise<void> {
+export async function carryOut(books: Books, kept: Kept, order: Order): Promise<void> {
   const { account } = kept
   const ledger = books.ledgerOf(kept)
-  const [key, limit] = [spendKey(account), limitOf(account)]
-  const before = await ledger.look(key, limit)
-  const wasFrozen = (await ledger.look(frozenKey(account), FREEZE)).used > 0
-  const frozen = what === 'freeze' || (what !== 'unfreeze' && wasFrozen)
-  let after: Standing = before
-  switch (what) {
-    case 'top_up':
-      if (!Number.isSafeInteger((account.budget.cap ?? 0) + before.granted + amount)) throw new RangeError('too large')
-      after = await ledger.adjust(key, limit, { what: 'granted', by: amount })
-      break
-    case 'reset':
-      // What is spent at this moment stays.
-      after = await ledger.adjust(key, limit, { what: 'used', by: -before.used })
-      break
-    default:
-      await ledger.adjust(frozenKey(account), FREEZE, { what: 'used', to: frozen ? 1 : 0 })
-  }
-  const told = what === 'reset' ? 0 : kept.told
-  const change: Change = {
-    at: books.now(),
-    who,
-    what,
-    amount: what === 'top_up' ? amount : what === 'reset' ? before.used : undefined,
-  }
+  const before = await standing(ledger, account)
+  const changed = changes(account, before, order)
+  await changed.make(ledger)
+  const after = await standing(ledger, account)
+  const told = order.what === 'reset' ? 0 : kept.told
   try {
-    const entry = { account, used: after.used, granted: after.granted, since: kept.since, told }
-    books.journal.change(account, change, kept.servers === undefined ? { entry, frozen } : undefined)
+    const { what, who } = order
+    const entry = { account, used: after.spent, granted: after.granted, since: kept.since, told }
+    const change = { at: books.now(), who, what, amount: changed.amount }
+    books.journal.change(account, change, kept.servers === undefined ? { entry, frozen: after.frozen } : undefined)
   } catch (error) {
-    if (what === 'top_up') await ledger.adjust(key, limit, { what: 'granted', by: -amount })
-    else if (what === 'reset') await ledger.adjust(key, limit, { what: 'used', by: before.used })
-    else await ledger.adjust(frozenKey(account), FREEZE, { what: 'used', to: wasFrozen ? 1 : 0 })
+    await changed.undo(ledger)
     throw error
   }
   books.note(kept, after, told)
   // Told of anew when it is reached again.
-  if (what !== 'reset' || kept.servers === undefined) return
+  if (order.what !== 'reset' || kept.servers === undefined) return
   for (const threshold of kept.alerts.thresholds)
-    await ledger.adjust(`${key}/${threshold}`, { ...limit, limit: 1 }, { what: 'used', to: 0 })
+    await ledger.adjust(`${spendKey(account)}/${threshold}`, once(account), { what: 'used', to: 0 })
+}
+
+interface Changes {
+  make(ledger: Ledger): Promise<void>
+  undo(ledger: Ledger): Promise<void>
+  /** For those who read of it later. */
+  readonly amount: number | undefined
+}
+
+function changes(account: Account, before: AccountStanding, { what, amount = 0 }: Order): Changes {
+  const by = (what: 'used' | 'granted', by: number) => ({
+    make: (ledger: Ledger) => adjustAccount(ledger, account, { what, by }),
+    undo: (ledger: Ledger) => adjustAccount(ledger, account, { what, by: -by }),
+    amount: Math.abs(by),
+  })
+  switch (what) {
+    case 'top_up':
+      if (!Number.isSafeInteger((before.cap ?? 0) + before.granted + amount)) throw new RangeError('too large')
+      return by('granted', amount)
+    case 'reset':
+      // What is spent at this moment stays.
+      return by('used', -before.spent)
+    default:
+      return {
+        make: ledger => freeze(ledger, account, what === 'freeze'),
+        undo: ledger => freeze(ledger, account, before.frozen),
+        amount: undefined,
+      }
+  }
 }

@@ -1,4 +1,5 @@
 // How an account of a budget is shown to people: amounts as they read them, what is left, and how long it will last.
+import type { AccountStanding } from './account.ts'
 import type { Account, Unit, Window } from './budget.ts'
 import { formatNano } from './money.ts'
 
@@ -43,11 +44,7 @@ export interface ForecastView {
 }
 
 /** What is known of an account at a moment. */
-export interface Known {
-  readonly used: number
-  readonly reserved: number
-  readonly granted: number
-  readonly frozen: boolean
+export interface Known extends AccountStanding {
   /** When it was first heard of, in milliseconds since the epoch. */
   readonly since: number
 }
@@ -60,17 +57,17 @@ const EARLY_MS = 60_000
 const LONGEST_MS = 3_650 * DAY_MS
 
 export function viewOf({ budget, principal, period }: Account, known: Known, now: number): AccountView {
-  const { name, unit, cap } = budget
-  const { used, reserved, granted, frozen } = known
+  const { name, unit } = budget
+  const { cap, spent, reserved, granted, available, frozen } = known
   return {
     budget: name,
     principal,
     unit: unitName(unit),
     cap: cap === undefined ? null : shown(unit, cap),
     topped_up: shown(unit, granted),
-    spent: shown(unit, used),
+    spent: shown(unit, spent),
     reserved: shown(unit, reserved),
-    available: cap === undefined ? null : shown(unit, Math.max(0, frozen ? 0 : cap + granted - used - reserved)),
+    available: available === undefined ? null : shown(unit, frozen ? 0 : available),
     frozen,
     window: { ...windowView(budget.window), ...timesOf(period) },
     forecast: forecast({ budget, principal, period }, known, now),
@@ -102,15 +99,15 @@ function windowView(window: Window): WindowView {
 }
 
 /** As if everything went on at the rate of this window so far; of a balance, of the time since it was first heard of. */
-function forecast({ budget, period }: Account, { used, granted, since }: Known, now: number): ForecastView {
-  const { unit, cap } = budget
+function forecast({ budget, period }: Account, { cap, spent, granted, since }: Known, now: number): ForecastView {
+  const { unit } = budget
   const ends = period.end !== Number.POSITIVE_INFINITY
   const elapsed = now - (ends ? period.start : since)
   const early = elapsed < Math.min(EARLY_MS, ends ? (period.end - period.start) * EARLY : EARLY_MS)
   if (early || elapsed <= 0) return { per_day: null, at_end: null, exhausted_at: null }
-  const rate = used / elapsed
+  const rate = spent / elapsed
   const whole = (amount: number) => shown(unit, Math.min(Number.MAX_SAFE_INTEGER, Math.round(amount)))
-  const left = cap === undefined ? Number.POSITIVE_INFINITY : Math.max(0, cap + granted - used)
+  const left = cap === undefined ? Number.POSITIVE_INFINITY : Math.max(0, cap + granted - spent)
   const lastsMs = left === 0 ? 0 : left / rate
   const exhausted = lastsMs <= LONGEST_MS && now + lastsMs < period.end
   return {

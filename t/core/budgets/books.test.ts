@@ -47,7 +47,6 @@ class Office {
       log,
       reached: each => this.reached.push(each),
     })
-    books.restore()
     return books
   }
 
@@ -67,10 +66,11 @@ class Office {
   }
 
   /** As after kill -9: nothing is told to anybody, and memory is empty. */
-  restart(): void {
+  async restart(): Promise<void> {
     this.books.journal.close()
     this.#ledgers = ledgers(() => this.clock.now)
     this.books = this.#open()
+    await this.books.restore()
   }
 
   async view(budget: string, principal = 'consumer:jack') {
@@ -102,13 +102,13 @@ describe('the books of budgets', () => {
     await one.spend(one.account(prepaid), 400)
     await carryOut(one.books, one.books.find('prepaid', 'consumer:jack')!, { what: 'top_up', who: 'ops', amount: 50 })
     await carryOut(one.books, one.books.find('team', 'consumer:jack')!, { what: 'freeze', who: 'ops' })
-    one.restart()
+    await one.restart()
     const team = await one.view('team')
     assert.deepEqual([team.spent, team.available, team.frozen], ['30.000000001', '0.00', true])
     const { cap, topped_up, spent, reserved, available, frozen } = await one.view('prepaid')
     assert.deepEqual([cap, topped_up, spent, reserved, available, frozen], [1_000, 50, 400, 0, 650, false])
     await carryOut(one.books, one.books.find('team', 'consumer:jack')!, { what: 'unfreeze', who: 'ops' })
-    one.restart()
+    await one.restart()
     assert.equal((await one.view('team')).available, '69.999999999')
   })
 
@@ -121,7 +121,7 @@ describe('the books of budgets', () => {
     await one.spend(one.account(monthly), 5 * EUR)
     // A stream that was begun in March ends.
     await one.spend(march, 2 * EUR)
-    one.restart()
+    await one.restart()
     assert.equal((await one.view('team')).spent, '5.00')
     const past = one.books.journal.past(march, { now: one.clock.now, most: 10 })
     assert.deepEqual(
@@ -141,7 +141,7 @@ describe('the books of budgets', () => {
     await one.spend(one.account(prepaid), 1)
     await one.spend(one.account(prepaid), 1)
     assert.deepEqual(told(), [['prepaid', 50, 500]])
-    one.restart()
+    await one.restart()
     await one.spend(one.account(prepaid), 499)
     assert.deepEqual(told(), [
       ['prepaid', 80, 1_000],
@@ -189,7 +189,7 @@ describe('the books of budgets', () => {
     await order('freeze', 'boss')
     await order('unfreeze', undefined)
     await order('reset', 'ops')
-    one.restart()
+    await one.restart()
     const changes = one.books.journal.changes(one.account(prepaid), 3)
     assert.deepEqual(
       changes.map(({ who, what, amount }) => [who, what, amount]),
@@ -206,7 +206,7 @@ describe('the books of budgets', () => {
     assert.equal(one.books.find('prepaid', 'consumer:jill'), undefined)
     await one.spend(one.account(prepaid), 1)
     await carryOut(one.books, one.books.find('prepaid', 'consumer:jill')!, { what: 'top_up', who: 'ops', amount: 5 })
-    one.restart()
+    await one.restart()
     const { topped_up, spent } = await one.view('prepaid', 'consumer:jill')
     assert.deepEqual([topped_up, spent], [5, 0])
   })
@@ -239,7 +239,7 @@ describe('the books of budgets', () => {
     assert.deepEqual(one.reached, [])
     full = false
     await one.books.write()
-    one.restart()
+    await one.restart()
     assert.equal((await one.view('prepaid')).spent, 400)
   })
 
@@ -260,7 +260,7 @@ describe('the books of budgets', () => {
     const one = office()
     writeFileSync(join(one.folder!, 'budgets.db'), 'x'.repeat(4_096))
     chmodSync(join(one.folder!, 'budgets.db'), 0o600)
-    assert.throws(() => one.restart(), /journal of budgets in .* cannot be opened: budgets\.db is not a database/)
+    await assert.rejects(one.restart(), /journal of budgets in .* cannot be opened: budgets\.db is not a database/)
   })
 
   it('forget periods that are too old', async () => {
