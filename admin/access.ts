@@ -13,6 +13,13 @@ export interface AdminKey {
 
 export type Role = 'admin' | 'viewer'
 
+/** Who asks. */
+export interface Caller {
+  readonly role: Role
+  /** Of the key; undefined where nobody needs one. */
+  readonly name: string | undefined
+}
+
 /** Lets only these IPs and CIDRs in; an empty list is everybody. Throws when one of them is none. */
 export function allowed(addresses: readonly string[]): Middleware {
   if (addresses.length === 0) return (_ctx, next) => next()
@@ -24,22 +31,25 @@ export function allowed(addresses: readonly string[]): Middleware {
 }
 
 /** Says who asks. Throws 401 for a missing or wrong key, and for a viewer who wants to write. */
-export function authenticator(keys: readonly AdminKey[]): (ctx: Context) => Role {
-  const known = keys.map(({ key, role }) => ({ digest: digest(key), role }))
+export function authenticator(keys: readonly AdminKey[]): (ctx: Context) => Caller {
+  const known = keys.map(({ key, name, role }) => ({
+    digest: digest(key),
+    caller: { name, role: role === 'viewer' ? 'viewer' : 'admin' } as const,
+  }))
   return ctx => {
     const presented = presentedKey(ctx)
     if (presented === '') throw unauthorized('missing apikey')
     const candidate = digest(presented)
-    let role: Role | undefined
+    let caller: Caller | undefined
     // Digests have one length and every key is looked at, so that the time taken tells nothing.
     for (const each of known) {
-      if (timingSafeEqual(candidate, each.digest)) role ??= each.role === 'viewer' ? 'viewer' : 'admin'
+      if (timingSafeEqual(candidate, each.digest)) caller ??= each.caller
     }
-    if (role === undefined) throw unauthorized('wrong apikey')
-    if (role === 'viewer' && ctx.method !== 'GET' && ctx.method !== 'HEAD') {
+    if (caller === undefined) throw unauthorized('wrong apikey')
+    if (caller.role === 'viewer' && ctx.method !== 'GET' && ctx.method !== 'HEAD') {
       throw unauthorized('invalid method for role viewer')
     }
-    return role
+    return caller
   }
 }
 

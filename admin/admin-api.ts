@@ -2,8 +2,9 @@
 import { Readable } from 'node:stream'
 import Koa, { type Context, type Middleware } from 'koa'
 import type { Logger } from '../core/observe/log.ts'
-import { type AdminKey, allowed, authenticator, cors, type Role } from './access.ts'
+import { type AdminKey, allowed, authenticator, type Caller, cors, type Role } from './access.ts'
 import { answering, keyNotFound, refuse, send, warn } from './answer.ts'
+import { type BudgetsDeps, budgets } from './budgets.ts'
 import { type ConfiguringDeps, configuring } from './configuring.ts'
 import { type DescribingDeps, describing } from './describing.ts'
 import type { Answer, Items, Terms } from './items.ts'
@@ -12,7 +13,7 @@ import { parameter } from './listing.ts'
 import { etag, preconditionOf, tagging } from './preconditions.ts'
 import { readJson } from './request-body.ts'
 
-export interface AdminApiDeps extends Omit<DescribingDeps, 'standalone'>, ConfiguringDeps {
+export interface AdminApiDeps extends Omit<DescribingDeps, 'standalone'>, ConfiguringDeps, BudgetsDeps {
   /** Undefined where the configuration is one document. */
   items: Items | undefined
   /** Undefined when nobody needs a key: everybody is an admin. */
@@ -40,12 +41,15 @@ export function adminApi(deps: AdminApiDeps): Koa {
   const authenticate = deps.keys && authenticator(deps.keys)
   app.use((ctx, next) => {
     if (!ctx.path.startsWith(`${base}/`)) throw refuse(404, 'not found')
-    ctx.state.role = authenticate === undefined ? 'admin' : authenticate(ctx)
+    const caller: Caller = authenticate === undefined ? { role: 'admin', name: undefined } : authenticate(ctx)
+    ctx.state.caller = caller
+    ctx.state.role = caller.role
     return next()
   })
   app.use(tagging())
   app.use(describing({ ...deps, standalone: deps.items === undefined }, base).routes())
   app.use(configuring(deps, base).routes())
+  app.use(budgets(deps, base).routes())
   app.use(serving(deps.items))
   return app
 }

@@ -258,6 +258,45 @@ function documentPaths(): Json {
   }
 }
 
+/** Of accounts that are in the ledger, and not in the store. */
+function budgetPaths(): Json {
+  const unavailable = { $ref: '#/components/responses/Error' }
+  const get = (operationId: string, description: string, names: readonly string[]) => ({
+    get: {
+      operationId,
+      tags: ['budgets'],
+      parameters: names.map(pathParameter),
+      responses: { 200: response(description, {}), 404: unavailable, 503: unavailable },
+    },
+  })
+  const amount = { type: 'object', properties: { amount: { type: ['number', 'string'] } } }
+  return {
+    '/budgets': get('budgets', 'every budget that has been used', []),
+    '/budgets/{name}': get('budget', 'how the accounts of its principals stand, by page and page_size', ['name']),
+    '/budgets/{name}/{principal}': get('budget_account', 'how an account stands, and what has become of it', [
+      'name',
+      'principal',
+    ]),
+    '/budgets/{name}/{principal}/{act}': {
+      parameters: [
+        ...['name', 'principal'].map(pathParameter),
+        { ...pathParameter('act'), schema: { enum: ['top_up', 'freeze', 'unfreeze', 'reset'] } },
+      ],
+      post: {
+        operationId: 'change_budget_account',
+        tags: ['budgets'],
+        requestBody: { content: { 'application/json': { schema: amount } } },
+        responses: {
+          200: response('how it stands now', {}),
+          400: unavailable,
+          404: unavailable,
+          503: unavailable,
+        },
+      },
+    },
+  }
+}
+
 /** What is no item. */
 function otherPaths(): Json {
   const answer = (description: string, schema: Json = {}) => ({ 200: response(description, schema) })
@@ -283,5 +322,6 @@ function otherPaths(): Json {
     '/plugins/reload': { put: { operationId: 'reload_plugins', tags: ['plugins'], responses: answer('done') } },
     '/configs/validate': post('validate_configs', 'every collection of the document is good'),
     '/openapi.json': get('openapi', 'this document'),
+    ...budgetPaths(),
   }
 }

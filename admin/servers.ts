@@ -1,4 +1,6 @@
 // The servers of the main thread, as the configuration asks for them: admin, control, status and metrics.
+
+import type { Books } from '../core/budgets/books.ts'
 import { type Config, ConfigError, hasDataPlane, type LoadedConfig, listeners, providerOf } from '../core/config.ts'
 import type { Secrets } from '../core/first-start.ts'
 import { collectGarbage } from '../core/garbage.ts'
@@ -40,6 +42,7 @@ export interface ServerParts {
   reader: MetricsReader
   own: ReturnType<typeof ownMetrics>
   pool: WorkerPool
+  budgets: { readonly books: Books }
   /** Which references in items, in clear, stand for nothing known. */
   resolved: Pick<ResolvedSource, 'unresolved'>
   life: { readonly stopping: boolean; readonly started: boolean }
@@ -54,7 +57,7 @@ export async function openServers(
 ): Promise<{ name: string; served: Served }[]> {
   const { admin } = config.deployment
   const { ownPlugins, pluginChoice, reloadPlugins, secrets, log, keyring, backing } = parts
-  const { configs, catalogue, reader, own, pool, resolved, version } = parts
+  const { budgets, configs, catalogue, reader, own, pool, resolved, version } = parts
   const { enabled: plugins } = ownPlugins
   const addresses = listeners(config)
   const common = { log, serverName: serverName(config) }
@@ -76,6 +79,7 @@ export async function openServers(
           applied: revision => pool.serves(revision, APPLIED_WITHIN_MS),
         }),
       configs,
+      books: budgets.books,
       plugins,
       pluginChoice,
       reload: reloadPlugins,

@@ -183,7 +183,7 @@ async function compose(loaded: LoadedConfig) {
     names: { plugins: { [Symbol.iterator]: () => plugins.keys() }, routes: async () => routes.ids },
     replaced: (reason, plugin) => own.replaced(reason, plugin),
   })
-  const books = await openBooks(loaded, { pool, metrics, log })
+  const budgets = await openBooks(loaded, { pool, metrics, log })
   expireSeries({
     reader,
     settings: families,
@@ -225,7 +225,7 @@ async function compose(loaded: LoadedConfig) {
     configs,
     ports,
     pool,
-    books,
+    budgets,
     resolved,
     routes,
     reader,
@@ -239,13 +239,13 @@ async function compose(loaded: LoadedConfig) {
 
 /** Nothing new is accepted, what is under way may end, and everything is closed in the order of who needs whom. */
 async function stop(signal: string, parts: Parts, servers: readonly { served: Served }[]): Promise<void> {
-  const { config, backing, books, catalogue, life, log, ownPlugins, pool, resolved, routes } = parts
+  const { config, backing, budgets, catalogue, life, log, ownPlugins, pool, resolved, routes } = parts
   life.stopping = true
   log.info({ signal }, 'draining')
   process.stdout.write(`${signal}: draining; a second signal ends at once\n`)
   const pluginsClosed = ownPlugins.close()
   await pool.drain(config.nginxConfig.workerShutdownTimeout)
-  await books.close()
+  await budgets.close()
   await Promise.all(servers.map(({ served }) => served.close()))
   await resolved.close()
   routes.close()

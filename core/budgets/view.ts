@@ -1,6 +1,6 @@
 // How an account of a budget is shown to people: amounts as they read them, what is left, and how long it will last.
 import type { AccountStanding } from './account.ts'
-import type { Account, Unit, Window } from './budget.ts'
+import type { Account, Budget, Unit, Window } from './budget.ts'
 import { formatNano } from './money.ts'
 
 /** A number of tokens, or a decimal of the currency. */
@@ -74,7 +74,17 @@ export function viewOf({ budget, principal, period }: Account, known: Known, now
   }
 }
 
-export function unitName(unit: Unit): string {
+/** What all accounts of a budget share. */
+export function budgetView({ name, unit, cap, window }: Budget): {
+  name: string
+  unit: string
+  cap: Shown | null
+  window: WindowView
+} {
+  return { name, unit: unitName(unit), cap: cap === undefined ? null : shown(unit, cap), window: windowView(window) }
+}
+
+function unitName(unit: Unit): string {
   return unit === 'tokens' ? unit : unit.currency
 }
 

@@ -6,6 +6,7 @@ import { kinds } from '../../admin/kinds.ts'
 import { schema2020 } from '../../admin/schema-2020.ts'
 import type { Schema } from '../../core/plugin.ts'
 import { startAdmin, type TestAdmin } from '../helpers/admin.ts'
+import { Office, prepaid } from '../helpers/office.ts'
 import { sampleList, samples } from '../helpers/samples.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: any JSON
@@ -16,7 +17,9 @@ describe('the OpenAPI document', () => {
   let document: Json
 
   beforeEach(async () => {
-    api = await startAdmin()
+    const office = new Office(undefined)
+    await office.spend(office.account({ ...prepaid, name: 'late' }), 1)
+    api = await startAdmin({ books: office.books })
     document = (await api.admin('GET', '/openapi.json')).json
   })
   afterEach(() => api.close())
@@ -96,7 +99,14 @@ describe('the OpenAPI document', () => {
   it('speaks of paths that there are', async () => {
     for (const [, { first }] of sampleList) if (first !== undefined) await api.admin('PUT', ...first)
     for (const [, { collection, id, value }] of sampleList) await api.admin('PUT', `/${collection}/${id}`, value)
-    const known: Record<string, string> = { name: 'late', collection: 'routes', manager: 'vault', path: 'desc' }
+    const known: Record<string, string> = {
+      name: 'late',
+      collection: 'routes',
+      manager: 'vault',
+      path: 'desc',
+      principal: 'consumer:jack',
+      act: 'top_up',
+    }
     for (const [path, { parameters: _, ...verbs }] of Object.entries<Json>(document.paths)) {
       const kind = kinds.find(each => path.includes(`/${each.kind}/{id}`) || path.includes(`/${each.kind}/{manager}`))
       const sample = kind === undefined ? undefined : samples[kind.kind as keyof typeof samples]
