@@ -2,7 +2,6 @@
 import type { Infer, Schema } from '../plugin.ts'
 import type { Budget } from './budget.ts'
 import { nanoOf } from './money.ts'
-import { pricesSchema } from './prices.ts'
 import { windowOf, windowProblem, windowSchema } from './windows.ts'
 
 /** Tokens as an integer; money as a decimal in the currency of the metadata. */
@@ -44,15 +43,6 @@ export const budgetSchema = {
 } as const satisfies Schema
 
 export type BudgetConfig = Infer<typeof budgetSchema>
-
-/** Of the plugin's metadata: what money is, and what tokens cost. */
-export const pricingSchema = {
-  type: 'object',
-  properties: {
-    currency: { type: 'string', pattern: '^[A-Z]{3}$', default: 'USD' },
-    prices: pricesSchema,
-  },
-} as const satisfies Schema
 
 /** What the schema cannot say, or nothing. */
 export function budgetProblem(config: BudgetConfig): string | undefined {

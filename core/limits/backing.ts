@@ -137,9 +137,10 @@ export function backingProblem(given: Given): string | undefined {
 export function openBacking(
   config: Given,
   { ledger }: Pick<Env, 'ledger'>,
-): { ledger: Ledger; close?: () => Promise<void> } {
+): { ledger: Ledger; servers?: RedisServers; close?: () => Promise<void> } {
   if (config.policy === 'local') return { ledger: ledger.own }
-  return ledger.redis(serversOf(config as BackingConfig), whenAway(config as BackingConfig))
+  const servers = serversOf(config as BackingConfig)
+  return { ...ledger.redis(servers, whenAway(config as BackingConfig)), servers }
 }
 
 function whenAway({ redis_away, redis_share, allow_degradation }: BackingConfig): WhenAway {

@@ -1,6 +1,7 @@
 // ai-budget: what principals may spend on LLMs, in tokens or money (facts metering 1, 2, 5); reserved first, charged when it is known.
 
 import { LearnedOutput } from '../../core/budgets/learned-output.ts'
+import { alertsOf, budgetMetadata, budgetMetadataProblem, budgetSecrets } from '../../core/budgets/metadata.ts'
 import { formatNano } from '../../core/budgets/money.ts'
 import type { PriceRow } from '../../core/budgets/prices.ts'
 import { PriceTable } from '../../core/budgets/prices.ts'
@@ -10,7 +11,7 @@ import { clientBody } from '../../core/llm/client-body.ts'
 import { exchange } from '../../core/llm/exchange.ts'
 import { plugin } from '../../core/plugin.ts'
 import type { Reply } from '../../core/reply.ts'
-import { metadata, metadataProblem, problem, rulesOf, schema } from './config.ts'
+import { problem, rulesOf, schema } from './config.ts'
 import { SpendMetrics } from './spend-metrics.ts'
 import { type Policy, type Shown, Spending } from './spending.ts'
 
@@ -26,18 +27,20 @@ export default plugin({
   priority: 1025,
   version: 1,
   schema,
-  metadata,
-  encrypt: [...redisSecrets],
+  metadata: budgetMetadata,
+  encrypt: [...redisSecrets, ...budgetSecrets],
   inert: [...redisInert],
   check: problem,
-  checkMetadata: metadataProblem,
+  checkMetadata: budgetMetadataProblem,
   setup(config, env) {
-    const { ledger, close } = openBacking(config, env)
+    const { ledger, servers, close } = openBacking(config, env)
     const { currency = 'USD', prices = [] as PriceRow[] } = env.metadata ?? {}
+    const alerts = alertsOf(env.metadata)
     const { bytes_per_token, default_output, output_at_most, learned } = config.reserve
     const policy: Policy = {
       rules: rulesOf(config, currency),
       ledger,
+      touched: account => env.accounts.touched({ account, servers, alerts }),
       prices: new PriceTable(prices),
       currency,
       reserve: {

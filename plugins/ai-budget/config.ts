@@ -1,13 +1,6 @@
 // The configuration of ai-budget: its schema, what the schema cannot say, and its budgets as rules for requests; counts nothing.
 import type { Budget, Period } from '../../core/budgets/budget.ts'
-import {
-  type BudgetConfig,
-  budgetOf,
-  budgetProblem,
-  budgetSchema,
-  pricingSchema,
-} from '../../core/budgets/budget-config.ts'
-import { pricesProblem } from '../../core/budgets/prices.ts'
+import { type BudgetConfig, budgetOf, budgetProblem, budgetSchema } from '../../core/budgets/budget-config.ts'
 import { principalOf } from '../../core/budgets/principal.ts'
 import { periodsOf } from '../../core/budgets/windows.ts'
 import type { Context } from '../../core/context.ts'
@@ -53,9 +46,6 @@ export const schema = {
 
 export type Config = Infer<typeof schema>
 
-export const metadata = pricingSchema
-export type Metadata = Infer<typeof metadata>
-
 export function problem(config: Config): string | undefined {
   const names = config.budgets.map(({ name }) => name)
   const twice = names.find((name, at) => names.indexOf(name) < at)
@@ -65,10 +55,6 @@ export function problem(config: Config): string | undefined {
     if (wrong !== undefined) return wrong
   }
   return backingProblem(config)
-}
-
-export function metadataProblem({ prices }: Metadata): string | undefined {
-  return prices && pricesProblem(prices)
 }
 
 export interface FieldNames {

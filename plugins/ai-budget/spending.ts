@@ -1,5 +1,6 @@
 // What one request spends: reserved of all its budgets before an attempt is sent, settled when that is over; knows no configuration.
 import { type Claim, type Claimed, claim, type Left, type Reservation } from '../../core/budgets/account.ts'
+import type { Account } from '../../core/budgets/budget.ts'
 import { costOf, mostCostOf, type Price, type PriceTable } from '../../core/budgets/prices.ts'
 import type { Context } from '../../core/context.ts'
 import type { Hold } from '../../core/holds.ts'
@@ -20,6 +21,8 @@ import type { SpendMetrics } from './spend-metrics.ts'
 export interface Policy {
   readonly rules: readonly Rule[]
   readonly ledger: Ledger
+  /** Something was reserved of it, or spent, or refused. */
+  touched(account: Account): void
   readonly prices: PriceTable
   readonly currency: string
   readonly reserve: ReservePolicy
@@ -132,6 +135,7 @@ export class Spending {
       if (cost !== undefined) metrics.paid(this.#ctx, cost, currency)
     }
     open.hold.settle()
+    for (const { claim } of shares) this.#policy.touched(claim.account)
   }
 
   #share(rule: Rule, { sending, price, worst }: Omit<Wanted, 'shares'>): Share[] {
@@ -145,11 +149,12 @@ export class Spending {
   }
 
   #claimed({ fits, left, reservation }: Claimed, wanted: Wanted): Reply | undefined {
-    const { metrics, log } = this.#policy
+    const { metrics, log, touched } = this.#policy
     const without: (Left & { name: string })[] = []
     for (const [at, { rule, claim }] of wanted.shares.entries()) {
       const { name } = rule.budget
       const { remaining, resetMs } = left[at]!
+      touched(claim.account)
       // As it was before this request.
       const own = reservation === undefined ? 0 : reservedOf(claim)
       this.shown.set(name, { rule, remaining: remaining + own, resetMs })
