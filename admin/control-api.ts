@@ -61,6 +61,8 @@ export interface ControlDeps {
   checked(): readonly CheckedUpstream[]
   /** Brings fresh code to new requests; resolves when it is there. */
   reload(): Promise<void>
+  /** What the request of that id went through; `silent` are workers that did not answer. */
+  decision(id: string): Promise<{ found: object | undefined; silent: readonly number[] }>
   /** Gives back what the main thread no longer needs; workers would stand still for it. */
   collectGarbage(): void
   log: Logger
@@ -70,7 +72,7 @@ export interface ControlDeps {
 export function controlApi(deps: ControlDeps): Koa {
   const { catalogue, plugins, keyring, onUnknownPlugin, prefix = '/apisix' } = deps
   const { workers, currency, file, log, serverName } = deps
-  const { pluginCode, reload, collectGarbage } = deps
+  const { pluginCode, reload, decision, collectGarbage } = deps
   const router = new Router()
 
   router.get('/v1/schema', ctx => {
@@ -96,6 +98,14 @@ export function controlApi(deps: ControlDeps): Koa {
   router.post('/v1/gc', ctx => {
     collectGarbage()
     send(ctx, 200, '')
+  })
+  router.get('/v1/explain/:id', async ctx => {
+    const id = ctx.params.id ?? ''
+    const { found, silent } = await decision(id)
+    if (found !== undefined) return send(ctx, 200, found)
+    const who = `worker${silent.length === 1 ? '' : 's'} ${silent.join(', ')}`
+    if (silent.length > 0) throw refuse(503, `request[${id}] is not known to those who answered; ${who} did not`)
+    throw refuse(404, `request[${id}] is not known: none of that id has come, or it is no longer kept (sluice.explain)`)
   })
   router.get('/v1/plugin_metadatas', ctx => send(ctx, 200, catalogue.of('plugin_metadata').map(metadata)))
   router.get('/v1/plugin_metadata/:name', ctx => {

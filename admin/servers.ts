@@ -104,6 +104,7 @@ export async function openServers(
       file: backing.file,
       checked: () => pool.health.list(),
       reload: reloadPlugins,
+      decision: id => pool.explain(id),
       collectGarbage,
     }),
     status: statusApi({ ...common, ready: () => notReady(config, parts), currency }),

@@ -1,6 +1,7 @@
 // Everything known about one request. Few fixed fields with one writer each; everything else is a slot.
 import { randomUUID } from 'node:crypto'
 import type { RequestBody } from './body.ts'
+import type { Trail } from './explain/trail.ts'
 import type { Hold, HoldBook, HoldEnd } from './holds.ts'
 import type { Overload } from './overload.ts'
 import type { Awaitable } from './plugin.ts'
@@ -115,6 +116,8 @@ export class Context {
   ending: Ending | undefined
   endTick = 0
   bodyBytesSent = 0
+  /** What it went through; undefined where nobody wants to know, and once it has been kept. Of the kernel. */
+  trail: Trail | undefined
 
   readonly #book: HoldBook
   readonly #overload: Overload
@@ -129,7 +132,14 @@ export class Context {
   constructor(
     request: Request,
     body: RequestBody,
-    shared: { consumers: ConsumerIndex; book: HoldBook; overload: Overload; now: number; tick: number },
+    shared: {
+      consumers: ConsumerIndex
+      book: HoldBook
+      overload: Overload
+      now: number
+      tick: number
+      trail?: Trail | undefined
+    },
   ) {
     this.request = request
     this.body = body
@@ -138,12 +148,18 @@ export class Context {
     this.#overload = shared.overload
     this.start = shared.now
     this.startTick = shared.tick
+    this.trail = shared.trail
   }
 
   /** What lines about the request have in common: 32 hexadecimal digits, as nginx's `$request_id`, or what was set. */
   get id(): string {
     // Every line of the access log has it: Node draws UUIDs in advance, which costs a fortieth of as many random bytes.
     this.#id ??= randomUUID().replaceAll('-', '')
+    return this.#id
+  }
+
+  /** The id if anybody has asked for it: nobody else can know it. */
+  get knownId(): string | undefined {
     return this.#id
   }
 
@@ -224,8 +240,12 @@ export class Context {
         errors.push(error)
       }
     }
-    this.#holds.length = 0
     return errors
+  }
+
+  /** Everything that was taken, also what has ended. */
+  get holds(): readonly Hold[] {
+    return this.#holds
   }
 
   /**

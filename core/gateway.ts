@@ -4,6 +4,9 @@ import { type BodyLimits, dropRest, RequestBody } from './body.ts'
 import { Context } from './context.ts'
 import { breakOff, type DeliveryLimits, deliver } from './delivery.ts'
 import { asError, ClientGone, errorReply, GatewayError, UpstreamError } from './errors.ts'
+import type { Decision } from './explain/decision.ts'
+import type { Decisions } from './explain/decisions.ts'
+import { stepCode } from './explain/trail.ts'
 import type { Forwarding } from './forwarding.ts'
 import type { HoldBook } from './holds.ts'
 import { HookClock, PluginTimeout } from './hook-clock.ts'
@@ -24,6 +27,10 @@ import { type Listed, Roster } from './roster.ts'
 import type { Snapshot } from './snapshot.ts'
 import type { Breadcrumb } from './workers/breadcrumb.ts'
 
+const UPSTREAM = stepCode('upstream')
+const ANSWER = stepCode('answer')
+const HEAD = stepCode('head')
+
 export interface GatewayOptions {
   /** The configuration as it is now; a request keeps the one it started with. */
   snapshot(): Snapshot
@@ -34,6 +41,8 @@ export interface GatewayOptions {
   log: Logger
   accessLog?: Pick<AccessLog, 'record' | 'refused'> | undefined
   failures: PluginFailures
+  /** What requests went through, for whoever asks. */
+  decisions: Decisions
   limits: DeliveryLimits &
     BodyLimits & {
       /** Milliseconds in which a plugin must keep a promise; 0 means for ever. */
@@ -99,6 +108,15 @@ export class Gateway {
     clearTimeout(timer)
   }
 
+  /** What the request with that id went through, or has until now; undefined when it is not known. */
+  explain(id: string): Decision | undefined {
+    for (const turn of this.#turns) {
+      const underWay = turn.explain(id)
+      if (underWay !== undefined) return underWay
+    }
+    return this.options.decisions.find(id)
+  }
+
   /** The plugin whose hook ran last, on whatever request: what an unhandled rejection can be blamed on at best. */
   plugin: string | undefined
 
@@ -153,6 +171,7 @@ class Turn implements Listed {
       overload: options.overload,
       now: Date.now(),
       tick: performance.now(),
+      trail: options.decisions.begin(),
     })
     // `finish` misses broken responses, and a keep-alive socket closes minutes later: `close` of the response is the end.
     response.on('close', () => this.#onClose())
@@ -180,6 +199,12 @@ class Turn implements Listed {
     }
     this.#turnOver = true
     this.#logWhenOver()
+  }
+
+  /** What the request went through until now, if that is its id. */
+  explain(id: string): Decision | undefined {
+    const ctx = this.#ctx
+    return ctx.trail === undefined || ctx.knownId !== id ? undefined : this.#gateway.options.decisions.describe(ctx)
   }
 
   giveUp(reason: Error): void {
@@ -234,7 +259,9 @@ class Turn implements Listed {
     if (exit instanceof Promise) exit = await exit
     if (exit !== undefined) return exit
     this.#plugin = undefined
+    ctx.trail?.enter(UPSTREAM)
     const answer = checked(await (ctx.upstream ?? route.upstream).send(ctx))
+    ctx.trail?.enter(ANSWER)
     return this.#plan.eventFilter.length === 0 ? answer : await this.#filterEvents(answer)
   }
 
@@ -249,7 +276,7 @@ class Turn implements Listed {
     let sending = false
     try {
       for (const step of this.#plan.eventFilter) {
-        this.#enter(step)
+        this.#begin(step)
         const hook = step.hook(ctx, call!)
         if (hook !== undefined) steps.push({ ...step, hook })
       }
@@ -276,10 +303,10 @@ class Turn implements Listed {
   #walk(steps: readonly Step<TurnHook>[], from = 0): Awaitable<Reply | undefined> {
     for (let at = from; at < steps.length; at++) {
       const step = steps[at]!
-      this.#enter(step)
+      this.#begin(step)
       const exit = step.hook(this.#ctx)
       if (exit instanceof Promise) return this.#walkOn(exit, steps, at + 1)
-      if (exit !== undefined) return checked(exit)
+      if (exit !== undefined) return this.#answered(exit)
       if (this.#ctx.aborted !== undefined) throw this.#ctx.aborted
     }
     this.#plugin = undefined
@@ -292,9 +319,15 @@ class Turn implements Listed {
     next: number,
   ): Promise<Reply | undefined> {
     const answer = await this.#kept(exit)
-    if (answer !== undefined) return checked(answer)
+    if (answer !== undefined) return this.#answered(answer)
     if (this.#ctx.aborted !== undefined) throw this.#ctx.aborted
     return this.#walk(steps, next)
+  }
+
+  /** The hook of the last step ends the turn. */
+  #answered(exit: Reply): Reply {
+    this.#ctx.trail?.end('answered')
+    return checked(exit)
   }
 
   /** What a hook promised, within its time. One that comes later finds the request given up. */
@@ -310,7 +343,13 @@ class Turn implements Listed {
     }
   }
 
-  /** A hook of this plugin is about to run. */
+  /** A hook begins: a step of the request. */
+  #begin(step: Step<unknown>): void {
+    this.#ctx.trail?.enter(step.code, step.mark)
+    this.#enter(step)
+  }
+
+  /** A hook of this plugin is about to run, or a filter that it has made, which is no step of its own. */
   #enter(step: Step<unknown>): void {
     this.#plugin = step.plugin
     this.#gateway.plugin = step.plugin
@@ -321,6 +360,8 @@ class Turn implements Listed {
     const ctx = this.#ctx
     ctx.error ??= error
     if (!(error instanceof GatewayError) || error instanceof PluginTimeout) this.#report(error, 'request failed')
+    // Of what is decided between hooks nobody is to blame.
+    if (this.#plugin !== undefined || ctx.trail?.last === UPSTREAM) ctx.trail?.end('failed')
     if (this.#plugin !== undefined) this.#gateway.options.failures.failed(this.#plugin, error)
     return errorReply(error, ctx.request.headers.get('accept'))
   }
@@ -355,6 +396,7 @@ class Turn implements Listed {
         if (hook !== undefined) filters.push({ ...step, hook })
       })
     }
+    ctx.trail?.enter(HEAD)
     try {
       const delivered = deliver(ctx, this.#response, filters, {
         limits,
@@ -434,7 +476,7 @@ class Turn implements Listed {
     else if (ctx.error !== undefined) this.#gateway.options.overload.ended(ctx.error)
     const pending: Promise<void>[] = []
     for (const step of this.#plan.log) {
-      this.#enter(step)
+      this.#begin(step)
       const failed = (error: unknown) => this.#hookFailed(step, { phase: 'log', error }, 'log hook failed')
       try {
         const logged = step.hook(ctx)
@@ -443,18 +485,20 @@ class Turn implements Listed {
         failed(error)
       }
     }
-    this.#recordAccess()
+    this.#record()
     if (pending.length > 0) await withinGrace(Promise.all(pending), this.#gateway.options.limits.turnGrace)
     this.#snapshot.leave()
     this.#gateway.done(this)
   }
 
   /** After the hooks, which may have changed what is known of the request. */
-  #recordAccess(): void {
+  #record(): void {
+    const { accessLog, decisions } = this.#gateway.options
     try {
-      this.#gateway.options.accessLog?.record(this.#ctx)
+      accessLog?.record(this.#ctx)
+      decisions.keep(this.#ctx)
     } catch (error) {
-      this.#report(error, 'a request could not be recorded in the access log')
+      this.#report(error, 'a request could not be recorded')
     }
   }
 
@@ -473,7 +517,7 @@ class Turn implements Listed {
   #guard(step: Step<unknown>, phase: string, run: () => Awaitable<void>): Promise<void> | undefined {
     const failed = (error: unknown) => this.#hookFailed(step, { phase, error }, 'response hook failed')
     try {
-      this.#enter(step)
+      this.#begin(step)
       const pending = run()
       return pending instanceof Promise ? this.#gateway.clock.within(pending, () => false).catch(failed) : undefined
     } catch (error) {
@@ -482,8 +526,13 @@ class Turn implements Listed {
     }
   }
 
-  #hookFailed({ plugin }: Step<unknown>, { phase, error }: { phase: string; error: unknown }, what: string): void {
+  #hookFailed(
+    { plugin, code, mark }: Step<unknown>,
+    { phase, error }: { phase: string; error: unknown },
+    what: string,
+  ): void {
     const { log, failures } = this.#gateway.options
+    this.#ctx.trail?.failed(code, mark)
     log.error({ plugin, phase, request_id: this.#ctx.id, err: error }, what)
     failures.failed(plugin, error)
   }

@@ -8,6 +8,8 @@ export type HoldEnd = 'settled' | 'released'
 export interface Hold {
   readonly kind: string
   readonly open: boolean
+  /** How it ended; undefined while it is open. */
+  readonly ended: HoldEnd | undefined
   /** The thing was used: `actual` is how much (tokens, requests). */
   settle(actual?: number): void
   /** The thing was not used, or its use need not be counted. */
@@ -84,6 +86,7 @@ export class HoldBook {
 class OpenHold implements Hold, Listed {
   place = -1
   readonly kind: string
+  ended: HoldEnd | undefined
   readonly #account: Account
   readonly #give: (end: HoldEnd, actual: number | undefined) => void
 
@@ -107,6 +110,7 @@ class OpenHold implements Hold, Listed {
 
   #end(end: HoldEnd, actual: number | undefined): void {
     if (!this.#account.live.delete(this)) return
+    this.ended = end
     this.#account[end]++
     this.#account.shown[end].add()
     this.#give(end, actual)

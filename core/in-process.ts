@@ -4,6 +4,7 @@ import { Announcer } from './budgets/announcer.ts'
 import { Books } from './budgets/books.ts'
 import { Journal } from './budgets/journal.ts'
 import { endpointsOf } from './endpoints.ts'
+import { Decisions } from './explain/decisions.ts'
 import { Forwarding, type ForwardingOptions } from './forwarding.ts'
 import { Gateway, type GatewayOptions } from './gateway.ts'
 import { HoldBook } from './holds.ts'
@@ -63,6 +64,8 @@ export interface InProcessOptions {
   minRevision?: GatewayOptions['minRevision']
   /** Labels and buckets of metrics. */
   metrics?: MetricSettings
+  /** Bytes of decision records; none by default. */
+  explain?: number
   /** Closed with the gateway. */
   upstreams?: LocalUpstreams
   /** Where it is written what is spent of budgets; without it they begin anew with the gateway. */
@@ -193,6 +196,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     overload: new Overload({ ...OVERLOAD, ...options.overload }, metrics),
     log,
     failures: new PluginFailures(metrics),
+    decisions: new Decisions(options.explain ?? 0, () => plugins.keys()),
     limits: { ...LIMITS, ...options.limits },
     forwarding: new Forwarding({ trusted: undefined, realIp: NOBODY, ...options.forwarding }),
     serverName: 'APISIX/3.18.0',

@@ -1,6 +1,7 @@
 // Plugin instances -> one array per phase. Everything that depends on configuration is decided here, nothing per request.
 import { type Context, slot } from './context.ts'
 import { GatewayError } from './errors.ts'
+import { type StepName, stepCode } from './explain/trail.ts'
 import { ConfigFunction, type FunctionPhase } from './javascript/config-function.ts'
 import type { Exchange } from './llm/exchange.ts'
 import type { Awaitable, Env, Hooks, Plugin, TurnHook } from './plugin.ts'
@@ -75,7 +76,7 @@ export class Instance {
     this.#lasting = hooks.lasting === true
     const { pre_function: source } = this.#meta
     const prepared = source === undefined ? hooks : withPreFunction(hooks, this.#preparation(source))
-    return withMeta(prepared, this.#meta)
+    return withMeta(prepared, this.#meta, this.#env.usedBy === undefined)
   }
 
   /** It takes the place of `older`: what went on there goes on here. */
@@ -137,6 +138,8 @@ export interface Step<H> {
   readonly plugin: string
   /** The plugin's name as breadcrumbs have it. */
   readonly mark: number
+  /** The phase as trails have it. */
+  readonly code: number
   readonly hook: H
 }
 
@@ -191,20 +194,24 @@ function ordered(instances: Iterable<Instance | undefined>): Instance[] {
   return [...instances].filter(instance => instance !== undefined).sort((a, b) => b.priority - a.priority)
 }
 
-function steps<P extends keyof Hooks>(instances: readonly Instance[], phase: P): Step<NonNullable<Hooks[P]>>[] {
+function steps<P extends keyof Hooks & StepName>(
+  instances: readonly Instance[],
+  phase: P,
+): Step<NonNullable<Hooks[P]>>[] {
   const found: Step<NonNullable<Hooks[P]>>[] = []
+  const code = stepCode(phase)
   for (const { plugin, hooks } of instances) {
     const hook = hooks[phase]
-    if (hook !== undefined) found.push({ plugin: plugin.name, mark: markOf(plugin.name), hook })
+    if (hook !== undefined) found.push({ plugin: plugin.name, mark: markOf(plugin.name), code, hook })
   }
   return found
 }
 
-/** Wraps hooks in what `_meta` asks for; without it they are what they were. */
-function withMeta(hooks: Hooks, meta: Meta): Hooks {
+/** Wraps hooks in what `_meta` asks for; without it they are what they were. `isStep`: the kernel calls them itself. */
+function withMeta(hooks: Hooks, meta: Meta, isStep: boolean): Hooks {
   let wrapped = hooks
   if (meta.error_response !== undefined) wrapped = withErrorResponse(wrapped, meta.error_response)
-  if (meta.filter !== undefined) wrapped = withFilter(wrapped, meta.filter)
+  if (meta.filter !== undefined) wrapped = withFilter(wrapped, meta.filter, isStep)
   return wrapped
 }
 
@@ -231,7 +238,7 @@ function withErrorResponse(hooks: Hooks, response: string | object): Hooks {
 const verdicts = slot<Map<Hooks, boolean>>()
 
 /** `_meta.filter`: decided once per request, when the first hook of the plugin is about to run. Trouble means it runs. */
-function withFilter(hooks: Hooks, expression: unknown[]): Hooks {
+function withFilter(hooks: Hooks, expression: unknown[], isStep: boolean): Hooks {
   let test: (ctx: Context) => boolean
   try {
     const compiled = compileExpr(expression)
@@ -251,6 +258,7 @@ function withFilter(hooks: Hooks, expression: unknown[]): Hooks {
       }
       known.set(hooks, decided)
     }
+    if (!decided && isStep) ctx.trail?.end('skipped')
     return decided
   }
   const { event_filter, header_filter, body_filter, log } = hooks

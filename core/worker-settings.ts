@@ -75,6 +75,7 @@ export function workerSettings(
     onUnknownPlugin: config.sluice.onUnknownPlugin,
     javascript: javascript.enabled ? { timeout: javascript.timeout, heapMb: javascript.heapMb } : undefined,
     metrics: metricSettings(config),
+    explain: config.sluice.explain,
     log: { level: logLevel(config), file: nginxConfig.errorLog },
     accessLog: accessLog(http),
   }

@@ -4,6 +4,7 @@ import { builtins } from '../plugins/index.ts'
 import { StandingsAsker, TouchedAccounts } from './budgets/touched.ts'
 import { endpointsOf } from './endpoints.ts'
 import { asError } from './errors.ts'
+import { Decisions } from './explain/decisions.ts'
 import { Forwarding } from './forwarding.ts'
 import { Gateway } from './gateway.ts'
 import { HoldBook } from './holds.ts'
@@ -135,6 +136,7 @@ const gateway = new Gateway({
   log,
   accessLog,
   failures: new PluginFailures(metrics),
+  decisions: new Decisions(settings.explain, () => known.keys()),
   limits: settings.limits,
   forwarding: new Forwarding(settings.forwarding),
   serverName: settings.serverName,
@@ -148,7 +150,9 @@ port.on('message', (message: ToWorker) => {
   else if (message.type === 'reopen_log') log.reopen()
   else if (message.type === 'standings') asker.answer(message.question, message.views)
   else if (message.type === 'expire') metrics.expire(message.series)
-  else feed.receive(message)
+  else if (message.type === 'ask') {
+    send({ type: 'answered', number: message.number, decision: gateway.explain(message.decision) })
+  } else feed.receive(message)
 })
 let lastBeat = performance.now()
 setInterval(() => {

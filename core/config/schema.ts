@@ -1,6 +1,7 @@
 // Every key of conf/config.yaml that has a meaning in this version, with its default; what APISIX has besides is in foreign.ts.
 // The tree is the file's; `Config` in config.ts is the same tree in camelCase. conf/config.example.yaml explains each key.
 import { availableParallelism } from 'node:os'
+import { MIN_RING } from '../explain/record-ring.ts'
 import { DENIED_BY_DEFAULT } from '../proxy/address-guard.ts'
 import { routerNames } from '../router/routers.ts'
 import {
@@ -304,6 +305,10 @@ export const schema = group({
     admin_server: text('APISIX/3.18.0', 'a product and its version', /^[!-~]+$/),
     /** MiB of JavaScript heap of each worker. */
     worker_heap_mb: integer(2_048, 64, 1_048_576),
+    /** Bytes of decision records that each worker keeps for whoever asks; 0 for none. */
+    explain: checked(size(8 * 1024 * 1024), bytes =>
+      bytes === 0 || (bytes >= 2 * MIN_RING && bytes <= 2 ** 30) ? undefined : 'expected 0, or a size from 64k to 1g',
+    ),
     /** How long a plugin may take to keep a promise; 0 is for ever. */
     hook_timeout: duration('60s'),
     /** Folders of plugins of the user's own. */

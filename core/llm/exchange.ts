@@ -113,7 +113,7 @@ export interface Exchange {
   cutBy: string | undefined
   /** Every try, in order. */
   readonly tries: Tried[]
-  /** Who could have been asked, for each choice; only where `logging.summaries` asks, and where there is a choice. */
+  /** Who could have been asked, for each choice, where there is one. */
   readonly choices: (readonly Candidate[])[]
   /** What logs shall say of the call. */
   readonly logging: { readonly summaries: boolean; readonly payloads: boolean }

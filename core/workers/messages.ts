@@ -1,6 +1,7 @@
 // What main and a worker thread say to each other; everything here survives structured cloning.
 import type { Touched } from '../budgets/touched.ts'
 import type { AccountView } from '../budgets/view.ts'
+import type { Decision } from '../explain/decision.ts'
 import type { ForwardingOptions } from '../forwarding.ts'
 import type { GatewayOptions } from '../gateway.ts'
 import type { SandboxLimits } from '../javascript/sandbox.ts'
@@ -52,6 +53,8 @@ export interface WorkerSettings {
   /** Undefined where configs may hold no functions. */
   javascript: SandboxLimits | undefined
   metrics: MetricSettings
+  /** Bytes of decision records that each worker keeps; 0 for none. */
+  explain: number
   log: { level: string; file: string | undefined }
   accessLog: AccessLogSettings | undefined
 }
@@ -89,6 +92,12 @@ export type FeedAnswer =
   | { type: 'changed'; changes: readonly Change[]; more: boolean }
   | { type: 'lost'; message: string }
 
+/** What a worker is asked by operators. */
+export interface Question {
+  /** The id of a request. */
+  decision: string
+}
+
 export type ToWorker =
   | FeedAnswer
   | ({ type: 'drain' } & DrainOrder)
@@ -97,6 +106,7 @@ export type ToWorker =
   | { type: 'standings'; question: number; views: readonly AccountView[] }
   /** Series that have not moved for long, by the worker's numbers. */
   | { type: 'expire'; series: readonly number[] }
+  | ({ type: 'ask'; number: number } & Question)
 
 export type ToMain =
   | FeedRequest
@@ -109,5 +119,6 @@ export type ToMain =
   | { type: 'unwatch_health'; key: string }
   | { type: 'touched'; accounts: readonly Touched[] }
   | { type: 'ask_standings'; question: number; principals: readonly string[] }
+  | { type: 'answered'; number: number; decision: Decision | undefined }
   | { type: 'failing'; message: string; stack: string | undefined }
   | { type: 'drained' }

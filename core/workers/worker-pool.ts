@@ -1,5 +1,6 @@
 // The workers as one: started, replaced when they die or stand still, drained. Knows threads, not what they serve.
 import type { Books } from '../budgets/books.ts'
+import type { Decision } from '../explain/decision.ts'
 import { LedgerMemory } from '../ledger/ledger-memory.ts'
 import type { Logger } from '../observe/log.ts'
 import type { MetricsReader, WriterId } from '../observe/metrics-reader.ts'
@@ -30,6 +31,11 @@ export interface WorkerPoolOptions {
   replaced(reason: Reason, plugin: string | undefined): void
 }
 
+/** A decision record, and which worker has it. */
+export interface Explained extends Decision {
+  worker: number
+}
+
 /** Why a worker was replaced. */
 export type Reason = 'stalled' | 'uncaught_exception' | 'out_of_memory' | 'exited' | 'planned'
 
@@ -37,6 +43,8 @@ const WATCH_MS = 100
 // A worker that dies sooner than this after it began is started again more and more slowly.
 const SHORT_LIFE_MS = 1_000
 const MAX_BACKOFF_MS = 5_000
+// A worker that is asked something and stands still for so long has not answered.
+const ANSWER_WITHIN_MS = 1_000
 
 interface Seat {
   readonly number: number
@@ -154,6 +162,24 @@ export class WorkerPool {
     })
     this.#replacing = replaced.catch(() => {})
     return replaced
+  }
+
+  /** What the request with that id went through, and which worker knows; `silent` are those that did not answer. */
+  async explain(id: string): Promise<{ found: Explained | undefined; silent: number[] }> {
+    const told = await Promise.all(
+      this.#seats.map(async ({ number, worker }) => ({
+        worker: number,
+        said: await worker.ask({ decision: id }, ANSWER_WITHIN_MS),
+      })),
+    )
+    const silent = told.filter(({ said }) => said === undefined).map(({ worker }) => worker)
+    // An id may be the client's word: of several requests the last is meant.
+    let found: Explained | undefined
+    for (const { worker, said } of told) {
+      const decision = said?.answer
+      if (decision !== undefined && (found === undefined || found.time < decision.time)) found = { worker, ...decision }
+    }
+    return { found, silent }
   }
 
   /** Logs of workers that serve go on in new files of the old names. */

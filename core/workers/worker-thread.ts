@@ -1,13 +1,15 @@
 // A worker thread as main sees it: its configuration feed, what it has applied, its metrics, its end.
 import { Worker } from 'node:worker_threads'
 import type { Books } from '../budgets/books.ts'
+import type { Decision } from '../explain/decision.ts'
 import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
 import type { HealthKeeper } from '../proxy/health/keeper.ts'
 import type { ConfigSource, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
 import { breadcrumbMemory } from './breadcrumb.ts'
 import { Feeder } from './feeder.ts'
-import type { Birth, DrainOrder, ToMain, ToWorker, WorkerSettings } from './messages.ts'
+import { type Answered, Inquiries } from './inquiries.ts'
+import type { Birth, DrainOrder, Question, ToMain, ToWorker, WorkerSettings } from './messages.ts'
 import type { SharedMemory } from './shared-memory.ts'
 
 export interface WorkerThreadOptions {
@@ -51,6 +53,7 @@ export class WorkerThread {
   readonly #worker: Worker
   readonly #options: WorkerThreadOptions
   readonly #feeder: Feeder
+  readonly #inquiries = new Inquiries<Decision | undefined>()
   readonly #waiting = new Set<{ revision: Revision; resolve: () => void }>()
   #drained: (() => void) | undefined
   #failed: (error: Error) => void = () => {}
@@ -79,6 +82,7 @@ export class WorkerThread {
       this.#worker.once('exit', code => {
         this.#feeder.close()
         for (const waiter of this.#waiting) waiter.resolve()
+        this.#inquiries.close()
         resolve({ code, error, stalled: this.#stalled })
       })
     })
@@ -113,6 +117,11 @@ export class WorkerThread {
   async terminate(reason: 'stalled'): Promise<void> {
     this.#stalled = reason === 'stalled'
     await this.#worker.terminate()
+  }
+
+  /** What it says, if it says anything within that time. */
+  ask(question: Question, withinMs: number): Promise<Answered<Decision | undefined>> {
+    return this.#inquiries.ask(number => this.#send({ type: 'ask', number, ...question }), withinMs)
   }
 
   /** Its log goes on in a new file of the old name. */
@@ -159,6 +168,9 @@ export class WorkerThread {
           this.#options.rejects(message.rejected)
         }
         for (const waiter of this.#waiting) if (waiter.revision <= message.revision) waiter.resolve()
+        return
+      case 'answered':
+        this.#inquiries.answered(message.number, message.decision)
         return
       case 'watch_health':
         this.#options.health.watch(this.id, message.watch)

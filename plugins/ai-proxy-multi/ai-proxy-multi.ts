@@ -72,7 +72,7 @@ export default plugin({
           const choice = await semantic.choose(ctx, known)
           choices.set(ctx, choice)
           known.instance = choice.instance.name
-          if (known.logging.summaries) known.choices.push(semantic.candidates(choice))
+          known.choices.push(semantic.candidates(choice))
           log.info({ route: ctx.route?.id }, `picked instance: ${known.instance}`)
           ctx.upstream = llmCall(choice.instance.target, means.limits, means.services)
           return undefined

@@ -142,8 +142,7 @@ export class InstanceCourse implements Course {
         this.#asked.set(picked, 'its limit is reached')
         continue
       }
-      if (this.#call.logging.summaries && instances.only === undefined)
-        this.#call.choices.push(instances.candidates(picked, this.#asked))
+      if (instances.only === undefined) this.#call.choices.push(instances.candidates(picked, this.#asked))
       if (picked !== undefined) {
         this.#asked.set(picked, 'asked already')
         this.#current = picked

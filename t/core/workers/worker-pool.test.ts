@@ -67,6 +67,7 @@ describe('a pool of workers', function () {
     settings = {
       metrics: {},
       accessLog: undefined,
+      explain: 0,
       listen,
       limits: {
         headerTimeout: 60_000,

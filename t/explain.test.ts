@@ -1,0 +1,52 @@
+// Why a request did what it did, asked of a gateway of two workers as its operators do.
+import assert from 'node:assert/strict'
+import { configFolder, type GatewayProcess, startProcess } from './helpers/process.ts'
+import { until } from './helpers/until.ts'
+import { type ScriptedUpstream, startUpstream } from './helpers/upstream.ts'
+
+describe('a gateway that explains itself', function () {
+  this.timeout(120_000)
+  let gateway: GatewayProcess
+  let upstream: ScriptedUpstream
+
+  before(async () => {
+    upstream = await startUpstream()
+    gateway = await startProcess(configFolder('', { nginx_config: 'worker_processes: 2' }))
+    const plugins = { 'request-id': {} }
+    const put = await gateway.admin('PUT', '/routes/r', { uri: '/r/*', plugins, upstream: { nodes: upstream.nodes } })
+    assert.equal(put.status, 201)
+  })
+  after(async () => {
+    await gateway?.dispose()
+    await upstream.close()
+  })
+
+  async function explained(id: string): Promise<{ status: number; body: Record<string, unknown> }> {
+    const response = await fetch(`${gateway.urls.control}/v1/explain/${id}`)
+    return { status: response.status, body: (await response.json()) as Record<string, unknown> }
+  }
+
+  it('finds a request whichever worker has served it', async () => {
+    const workers = new Set<unknown>()
+    let sent = 0
+    await until(async () => {
+      const id = `request-${sent++}`
+      const headers = { 'X-Request-Id': id, connection: 'close' }
+      const response = await fetch(`${gateway.urls.requests}/r/x`, { headers })
+      await response.text()
+      if (response.status !== 200) return false
+      await until(async () => (await explained(id)).body.ending === 'complete', 'it is over')
+      const { body } = await explained(id)
+      assert.deepEqual([body.request_id, body.status, body.path], [id, 200, '/r/x'])
+      assert.deepEqual((body.route as { id: string }).id, 'r')
+      workers.add(body.worker)
+      return workers.size === 2
+    }, 'both workers have served one')
+  })
+
+  it('says of a request that it does not know it', async () => {
+    const { status, body } = await explained('never-sent')
+    assert.equal(status, 404)
+    assert.match(String(body.error_msg), /^request\[never-sent\] is not known/)
+  })
+})
