@@ -32,7 +32,7 @@ describe('spans on their way to a collector', () => {
         routes: Object.fromEntries(Array.from({ length: routes }, (_, n) => [n, route(n)])),
         plugin_metadata: {
           opentelemetry: {
-            collector: { address, request_timeout: 1 },
+            collector: { address, request_timeout: 30 },
             batch_span_processor: { inactive_timeout: 0.02, batch_timeout: 0.05, ...batch },
           },
         },
