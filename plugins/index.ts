@@ -1,5 +1,7 @@
 // The plugins that come with the gateway, by name; what is not in this list does not exist.
 import type { Plugin } from '../core/plugin.ts'
+import aiAliyunContentModeration from './ai-aliyun-content-moderation/ai-aliyun-content-moderation.ts'
+import aiAwsContentModeration from './ai-aws-content-moderation/ai-aws-content-moderation.ts'
 import aiBudget from './ai-budget/ai-budget.ts'
 import aiLakeraGuard from './ai-lakera-guard.ts'
 import aiModelAccess from './ai-model-access.ts'
@@ -30,8 +32,10 @@ import tcpLogger from './tcp-logger.ts'
 import udpLogger from './udp-logger.ts'
 
 export const builtins: readonly Plugin[] = [
-  aiLakeraGuard,
+  aiAliyunContentModeration,
+  aiAwsContentModeration,
   aiBudget,
+  aiLakeraGuard,
   aiModelAccess,
   aiPromptGuard,
   aiProxy,

@@ -22,7 +22,7 @@ export type GuardSide = 'request' | 'response'
  */
 export type GuardVerdict = 'allow' | 'deny' | 'would_deny' | 'error' | 'skipped'
 
-interface Log {
+export interface GuardLog {
   info(fields: object, message: string): void
   warn(fields: object, message: string): void
 }
@@ -32,12 +32,12 @@ const MAX_REASON = 256
 /** One per config. Reasons come to the log as they are, so they say nothing of what was said. */
 export class Guarding {
   readonly #plugin: string
-  readonly #log: Log
+  readonly #log: GuardLog
   readonly #config: GuardConfig
   readonly #verdicts: Counter
   readonly #seconds: Record<GuardSide, HistogramSeries>
 
-  constructor(plugin: string, { log, metrics }: { log: Log; metrics: Metrics }, config: GuardConfig) {
+  constructor(plugin: string, { log, metrics }: { log: GuardLog; metrics: Metrics }, config: GuardConfig) {
     this.#plugin = plugin
     this.#log = log
     this.#config = config
@@ -87,7 +87,7 @@ export class Guarding {
     this.#verdicts.add([this.#plugin, ctx.route?.id ?? '', side, verdict])
   }
 
-  #say(level: keyof Log, ctx: Context, [what, reason]: readonly [what: string, reason: string]): void {
+  #say(level: keyof GuardLog, ctx: Context, [what, reason]: readonly [what: string, reason: string]): void {
     const said = reason.replace(/\p{Cc}/gu, ' ').slice(0, MAX_REASON)
     this.#log[level](
       { plugin: this.#plugin, route: ctx.route?.id, request_id: ctx.id },

@@ -3,6 +3,7 @@ import { hostname } from 'node:os'
 import type { Attempt, Context } from '../context.ts'
 import { rateLimitingInfo } from '../limits/quota.ts'
 import { type Exchange, exchange } from '../llm/exchange.ts'
+import { riskLevel } from '../llm/guards/risk-level.ts'
 import { lastNode, latencyMs, requestSize, responseSize } from '../observe/measures.ts'
 import { requestTrace } from '../observe/trace.ts'
 import { captured } from './path-pattern.ts'
@@ -91,7 +92,7 @@ const getters = new Map<string, Getter>(
     llm_has_tool_calls: ctx => String(exchange.get(ctx)?.hasToolCalls ?? false),
     llm_tool_count: ctx => exchange.get(ctx)?.toolCount ?? 0,
     llm_end_user_id: ctx => exchange.get(ctx)?.endUserId ?? '',
-    llm_content_risk_level: () => '',
+    llm_content_risk_level: ctx => riskLevel.get(ctx) ?? '',
     // Ours.
     llm_attempts: ctx => triesOf(exchange.get(ctx)),
     llm_cut_by: ctx => exchange.get(ctx)?.cutBy,

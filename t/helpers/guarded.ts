@@ -33,6 +33,7 @@ export interface GuardedOptions {
   plugins(service: string): Record<string, object>
   withoutProxy?: boolean
   keepAlive?: number
+  now?: () => number
 }
 
 export async function startGuarded(options: GuardedOptions): Promise<Guarded> {
@@ -60,6 +61,7 @@ export async function startGuarded(options: GuardedOptions): Promise<Guarded> {
     resources: { routes: { 1: route } },
     log,
     limits: { keepAlive: options.keepAlive },
+    ...(options.now && { now: options.now }),
   })
   assert.deepEqual(gateway.rejected, [])
   return {
