@@ -4,7 +4,7 @@ import { Guarding, type GuardSide } from '../core/llm/guarding.ts'
 import { guardAnswer } from '../core/llm/guards/answer-guard.ts'
 import { serviceGuardAttributes } from '../core/llm/guards/guard-config.ts'
 import type { GuardPolicy, Opinion } from '../core/llm/guards/judging.ts'
-import { guardRequest } from '../core/llm/guards/request-guard.ts'
+import { requestHooks } from '../core/llm/guards/request-guard.ts'
 import { askService, MAX_ANSWER, ServiceError } from '../core/llm/guards/service.ts'
 import { isObject, type JsonObject } from '../core/llm/json.ts'
 import { objects } from '../core/llm/json-parts.ts'
@@ -120,7 +120,7 @@ export default plugin({
       look: (ctx: Context, content: string) => look(ctx, 'response', [{ role: 'assistant', content }]),
     }
     return {
-      access: ctx => guardRequest(ctx, requests),
+      ...requestHooks(requests, config, env),
       ...(direction !== 'input' && { event_filter: (ctx, call) => guardAnswer(ctx, call, answers) }),
     }
   },

@@ -5,7 +5,10 @@ import { guardAttributes } from '../guarding.ts'
 
 const list = { type: 'array', minItems: 1, uniqueItems: true } as const
 
-/** Ours but for `fail_mode`: what pieces are looked at, and what becomes of an image, a file, or whatever is new. */
+/**
+ * Ours but for `fail_mode`: what pieces are looked at, what becomes of an image, a file, or whatever is new, and whether a
+ * request is looked at while other plugins work.
+ */
 export const serviceGuardAttributes = {
   ...guardAttributes,
   request_check_kinds: {
@@ -15,6 +18,7 @@ export const serviceGuardAttributes = {
   },
   response_check_kinds: { ...list, items: { enum: ['text', 'reasoning', 'tool_arguments'] }, default: ['text'] },
   not_text: { enum: ['pass', 'deny'], default: 'pass' },
+  parallel: { type: 'boolean', default: false },
 } as const satisfies Record<string, Schema>
 
 /** Of the two content moderations (facts ai-plugins 15.1, 16.1). */

@@ -3,7 +3,6 @@
 import type { Context } from '../../context.ts'
 import type { Infer } from '../../json-schema.ts'
 import type { Metrics } from '../../observe/metrics.ts'
-import type { Reply } from '../../reply.ts'
 import type { EventFilter } from '../answer-event.ts'
 import type { Exchange } from '../exchange.ts'
 import { Guarding, type GuardLog, type GuardSide } from '../guarding.ts'
@@ -12,7 +11,7 @@ import { joined } from '../prompts.ts'
 import { guardAnswer } from './answer-guard.ts'
 import type { moderationAttributes } from './guard-config.ts'
 import type { GuardPolicy, Opinion } from './judging.ts'
-import { guardRequest } from './request-guard.ts'
+import { type RequestHooks, requestHooks } from './request-guard.ts'
 
 export type ModerationConfig = Infer<{
   readonly type: 'object'
@@ -28,15 +27,14 @@ export interface Moderation {
   look(ctx: Context, side: GuardSide, content: string): Promise<Opinion>
 }
 
-export interface ModerationHooks {
-  access(ctx: Context): Promise<Reply | undefined>
+export interface ModerationHooks extends RequestHooks {
   event_filter(ctx: Context, call: Exchange): EventFilter | undefined
 }
 
 export function moderationHooks(
   { plugin, deniedText, failure, look }: Moderation,
   config: ModerationConfig,
-  env: { log: GuardLog; metrics: Metrics; now(): number },
+  env: { log: GuardLog; metrics: Metrics; now(): number; owner: { readonly kind: string } },
 ): ModerationHooks {
   const policy: GuardPolicy = {
     guarding: new Guarding(plugin, env, config),
@@ -75,7 +73,7 @@ export function moderationHooks(
     now: env.now,
   }
   return {
-    access: ctx => guardRequest(ctx, requests),
+    ...requestHooks(requests, config, env),
     event_filter(ctx, call) {
       if (!config.check_response) return undefined
       const isMarked = call.streaming && config.stream_check_mode === 'final_packet'

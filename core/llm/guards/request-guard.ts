@@ -27,8 +27,38 @@ export interface RequestGuard {
   look(ctx: Context, said: readonly Prompt[]): Promise<Opinion>
 }
 
+export interface RequestHooks {
+  access(ctx: Context): Promise<Reply | undefined> | undefined
+  before_proxy(ctx: Context): Promise<Reply | undefined> | undefined
+}
+
+/**
+ * When a request is looked at: in its turn, or while other plugins do their work (`parallel`), and then it is waited for
+ * before the call. Global rules are asked before anybody knows that it will be a call, so that theirs look at it then.
+ */
+export function requestHooks(
+  guard: RequestGuard,
+  { parallel }: { readonly parallel: boolean },
+  { owner }: { readonly owner: { readonly kind: string } },
+): RequestHooks {
+  const begun = new WeakMap<Context, Promise<Reply | undefined>>()
+  const isGlobal = owner.kind === 'global_rule'
+  return {
+    access(ctx) {
+      if (isGlobal) return undefined
+      const verdict = guardRequest(ctx, guard)
+      if (!parallel) return verdict
+      // Another plugin may end the request before anybody asks.
+      verdict.catch(() => {})
+      begun.set(ctx, verdict)
+      return undefined
+    },
+    before_proxy: ctx => (isGlobal ? guardRequest(ctx, guard) : begun.get(ctx)),
+  }
+}
+
 /** Returns what the client gets instead of an answer. */
-export async function guardRequest(ctx: Context, guard: RequestGuard): Promise<Reply | undefined> {
+async function guardRequest(ctx: Context, guard: RequestGuard): Promise<Reply | undefined> {
   const call = exchange.get(ctx)
   if (call === undefined)
     return skipped(
