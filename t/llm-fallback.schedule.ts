@@ -5,10 +5,10 @@ import { startGateway, type TestGateway } from './helpers/gateway.ts'
 import { until } from './helpers/until.ts'
 import { type Received, type ScriptedUpstream, startUpstream } from './helpers/upstream.ts'
 
-const NAMES = ['a', 'b', 'c'] as const
+export const NAMES = ['a', 'b', 'c'] as const
 
 /** What an instance does; `at` is how many events of its stream have left by then. */
-type Deed =
+export type Deed =
   | { readonly kind: 'good' | 'pings' | 'reset' }
   | { readonly kind: 'status'; readonly status: number; readonly tired: boolean }
   | { readonly kind: 'cut' | 'end' | 'error' | 'junk'; readonly at: number }
@@ -46,7 +46,7 @@ type Run = typeof schedule extends fc.Arbitrary<infer R> ? R : never
 const chunk = (delta: object, finish: string | null = null) =>
   JSON.stringify({ id: 'c', model: 'm', choices: [{ index: 0, delta, finish_reason: finish }] })
 const pieces = (name: string) => [0, 1, 2].map(n => `${name}${n} `)
-const textOf = (name: string) => pieces(name).join('')
+export const textOf = (name: string) => pieces(name).join('')
 const eventsOf = (name: string) => [
   chunk({ role: 'assistant', content: '' }),
   ...pieces(name).map(content => chunk({ content })),
@@ -59,7 +59,7 @@ const wholeOf = (name: string) => ({
   choices: [{ index: 0, message: { role: 'assistant', content: textOf(name) }, finish_reason: 'stop' }],
 })
 
-async function perform(name: string, deed: Deed, streams: boolean, received: Received): Promise<void> {
+export async function perform(name: string, deed: Deed, streams: boolean, received: Received): Promise<void> {
   await received.body
   if (deed.kind === 'reset') return received.reset()
   if (deed.kind === 'status') {
@@ -108,6 +108,43 @@ function expected({ deeds, weights, streams, strategy, statuses, retries }: Run)
     if (!good || asked.length > (retries ?? 9)) break
   }
   return { asked, answer: undefined, sure: true }
+}
+
+/** The text of an answer, and whether it says that it is whole, or that it has failed. */
+export function readAnswer(
+  text: string,
+  type: string,
+  converted: boolean,
+): { said: string; ends: number; errors: number } {
+  if (!type.includes('event-stream')) {
+    const json = JSON.parse(text) as {
+      error?: unknown
+      content?: { text: string }[]
+      choices?: { message: { content: string } }[]
+    }
+    if (json.error !== undefined) return { said: '', ends: 0, errors: 1 }
+    const said = converted ? json.content![0]!.text : json.choices![0]!.message.content
+    return { said, ends: 1, errors: 0 }
+  }
+  const result = { said: '', ends: 0, errors: 0 }
+  for (const event of text.split('\n\n')) {
+    const data = /^data: (.*)$/m.exec(event)?.[1]
+    if (data === undefined) continue
+    if (data === '[DONE]') {
+      result.ends++
+      continue
+    }
+    const json = JSON.parse(data) as {
+      type?: string
+      error?: unknown
+      delta?: { text?: string }
+      choices?: { delta: { content?: string } }[]
+    }
+    if (json.error !== undefined) result.errors++
+    if (json.type === 'message_stop') result.ends++
+    result.said += json.delta?.text ?? json.choices?.[0]?.delta.content ?? ''
+  }
+  return result
 }
 
 /** A gateway and three instances on which many runs are played. */
@@ -171,44 +208,11 @@ export class Stage {
     return { status: response.status, text: await response.text(), type: response.headers.get('content-type') ?? '' }
   }
 
-  /** The text of an answer, and whether it says that it is whole, or that it has failed. */
-  #read(text: string, type: string, converted: boolean): { said: string; ends: number; errors: number } {
-    if (!type.includes('event-stream')) {
-      const json = JSON.parse(text) as {
-        error?: unknown
-        content?: { text: string }[]
-        choices?: { message: { content: string } }[]
-      }
-      if (json.error !== undefined) return { said: '', ends: 0, errors: 1 }
-      const said = converted ? json.content![0]!.text : json.choices![0]!.message.content
-      return { said, ends: 1, errors: 0 }
-    }
-    const result = { said: '', ends: 0, errors: 0 }
-    for (const event of text.split('\n\n')) {
-      const data = /^data: (.*)$/m.exec(event)?.[1]
-      if (data === undefined) continue
-      if (data === '[DONE]') {
-        result.ends++
-        continue
-      }
-      const json = JSON.parse(data) as {
-        type?: string
-        error?: unknown
-        delta?: { text?: string }
-        choices?: { delta: { content?: string } }[]
-      }
-      if (json.error !== undefined) result.errors++
-      if (json.type === 'message_stop') result.ends++
-      result.said += json.delta?.text ?? json.choices?.[0]?.delta.content ?? ''
-    }
-    return result
-  }
-
   /** Throws what is not as it must be. */
   async play(run: Run): Promise<void> {
     const { asked, answer, sure } = expected(run)
     const { status, text, type } = await this.#ask(run)
-    const { said, ends, errors } = this.#read(text, type, run.converted)
+    const { said, ends, errors } = readAnswer(text, type, run.converted)
     // One whole answer or one honest error, of one instance, and never both.
     assert.deepEqual([ends + errors, status >= 400 ? errors : 1], [1, 1])
     const speaker = NAMES.find(name => textOf(name).startsWith(said))

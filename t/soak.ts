@@ -21,6 +21,7 @@ import { startAdmin } from './helpers/admin.ts'
 import { startRedis } from './helpers/redis.ts'
 import { stores } from './helpers/stores.ts'
 import { schedule as ledgerSchedule, play as playLedger } from './ledger.schedule.ts'
+import { fallbackLoad } from './llm-fallback.load.ts'
 import { Stage as FallbackStage, schedule as fallbackSchedule } from './llm-fallback.schedule.ts'
 import { nonsenseJson, nonsenseStream, readNonsense, takeNonsense } from './llm-nonsense.ts'
 import { replaceUnderLoad } from './replacement.load.ts'
@@ -74,7 +75,19 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
       await stage.close()
     },
   },
+  /** Counted in seconds. */
   'llm-fallback': {
+    count: 600,
+    async run(seconds, seed) {
+      const report = await fallbackLoad(seconds, seed)
+      process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`)
+      assert.deepEqual(report.wrong, [])
+      assert.deepEqual(report.left_over, { sockets: 0, timers: 0, holds: [] })
+      // A short run tells nothing of what is kept: its connections, plans and code are still being made.
+      assert.ok(report.counted < 100_000 || report.usedMb < 1, 'memory is kept')
+    },
+  },
+  'llm-fallback-cases': {
     count: 20_000,
     async run(numRuns, seed) {
       const stage = await FallbackStage.open()
