@@ -34,7 +34,7 @@ describe('instances that are checked', function () {
     dns = await startDnsServer()
     const journal = openJournal()
     lines = journal.lines
-    gateway = await startGateway({ log: journal.log, upstreams: { dns: { servers: [dns.address] } } })
+    gateway = await startGateway({ log: journal.log, explain: 1 << 20, upstreams: { dns: { servers: [dns.address] } } })
   })
   afterEach(async () => {
     await gateway.close()
@@ -66,7 +66,7 @@ describe('instances that are checked', function () {
     return written
   }
   async function serve(given: Record<string, object>, config: object = {}): Promise<void> {
-    const plugins = { 'ai-proxy-multi': { instances: await instances(given), ...config } }
+    const plugins = { 'ai-proxy-multi': { instances: await instances(given), ...config }, 'request-id': {} }
     await put({ routes: { r: { uri: '/*', plugins } } })
   }
   async function put(resources: Resources): Promise<void> {
@@ -128,14 +128,27 @@ describe('instances that are checked', function () {
     assert.equal(await who(), 'a')
     await until(() => statuses()[0] === 'unhealthy', 'it is found out')
     assert.deepEqual(await several(3), ['b', 'b', 'b'])
+    await (await ask({ 'x-request-id': 'why' })).text()
+    await until(() => gateway.gateway.inFlight === 0, 'it has logged')
+    assert.deepEqual(
+      gateway.gateway.explain('why')?.llm?.candidates[0]?.map(({ instance, skipped }) => [instance, skipped]),
+      [
+        ['a', 'unhealthy'],
+        ['b', undefined],
+      ],
+    )
   })
 
   it('take only their own keys along where requests are spread by keys', async () => {
-    await serve({ a: {}, b: {}, c: {} }, { balancer: { algorithm: 'chash', hash_on: 'header', key: 'x-key' } })
+    const balancer = { algorithm: 'chash', hash_on: 'header', key: 'x-key' }
+    const unchecked = { checks: undefined }
+    await serve({ a: unchecked, b: unchecked, c: unchecked }, { balancer })
     const keys = Array.from({ length: 30 }, (_, at) => ({ 'x-key': `key-${at}` }))
     const owners: string[] = []
     for (const key of keys) owners.push(await who(key))
     down.add('b')
+    await serve({ a: {}, b: {}, c: {} }, { balancer })
+    await ask()
     await until(() => statuses()[1] === 'unhealthy', 'it is found out')
     for (const [at, key] of keys.entries()) {
       const now = await who(key)

@@ -56,7 +56,7 @@ describe('instances that are chosen by meaning', () => {
         },
       }),
     })
-    gateway = await startGateway({ log: journal.log, plugins: [observer] })
+    gateway = await startGateway({ log: journal.log, plugins: [observer], explain: 1 << 20 })
   })
   afterEach(async () => {
     await gateway.close()
@@ -91,7 +91,9 @@ describe('instances that are chosen by meaning', () => {
       ...opts,
     }
     const multi = { instances, balancer: { algorithm: 'semantic' }, semantic_opts, ...config }
-    await gateway.put({ routes: { r: { uri: '/*', plugins: { 'ai-proxy-multi': multi, observer: {} } } } })
+    await gateway.put({
+      routes: { r: { uri: '/*', plugins: { 'ai-proxy-multi': multi, observer: {}, 'request-id': {} } } },
+    })
     assert.deepEqual(gateway.rejected, [])
   }
   const ask = (body: object, path = '/v1/chat/completions', headers: Record<string, string> = {}) =>
@@ -271,10 +273,18 @@ describe('instances that are chosen by meaning', () => {
     assert.equal(models.received.length, 1)
   })
 
-  it('are written down with their scores', async () => {
+  it('are written down with their scores, in the log and for whoever asks why', async () => {
     await serve([coder(), poet({ threshold: 0.5 })], { config: { logging: { summaries: true } } })
-    await route('code')
-    await until(() => summaries.length === 1, 'it is logged')
+    await (await ask(question('code'), '/', { 'x-request-id': 'why' })).text()
+    await until(() => summaries.length === 1 && gateway.gateway.inFlight === 0, 'it is logged')
+    const known = gateway.gateway.explain('why')?.llm?.candidates[0]
+    assert.deepEqual(
+      known?.map(({ instance, score, skipped }) => [instance, score, skipped]),
+      [
+        ['coder', 1, undefined],
+        ['poet', 0, 'below its threshold'],
+      ],
+    )
     const { candidates, attempts } = summaries[0] as { candidates: unknown; attempts: { instance: string }[] }
     const common = { priority: 0, weight: 1 }
     assert.deepEqual(JSON.parse(JSON.stringify(candidates)), [
