@@ -6,6 +6,7 @@ import { BedrockRuntimeClient, ConverseCommand, ConverseStreamCommand } from '@a
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { Anthropic as Anthropic0 } from 'anthropic-sdk-0'
 import OpenAI from 'openai'
+import { EndsHere } from '../core/llm/answer-event.ts'
 import { Denied, type EventFilter, plugin } from '../core/sluice.ts'
 import { startGateway, type TestGateway } from './helpers/gateway.ts'
 import { anthropic as anthropicWire, openai as openaiWire } from './helpers/llm-answers.ts'
@@ -125,6 +126,7 @@ function framesOf(bytes: Buffer): Buffer[] {
 }
 
 const ends = ['stop', 'completed', 'end_turn']
+const limits = ['length', 'incomplete', 'max_tokens']
 
 describe('a refusal in the place of an answer', () => {
   let upstream: ScriptedUpstream
@@ -173,6 +175,13 @@ describe('a refusal in the place of an answer', () => {
     }
   }
 
+  const endAt = (n: number) => () => {
+    let seen = 0
+    return () => {
+      if (seen++ === n) throw new EndsHere('insufficient_quota', 'no more', 3)
+    }
+  }
+
   for (const [name, client] of Object.entries(clients)) {
     const { stream, whole } = client
     const answer = async (received: Received, streams: boolean, together = false) => {
@@ -204,6 +213,21 @@ describe('a refusal in the place of an answer', () => {
           assert.ok(ends.includes(ended as string), `${at}: ${String(ended)}`)
         }
       }
+    })
+
+    it(`may be that there is no more of it, which clients ${name} take for the model's own limit, wherever that is`, async () => {
+      await start(client.provider)
+      upstream.script = received => answer(received, true)
+      open = () => () => {}
+      const { text: all } = await client.read(gateway.url, true)
+      for (let at = 1; at < stream.events.length - 3; at++) {
+        open = endAt(at)
+        const { text, ended } = await client.read(gateway.url, true)
+        assert.ok(all.startsWith(text), `${at}: ${text}`)
+        assert.ok(limits.includes(ended as string), `${at}: ${String(ended)}`)
+      }
+      open = endAt(0)
+      await assert.rejects(client.read(gateway.url, true))
     })
   }
 

@@ -21,6 +21,20 @@ export class Denied extends Refused {
 }
 
 /**
+ * An end of a stream where it stands, in order: the client takes it for the model's own limit of output. Before anything has
+ * left it is an error of the protocol.
+ */
+export class EndsHere extends Refused {
+  /** About how many tokens of output have left. */
+  readonly outputTokens: number
+
+  constructor(code: string, message: string, outputTokens: number) {
+    super(429, code, message)
+    this.outputTokens = outputTokens
+  }
+}
+
+/**
  * Sees every event with data of an answer in the client's protocol, in order; a whole answer (JSON) is one event. What it
  * returns decides: nothing lets the event go on, and what was held before it; `hold` keeps it back, with those before it, in
  * `held` of the next call; a list goes on in the place of all of them. At the end of the stream it is called once more,

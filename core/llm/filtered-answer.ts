@@ -1,7 +1,7 @@
 // An LLM's answer on its way through filters of events; without filters an answer never comes here. Knows no plugin.
 import { asError, ClientGone, GatewayError } from '../errors.ts'
 import type { Reply, Sink, Source } from '../reply.ts'
-import { AnswerEvent, Denied, type EventFilter, Refused, type Verdict } from './answer-event.ts'
+import { AnswerEvent, Denied, EndsHere, type EventFilter, Refused, type Verdict } from './answer-event.ts'
 import { failureOf } from './failure.ts'
 import type { Splitter } from './framing/framing.ts'
 import { sse } from './framing/sse.ts'
@@ -307,17 +307,20 @@ class FilteredStream implements Source, Sink {
       error instanceof GatewayError ? error : new GatewayError(500, 'internal_error', 'internal error'),
     )
     if (!this.#sent) return this.#opening.reject(error)
-    const { protocol } = this.#filtering
-    const event =
-      error instanceof Denied && this.#begun !== undefined
-        ? this.#begun.refusal(error.said)
-        : protocol.errorEvent(told(error))
+    const event = this.#lastFor(error)
     if (this.#sink === undefined) {
       this.#waiting.push(event)
       return
     }
     this.#sink.write(event)
     this.#sink.end()
+  }
+
+  #lastFor(error: Error): Buffer {
+    const begun = this.#begun
+    if (begun !== undefined && error instanceof Denied) return begun.refusal(error.said)
+    if (begun !== undefined && error instanceof EndsHere) return begun.cutOff(error.outputTokens)
+    return this.#filtering.protocol.errorEvent(told(error))
   }
 
   #broken(error: Error): void {

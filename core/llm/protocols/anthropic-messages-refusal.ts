@@ -43,6 +43,19 @@ export class BegunMessage implements BegunStream {
       { type: 'message_delta', delta: ended, usage },
       { type: 'message_stop' },
     ]
-    return Buffer.from(events.map(event => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join(''))
+    return bytesOf(events)
   }
+
+  cutOff(outputTokens: number): Buffer {
+    const delta = { stop_reason: 'max_tokens', stop_sequence: null }
+    return bytesOf([
+      ...[...this.#open].map(open => ({ type: 'content_block_stop', index: open })),
+      { type: 'message_delta', delta, usage: { ...this.#usage, output_tokens: outputTokens } },
+      { type: 'message_stop' },
+    ])
+  }
+}
+
+function bytesOf(events: readonly (JsonObject & { type: string })[]): Buffer {
+  return Buffer.from(events.map(event => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join(''))
 }

@@ -40,6 +40,15 @@ export class BegunConverse implements BegunStream {
       eventOf('metadata', { usage, metrics: { latencyMs: 0 } }),
     ])
   }
+
+  cutOff(outputTokens: number): Buffer {
+    const usage = { inputTokens: 0, outputTokens, totalTokens: outputTokens }
+    return Buffer.concat([
+      ...[...this.#open].map(open => eventOf('contentBlockStop', { contentBlockIndex: open })),
+      eventOf('messageStop', { stopReason: 'max_tokens' }),
+      eventOf('metadata', { usage, metrics: { latencyMs: 0 } }),
+    ])
+  }
 }
 
 function eventOf(type: string, payload: object): Buffer {

@@ -37,4 +37,12 @@ export class BegunChat implements BegunStream {
     const known = { id: begun ?? id, object: 'chat.completion.chunk', ...(created !== undefined && { created }) }
     return Buffer.from(`data: ${JSON.stringify({ ...known, model, choices, usage })}\n\ndata: [DONE]\n\n`)
   }
+
+  /** Of usage nothing is said: the provider has said nothing. */
+  cutOff(): Buffer {
+    const open = [...this.#open].filter(index => !this.#ended.has(index))
+    const choices = open.map(index => ({ index, delta: {}, finish_reason: 'length' }))
+    const { id, object, created, model } = this.#chunk ?? {}
+    return Buffer.from(`data: ${JSON.stringify({ id, object, created, model, choices })}\n\ndata: [DONE]\n\n`)
+  }
 }

@@ -47,6 +47,17 @@ export class BegunResponse implements BegunStream {
       { type: 'response.output_item.done', output_index: this.#items, item },
       { type: 'response.completed', response: completed },
     ]
+    return this.#bytesOf(events)
+  }
+
+  /** Its items stay open: what they are is with the client. */
+  cutOff(outputTokens: number): Buffer {
+    const why = { status: 'incomplete', incomplete_details: { reason: 'max_output_tokens' } }
+    const usage = { input_tokens: 0, output_tokens: outputTokens, total_tokens: outputTokens }
+    return this.#bytesOf([{ type: 'response.incomplete', response: { ...this.#response, ...why, usage } }])
+  }
+
+  #bytesOf(events: readonly (JsonObject & { type: string })[]): Buffer {
     return Buffer.from(
       events
         .map((event, at) => ({ ...event, sequence_number: this.#sequence + at }))

@@ -129,12 +129,14 @@ export interface AnswerPiece {
   readonly again?: boolean
 }
 
-/** Follows what has left of a stream, so that a refusal can go on where it stands. */
+/** Follows what has left of a stream, so that it can be ended where it stands. */
 export interface BegunStream {
   /** An event has left whose data are this object. */
   took(event: JsonObject): void
   /** What ends the stream: all of one, where nothing has left. */
   refusal(said: Refusal): Buffer
+  /** What ends a stream that has begun as if the model had reached its limit; `outputTokens` is about how many have left. */
+  cutOff(outputTokens: number): Buffer
 }
 
 /** Where a text of an answer stands. */
