@@ -5,7 +5,7 @@ import { alertsOf, budgetMetadata, budgetMetadataProblem, budgetSecrets } from '
 import { formatNano } from '../../core/budgets/money.ts'
 import type { PriceRow } from '../../core/budgets/prices.ts'
 import { PriceTable } from '../../core/budgets/prices.ts'
-import { IDENTITY_FIELDS, slot } from '../../core/context.ts'
+import { type Context, IDENTITY_FIELDS, slot } from '../../core/context.ts'
 import { openBacking, redisInert, redisSecrets } from '../../core/limits/backing.ts'
 import { clientBody } from '../../core/llm/client-body.ts'
 import { exchange } from '../../core/llm/exchange.ts'
@@ -49,6 +49,7 @@ export default plugin({
         outputAtMost: output_at_most ?? Number.POSITIVE_INFINITY,
         learned: learned && new LearnedOutput({ ...learned, keys: LEARNED }),
       },
+      stops: config.stop_at_cap,
       onAbandon: config.on_abandon,
       passes: config.allow_degradation,
       metrics: new SpendMetrics(env.metrics),
@@ -73,6 +74,9 @@ export default plugin({
         call.over.push(ended => spending.over(ended))
         return undefined
       },
+      ...(config.stop_at_cap && {
+        event_filter: (ctx: Context) => spendings.get(ctx)?.find(spending => spending.isOf(policy))?.filter,
+      }),
       header_filter(ctx, reply) {
         for (const { shown } of spendings.get(ctx) ?? []) for (const each of shown.values()) tell(reply, each)
       },

@@ -34,6 +34,8 @@ export const schema = {
       additionalProperties: false,
       default: {},
     },
+    // A stream pays as it goes, and ends in good order where no budget pays for more.
+    stop_at_cap: { type: 'boolean', default: false },
     // What a call costs whose client left before its usage was known.
     on_abandon: { type: 'string', enum: ['delivered', 'reserved', 'zero'], default: 'delivered' },
     show_budget_header: { type: 'boolean', default: true },

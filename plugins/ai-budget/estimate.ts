@@ -38,6 +38,6 @@ export function unsaid(ctx: Context, { cutBy }: Exchange, { bytes }: Sending, wo
   return { usage: withOutput({ ...worst, prompt: Math.max(1, Math.ceil(bytes / 4)) }, completion), estimated: true }
 }
 
-function withOutput(usage: Usage, completion: number): Usage {
+export function withOutput(usage: Usage, completion: number): Usage {
   return { ...usage, completion, total: usage.prompt + completion }
 }

@@ -20,10 +20,11 @@ export class SpendMetrics {
     this.#prompt = metrics.counter('sluice_spend_prompt_tokens_total', 'Of these, tokens of prompts', who)
     this.#completion = metrics.counter('sluice_spend_completion_tokens_total', 'Of these, tokens of answers', who)
     this.#money = metrics.counter('sluice_spend_money_total', 'Money that these tokens cost', [...who, 'currency'])
-    this.#refused = metrics.counter('sluice_budget_refused_total', 'Requests that a budget did not pay for', [
-      'budget',
-      'mode',
-    ])
+    this.#refused = metrics.counter(
+      'sluice_budget_refused_total',
+      'Requests for which, or for all of which, a budget did not pay',
+      ['budget', 'mode'],
+    )
     this.#unpriced = metrics.counter('sluice_budget_unpriced_total', 'Requests for models without a price', [
       'route_id',
     ])
@@ -41,8 +42,8 @@ export class SpendMetrics {
     this.#money.add([consumer?.username ?? '', consumer?.credentialId ?? '', currency], nano / NANO)
   }
 
-  /** `shadow`: it would have been refused. */
-  refused(budget: string, mode: 'enforce' | 'shadow'): void {
+  /** `shadow`: it would have been refused; `stopped`: its stream was ended. */
+  refused(budget: string, mode: 'enforce' | 'shadow' | 'stopped'): void {
     this.#refused.add([budget, mode])
   }
 

@@ -1,20 +1,24 @@
 // What one request spends: reserved of all its budgets before an attempt is sent, settled when that is over; knows no configuration.
-import { type Claim, type Claimed, claim, type Left, type Reservation } from '../../core/budgets/account.ts'
+import { type Claimed, claim, type Left, type Reservation } from '../../core/budgets/account.ts'
 import type { Account } from '../../core/budgets/budget.ts'
-import { costOf, mostCostOf, type Price, type PriceTable } from '../../core/budgets/prices.ts'
+import { costOf, type Price, type PriceTable } from '../../core/budgets/prices.ts'
 import type { Context } from '../../core/context.ts'
 import type { Hold } from '../../core/holds.ts'
 import type { Ledger, LedgerError } from '../../core/ledger/ledger.ts'
 import { after, unlessUncounted } from '../../core/limits/in-order.ts'
+import type { EventFilter } from '../../core/llm/answer-event.ts'
 import { type Charge, chargeOf, type Parts, partsOf } from '../../core/llm/charge.ts'
 import type { Exchange, Sending, Usage } from '../../core/llm/exchange.ts'
 import type { JsonObject } from '../../core/llm/json.ts'
+import { protocolNamed } from '../../core/llm/protocols/detect.ts'
 import type { Logger } from '../../core/observe/log.ts'
 import type { Awaitable } from '../../core/plugin.ts'
 import type { Reply } from '../../core/reply.ts'
 import type { Rule } from './config.ts'
 import { expectedOf, outputKey, type ReservePolicy, unsaid, worstOf } from './estimate.ts'
+import { firstOf, PayAsYouGo } from './pay-as-you-go.ts'
 import { away, exhausted, unpriced } from './refusal.ts'
+import { amountOf, reservedOf, type Share } from './share.ts'
 import type { SpendMetrics } from './spend-metrics.ts'
 
 /** What all requests of one config have in common. */
@@ -26,6 +30,8 @@ export interface Policy {
   readonly prices: PriceTable
   readonly currency: string
   readonly reserve: ReservePolicy
+  /** Streams pay as they go. */
+  readonly stops: boolean
   readonly onAbandon: 'delivered' | 'reserved' | 'zero'
   /** Requests pass that cannot be counted. */
   readonly passes: boolean
@@ -42,12 +48,6 @@ export interface Shown {
   readonly resetMs: number
 }
 
-/** A budget that applies to an attempt. */
-interface Share {
-  readonly rule: Rule
-  readonly claim: Claim
-}
-
 interface Wanted {
   readonly sending: Sending
   readonly shares: readonly Share[]
@@ -58,6 +58,8 @@ interface Wanted {
 /** What is reserved for the attempt that is under way, or for the next. */
 interface Open extends Wanted {
   readonly hold: Hold
+  /** Of a stream that pays as it goes. */
+  readonly goes: PayAsYouGo | undefined
   /** What was spent of each share, when the hold is settled. */
   actuals: readonly number[]
 }
@@ -68,6 +70,7 @@ export class Spending {
   readonly #ctx: Context
   readonly #call: Exchange
   readonly #policy: Policy
+  readonly #stops: boolean
   /** Of the client's request, by which prompts are estimated. */
   readonly #body: JsonObject
   /** Counts for the metrics: of several configurations one does. */
@@ -83,6 +86,14 @@ export class Spending {
     this.#body = body
     this.#counts = counts
     this.#at = policy.now()
+    const speech = protocolNamed(call.protocol)
+    const canEnd = speech?.openBegun !== undefined && speech.pieces !== undefined
+    this.#stops = policy.stops && call.requestType === 'ai_stream' && canEnd
+  }
+
+  /** Whether it is one of this configuration. */
+  isOf(policy: Policy): boolean {
+    return this.#policy === policy
   }
 
   /** Before an attempt is sent. One of which nothing was consumed leaves its reservation to the next that is like it. */
@@ -138,14 +149,21 @@ export class Spending {
     for (const { claim } of shares) this.#policy.touched(claim.account)
   }
 
+  /** Pays for a stream on its way to the client; undefined for what cannot be ended. */
+  get filter(): EventFilter | undefined {
+    return this.#call.streaming ? this.#open?.goes?.filter : undefined
+  }
+
   #share(rule: Rule, { sending, price, worst }: Omit<Wanted, 'shares'>): Share[] {
     const principal = rule.principal(this.#ctx)
     if (principal === undefined) return []
     const { budget, shadow } = rule
     const account = { budget, principal, period: rule.period(this.#at) }
-    const amountOf = (usage: Usage) => (budget.unit === 'tokens' ? usage.total : mostCostOf(usage, price!))
-    const expected = expectedOf(worst, this.#policy.reserve, outputKey(principal, sending.model))
-    return [{ rule, claim: { account, expected: amountOf(expected), worst: amountOf(worst), unbound: shadow } }]
+    const bound = this.#stops && !shadow ? firstOf(worst) : worst
+    const usual = expectedOf(bound, this.#policy.reserve, outputKey(principal, sending.model))
+    // More is paid for as it comes: nothing is left to chance.
+    const expected = amountOf(rule, this.#stops ? bound : usual, price)
+    return [{ rule, claim: { account, expected, worst: amountOf(rule, bound, price), unbound: shadow } }]
   }
 
   #claimed({ fits, left, reservation }: Claimed, wanted: Wanted): Reply | undefined {
@@ -167,8 +185,21 @@ export class Spending {
       }
     }
     if (reservation === undefined) return exhausted(this.#call, without)
-    this.#open = opened(this.#ctx, reservation, wanted)
+    this.#open = this.#opened(reservation, wanted)
     return undefined
+  }
+
+  #opened(reservation: Reservation, wanted: Wanted): Open {
+    const { ledger, metrics } = this.#policy
+    const shares = wanted.shares.filter(({ rule }) => !rule.shadow)
+    const stopped = (budget: string) => metrics.refused(budget, 'stopped')
+    const goes = this.#stops && shares.length > 0 ? new PayAsYouGo({ ...wanted, shares, ledger, stopped }) : undefined
+    const hold = this.#ctx.hold('ai-budget', end => {
+      void (end === 'settled' ? reservation.settle(open.actuals) : reservation.release())
+      goes?.close()
+    })
+    const open: Open = { ...wanted, hold, goes, actuals: [] }
+    return open
   }
 
   #uncounted(error: LedgerError): Reply | undefined {
@@ -177,11 +208,13 @@ export class Spending {
   }
 
   /** `reserved` is all that was reserved; undefined is nothing. */
-  #chargeOf(call: Exchange, { sending, worst }: Open): Charge | 'reserved' | undefined {
-    const charge = chargeOf(call, this.#body)
+  #chargeOf(call: Exchange, { sending, worst, goes }: Open): Charge | 'reserved' | undefined {
+    const delivered = { ...call, textEstimate: Math.max(call.textEstimate, goes?.delivered ?? 0) }
+    const charge = chargeOf(delivered, this.#body)
     if (call.cutBy === 'client_disconnect' && charge?.estimated !== false) {
       const { onAbandon } = this.#policy
-      if (onAbandon === 'reserved') return 'reserved'
+      // What a stream that pays as it goes has reserved is what was delivered.
+      if (onAbandon === 'reserved' && goes === undefined) return 'reserved'
       if (onAbandon === 'zero') return undefined
     }
     return charge ?? unsaid(this.#ctx, call, sending, worst)
@@ -202,19 +235,6 @@ export class Spending {
   get #about(): { plugin: string; route: string | undefined; request_id: string } {
     return { plugin: 'ai-budget', route: this.#ctx.route?.id, request_id: this.#ctx.id }
   }
-}
-
-function opened(ctx: Context, reservation: Reservation, wanted: Wanted): Open {
-  const hold = ctx.hold('ai-budget', end => {
-    void (end === 'settled' ? reservation.settle(open.actuals) : reservation.release())
-  })
-  const open: Open = { ...wanted, hold, actuals: [] }
-  return open
-}
-
-/** What counts as spent while the request is under way. */
-function reservedOf({ account, expected, worst }: Claim): number {
-  return account.budget.overshoot > 0 ? expected : worst
 }
 
 function isLike(one: Sending, other: Sending): boolean {
