@@ -12,6 +12,7 @@ import { exchange } from '../../core/llm/exchange.ts'
 import { plugin } from '../../core/plugin.ts'
 import type { Reply } from '../../core/reply.ts'
 import { problem, rulesOf, schema } from './config.ts'
+import { ownAccounts } from './own-accounts.ts'
 import { SpendMetrics } from './spend-metrics.ts'
 import { type Policy, type Shown, Spending } from './spending.ts'
 
@@ -30,6 +31,7 @@ export default plugin({
   metadata: budgetMetadata,
   encrypt: [...redisSecrets, ...budgetSecrets],
   inert: [...redisInert],
+  endpoints: [ownAccounts],
   check: problem,
   checkMetadata: budgetMetadataProblem,
   setup(config, env) {
