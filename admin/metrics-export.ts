@@ -65,10 +65,13 @@ export interface OwnMetricsDeps {
   /** Every target whose health is checked, and whether it is used. */
   targets(): Iterable<{ name: string; ip: string; port: number; usable: boolean }>
   ledger(): Pick<LedgerMemory, 'totals' | 'full'>
+  /** The memory that workers share, in bytes. */
+  room(): Iterable<{ name: string; capacity: number; free: number }>
   log: Logger
 }
 
-export function ownMetrics({ reader, metrics, version, revision, targets, ledger, log }: OwnMetricsDeps): OwnMetrics {
+export function ownMetrics(deps: OwnMetricsDeps): OwnMetrics {
+  const { reader, metrics, version, revision, targets, ledger, room, log } = deps
   const register = new Registry()
   collectDefaultMetrics({ register, prefix: PROCESS })
   for (const name of MISNAMED) register.removeSingleMetric(PROCESS + name)
@@ -102,6 +105,19 @@ export function ownMetrics({ reader, metrics, version, revision, targets, ledger
     labels: [],
     type: 'counter',
     read: () => [[[], ledger().full]],
+  })
+  // What nginx has shared dictionaries for: named as APISIX's, so that its dashboards show how full ours are.
+  reader.measure({
+    name: 'shared_dict_capacity_bytes',
+    help: 'Memory that workers share',
+    labels: ['name'],
+    read: () => [...room()].map(({ name, capacity }) => [[name], capacity]),
+  })
+  reader.measure({
+    name: 'shared_dict_free_space_bytes',
+    help: 'How much of the memory that workers share is free',
+    labels: ['name'],
+    read: () => [...room()].map(({ name, free }) => [[name], free]),
   })
   errorCounter(metrics).add([], 0)
   const replacements = metrics.counter(

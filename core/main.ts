@@ -162,6 +162,7 @@ async function compose(loaded: LoadedConfig) {
     revision: () => pool.applied,
     targets: () => pool.health.usable(),
     ledger: () => pool.ledger,
+    room: () => pool.room(),
     log,
   })
 

@@ -211,6 +211,23 @@ export class LedgerMemory {
     return sum
   }
 
+  /** Bytes for keys and tickets: all, and those that are free. `now` is in milliseconds since the epoch. */
+  room(now: number): { capacity: number; free: number } {
+    let free = 0
+    for (const stripe of stripes()) {
+      const rows = stripe + ROWS_AT
+      for (let row = rows; row < rows + ROWS * ROW_WIDTH; row += ROW_WIDTH) {
+        const counts = this.numbers[row + 1 + UNTIL]! > now || this.numbers[row + 1 + RESERVED] !== 0
+        if (this.#ints[row * 2] === 0 || !counts) free += ROW_WIDTH
+      }
+      let live = 0
+      for (const _ of this.#tickets(stripe)) live++
+      free += (TICKETS - live) * TICKET_WIDTH
+    }
+    const bytes = Float64Array.BYTES_PER_ELEMENT
+    return { capacity: STRIPES * (ROWS * ROW_WIDTH + TICKETS * TICKET_WIDTH) * bytes, free: free * bytes }
+  }
+
   /** What there is of each kind that has been used; undefined while a thread that died is in the way. */
   totals(): Totals[] | undefined {
     const sums = Array.from({ length: ACCOUNTS }, () => new Float64Array(ACCOUNT_WIDTH + 1))

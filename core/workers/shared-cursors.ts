@@ -4,10 +4,12 @@ import { SharedTable, tableMemory } from './shared-table.ts'
 
 /** How many cursors fit; 1 MiB of memory. */
 const SLOTS = 65_536
+/** Numbers in a row. */
+export const CURSOR_WIDTH = 1
 
 /** Memory for `SharedCursors`: made once by main, handed to every worker. */
 export function cursorMemory(slots = SLOTS): SharedArrayBuffer {
-  return tableMemory(slots, 1)
+  return tableMemory(slots, CURSOR_WIDTH)
 }
 
 export class SharedCursors {
@@ -16,7 +18,7 @@ export class SharedCursors {
   /** `owner` is the worker's number. `now` is in milliseconds. */
   constructor(memory: SharedArrayBuffer, owner: number, source: { now(): number; random(): number }) {
     this.#table = new SharedTable(memory, {
-      width: 1,
+      width: CURSOR_WIDTH,
       owner,
       now: source.now,
       fresh(cells, at) {

@@ -10,7 +10,7 @@ const SLOTS = 16_384
 const STATE = 0
 const RECOVERED = 1
 const KEPT = 2
-const WIDTH = 3
+export const HEALTH_WIDTH = 3
 
 export interface HealthMemory {
   readonly table: SharedArrayBuffer
@@ -20,7 +20,7 @@ export interface HealthMemory {
 
 /** Memory for `SharedHealth`: made once by main, handed to every worker. */
 export function healthMemory(slots = SLOTS): HealthMemory {
-  return { table: tableMemory(slots, WIDTH), changes: new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT) }
+  return { table: tableMemory(slots, HEALTH_WIDTH), changes: new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT) }
 }
 
 export class SharedHealth {
@@ -31,7 +31,7 @@ export class SharedHealth {
   /** `owner` is the thread's number. `now` is in milliseconds. */
   constructor({ table, changes }: HealthMemory, owner: number, now: () => number) {
     const inUse = (cells: Int32Array, at: number) => cells[at + KEPT] === 1
-    this.#table = new SharedTable(table, { width: WIDTH, owner, now, inUse })
+    this.#table = new SharedTable(table, { width: HEALTH_WIDTH, owner, now, inUse })
     this.#changes = new Int32Array(changes)
     this.#now = now
   }

@@ -8,10 +8,11 @@ const SLOTS = 16_384
 // A row: the bits of the mean as a 32-bit float, and the millisecond of the last observation, modulo 2^32.
 const MEAN = 0
 const SEEN = 1
+export const LATENCY_WIDTH = 2
 
 /** Memory for `SharedLatencies`: made once by main, handed to every worker. */
 export function latencyMemory(slots = SLOTS): SharedArrayBuffer {
-  return tableMemory(slots, 2)
+  return tableMemory(slots, LATENCY_WIDTH)
 }
 
 export class SharedLatencies {
@@ -20,7 +21,7 @@ export class SharedLatencies {
 
   /** `owner` is the worker's number. `now` is in milliseconds. */
   constructor(memory: SharedArrayBuffer, owner: number, now: () => number) {
-    this.#table = new SharedTable(memory, { width: 2, owner, now })
+    this.#table = new SharedTable(memory, { width: LATENCY_WIDTH, owner, now })
     this.#now = now
   }
 

@@ -2,12 +2,12 @@
 
 import { LedgerMemory, ledgerMemory } from '../ledger/ledger-memory.ts'
 import { type BalancerState, localState } from '../proxy/balancer/state.ts'
-import { cursorMemory, SharedCursors } from './shared-cursors.ts'
-import { type HealthMemory, healthMemory } from './shared-health.ts'
-import { latencyMemory, SharedLatencies } from './shared-latencies.ts'
+import { CURSOR_WIDTH, cursorMemory, SharedCursors } from './shared-cursors.ts'
+import { HEALTH_WIDTH, type HealthMemory, healthMemory } from './shared-health.ts'
+import { LATENCY_WIDTH, latencyMemory, SharedLatencies } from './shared-latencies.ts'
 import { type LoadMemory, loadMemory, SharedLoads } from './shared-loads.ts'
-import { restMemory, SharedRests } from './shared-rests.ts'
-import { SharedTable } from './shared-table.ts'
+import { REST_WIDTH, restMemory, SharedRests } from './shared-rests.ts'
+import { type Room, SharedTable } from './shared-table.ts'
 
 export interface SharedMemory {
   readonly cursors: SharedArrayBuffer
@@ -30,6 +30,17 @@ export function sharedMemory(workers: number): SharedMemory {
     health: healthMemory(),
     ledger: ledgerMemory(),
   }
+}
+
+/** How much of each there is and how much is free, in bytes. `now` is in milliseconds since the epoch. */
+export function* roomOf(memory: SharedMemory, now: number): Iterable<Room & { name: string }> {
+  const { cursors, loads, latencies, rests, health, ledger } = memory
+  yield { name: 'balancer-cursors', ...SharedTable.room(cursors, CURSOR_WIDTH, now) }
+  yield { name: 'balancer-loads', ...SharedTable.room(loads.table, loads.columns, now) }
+  yield { name: 'balancer-latencies', ...SharedTable.room(latencies, LATENCY_WIDTH, now) }
+  yield { name: 'balancer-rests', ...SharedTable.room(rests, REST_WIDTH, now) }
+  yield { name: 'health', ...SharedTable.room(health.table, HEALTH_WIDTH, now) }
+  yield { name: 'limits', ...new LedgerMemory(ledger, MAIN).room(now) }
 }
 
 /** That worker is gone; `living` are the numbers of the others. */

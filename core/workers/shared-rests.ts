@@ -7,10 +7,11 @@ const SLOTS = 4_096
 
 // A row: the end, in ticks since the epoch modulo 2^32, which come round in two years; 0 is none.
 const TICK_MS = 16
+export const REST_WIDTH = 1
 
 /** Memory for `SharedRests`: made once by main, handed to every worker. */
 export function restMemory(slots = SLOTS): SharedArrayBuffer {
-  return tableMemory(slots, 1)
+  return tableMemory(slots, REST_WIDTH)
 }
 
 export class SharedRests {
@@ -20,7 +21,7 @@ export class SharedRests {
   /** `owner` is the worker's number. `now` is in milliseconds. */
   constructor(memory: SharedArrayBuffer, owner: number, now: () => number) {
     const inUse = (cells: Int32Array, at: number) => leftMs(Atomics.load(cells, at), now()) > 0
-    this.#table = new SharedTable(memory, { width: 1, owner, now, inUse })
+    this.#table = new SharedTable(memory, { width: REST_WIDTH, owner, now, inUse })
     this.#now = now
   }
 

@@ -31,6 +31,12 @@ export interface TableOptions {
   inUse?(cells: Int32Array, at: number): boolean
 }
 
+/** Bytes of memory that threads share. */
+export interface Room {
+  readonly capacity: number
+  readonly free: number
+}
+
 export interface Row {
   /** All the memory: the row's numbers begin at `at()`. */
   readonly cells: Int32Array
@@ -87,6 +93,19 @@ export class SharedTable {
       const place = HEAD + slot * this.#stride
       if (this.#cells[place + KEY_HIGH] !== 0) visit(this.#cells, place + OWN)
     }
+  }
+
+  /** How much there is of rows of that width, in bytes: all, and what a new row could have. `now` is in milliseconds. */
+  static room(memory: SharedArrayBuffer, width: number, now: number): Room {
+    const cells = new Int32Array(memory)
+    const stride = OWN + width
+    let free = 0
+    for (let place = HEAD; place < cells.length; place += stride) {
+      const idle = now / 1000 - cells[place + USED]! > IDLE_SECONDS
+      if (cells[place + KEY_HIGH] === 0 || idle) free += stride
+    }
+    const bytes = Int32Array.BYTES_PER_ELEMENT
+    return { capacity: (cells.length - HEAD) * bytes, free: free * bytes }
   }
 
   /** Breaks the lock if that thread, which is gone, held it. What it was writing is a row at most half made. */

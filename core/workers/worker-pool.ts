@@ -10,7 +10,8 @@ import type { Rejected } from '../sync.ts'
 import { Footprint } from './breadcrumb.ts'
 import type { WorkerSettings } from './messages.ts'
 import { SharedHealth } from './shared-health.ts'
-import { MAIN, releaseShared, type SharedMemory, sharedMemory } from './shared-memory.ts'
+import { MAIN, releaseShared, roomOf, type SharedMemory, sharedMemory } from './shared-memory.ts'
+import type { Room } from './shared-table.ts'
 import { type Ending, WorkerThread } from './worker-thread.ts'
 
 export interface WorkerPoolOptions {
@@ -98,6 +99,11 @@ export class WorkerPool {
     for (const seat of this.#seats) this.#guard(seat, seat.worker)
     this.#lastWatch = performance.now()
     this.#watchdog = setInterval(() => this.#watch(), WATCH_MS)
+  }
+
+  /** The memory that workers share: how much of each there is, and how much is free. */
+  room(): Iterable<Room & { name: string }> {
+    return roomOf(this.#shared, Date.now())
   }
 
   /** Per worker: what it serves and what it does not. */

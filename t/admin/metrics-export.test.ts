@@ -443,6 +443,36 @@ describe('the Prometheus page', function () {
       await until(async () => String(await live()) === '0,0', 'it is shown no more')
     })
 
+    it('shows how much of the memory is free that workers share', async () => {
+      const of = async (what: string, name: string) =>
+        (await page()).get(`apisix_shared_dict_${what}_bytes{name="${name}"}`) ?? assert.fail(`no ${what} of ${name}`)
+      for (const name of ['balancer-cursors', 'balancer-loads', 'balancer-latencies', 'balancer-rests', 'health'])
+        assert.ok((await of('free_space', name)) <= (await of('capacity', name)), name)
+      const asked = upstream.received.length
+      const answer = chat({ stream: true, user: 'wait' })
+      const { response } = await upstream.request(asked)
+      assert.ok((await of('free_space', 'limits')) < (await of('capacity', 'limits')), 'a ticket is open')
+      response.end()
+      await answer
+    })
+
+    it('has what the Grafana dashboard of APISIX asks for, but for etcd', async () => {
+      const now = [...(await page()).keys()]
+      for (const query of DASHBOARD) {
+        for (const [selector, family, matchers = ''] of query.matchAll(/(apisix_\w+)(?:\{([^}]*)\})?/g)) {
+          const wanted = [...matchers.matchAll(/(\w+) *(=~?) *"([^"]*)"/g)].map(
+            ([, label, how, value]) => new RegExp(`[{,]${label}="${how === '=' ? value : `(${value})`}"`),
+          )
+          const found = now.filter(
+            series => series.startsWith(family!) && wanted.every(matcher => matcher.test(series)),
+          )
+          assert.notEqual(found.length, 0, `${selector} of ${query}`)
+          const [, by] = /(?:by|on) \((\w+)\)/.exec(query) ?? []
+          for (const series of found) assert.ok(by === undefined || series.includes(`${by}="`), `${query}: ${series}`)
+        }
+      }
+    })
+
     it('names the gateway', async () => {
       const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
         version: string
@@ -528,6 +558,32 @@ describe('the Prometheus page', function () {
     })
   })
 })
+
+/**
+ * Selectors and groupings of apisix-grafana-dashboard.json (gnetId 11719) as APISIX publishes it; `instance` is Prometheus's
+ * own, and where its variables stand is any value. Its panels of etcd have theirs in t/core/store/backing.test.ts.
+ */
+const DASHBOARD = [
+  'apisix_http_requests_total',
+  'apisix_nginx_http_current_connections{state="accepted"}',
+  'apisix_nginx_http_current_connections{state="handled"}',
+  ...['active', 'reading', 'writing', 'waiting'].map(
+    state => `sum(apisix_nginx_http_current_connections{state=~"${state}"}) by (state)`,
+  ),
+  'sum(apisix_bandwidth) by (type)',
+  ...['ingress', 'egress'].flatMap(type =>
+    ['service', 'route'].map(by => `sum(apisix_bandwidth{type="${type}", service =~".*",route=~".*"}) by (${by})`),
+  ),
+  ...['code', 'service', 'route'].map(by => `sum(apisix_http_status{service=~".*",route=~".*"}) by (${by})`),
+  ...['request', 'apisix', 'upstream'].map(
+    type =>
+      `sum(apisix_http_latency_bucket{type=~"${type}",service=~".*",consumer=~".*",node=~".*",route=~".*"}) by (le)`,
+  ),
+  'apisix_nginx_metric_errors_total',
+  '(apisix_shared_dict_free_space_bytes * 100) / on (name) apisix_shared_dict_capacity_bytes',
+  // label_values(family, label)
+  ...['service', 'route', 'consumer', 'node'].map(label => `apisix_http_status{${label}=~".*"}`),
+]
 
 /** What promtool 2.42 has to say of names that APISIX's dashboards ask for. */
 const ALLOWED = [

@@ -44,6 +44,23 @@ describe('a ledger in shared memory', () => {
     assertBalanced(totals)
   })
 
+  it('knows how much room there is: without what counts and what is under way', () => {
+    const memory = new LedgerMemory(ledgerMemory(), 0)
+    let now = 0
+    const ledger = new SharedLedger(memory, () => now)
+    const { capacity, free } = memory.room(now)
+    assert.equal(free, capacity)
+    ledger.take('a', { kind: 'fixed_window', limit: 10, windowMs: 1_000 }, { amount: 1 })
+    const row = capacity - memory.room(now).free
+    assert.ok(row > 0)
+    const { ticket } = ledger.take('b', slots, { amount: 1, ticket: true })
+    assert.ok(capacity - memory.room(now).free > 2 * row, 'a row and a ticket')
+    now = 2_000
+    assert.ok(capacity - memory.room(now).free > row)
+    ticket!.release()
+    assert.equal(memory.room(now).free, capacity)
+  })
+
   it('frees what a thread held that died, wherever it was, and charges nothing for it', async () => {
     const memory = ledgerMemory()
     const books = new LedgerMemory(memory, MAIN)

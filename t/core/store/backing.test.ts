@@ -183,6 +183,11 @@ describe('a gateway on etcd', function () {
     const page = await (await fetch(`${gateway.urls.prometheus}/apisix/prometheus/metrics`)).text()
     assert.match(page, /^apisix_etcd_reachable 0$/m)
     assert.match(page, /^apisix_etcd_modify_indexes\{key="routes"\} [1-9]\d*$/m)
+    // Those of APISIX's dashboard.
+    for (const key of 'consumers global_rules max_modify_index prev_index protos ssls upstreams x_etcd_index'.split(
+      ' ',
+    ))
+      assert.match(page, new RegExp(`^apisix_etcd_modify_indexes\\{key="${key}"\\} \\d+$`, 'm'))
     assert.match(page, /^sluice_config_worker_revision\{worker="0"\} [1-9]\d*$/m)
     assert.match(page, /^sluice_config_age_seconds \d/m)
     const refused = await gateway.admin('PUT', '/routes/1', route({ uri: '/other' }))

@@ -31,6 +31,19 @@ describe('a shared table', () => {
     )
   })
 
+  it('knows how much room there is: what is empty, and what nobody has touched for ten minutes', () => {
+    const memory = tableMemory(10, 2)
+    const table = new SharedTable(memory, options)
+    const ofRow = 5 * 4
+    const free = () => SharedTable.room(memory, 2, clock).free / ofRow
+    assert.deepEqual(SharedTable.room(memory, 2, clock), { capacity: 10 * ofRow, free: 10 * ofRow })
+    const [a] = ['a', 'b'].map(name => table.row(name)!)
+    assert.equal(free(), 8)
+    clock += 601_000
+    a!.at()
+    assert.equal(free(), 9)
+  })
+
   it('has no place for more rows than fit, and gives away only what is idle and not in use', () => {
     const memory = tableMemory(3, 2)
     const table = new SharedTable(memory, { ...options, inUse: (cells, at) => cells[at]! > 0 })
