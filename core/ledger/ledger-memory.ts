@@ -249,7 +249,10 @@ export class LedgerMemory {
 
   /** That thread is gone: its tickets lapse, and what it was about to write is put in order. `living` are the others. */
   release(gone: number, living: ReadonlySet<number>): void {
-    for (const stripe of stripes()) {
+    // First where it died: somebody who lives may wait there, with another stripe in hand that would keep us waiting.
+    const held = (stripe: number) => Atomics.load(this.#ints, stripe * 2 + LOCK) === gone + 1
+    const first = [...stripes()].filter(held)
+    for (const stripe of [...first, ...[...stripes()].filter(each => !first.includes(each))]) {
       const broken = this.#enterPast(stripe, living)
       let lapsed = 0
       for (const place of this.#tickets(stripe)) {

@@ -90,6 +90,45 @@ describe('a ledger in shared memory', () => {
     }
   })
 
+  it('frees what a thread held that died beside one that waits there with more in hand', async () => {
+    const memory = ledgerMemory()
+    const stripeOf = (key: number) => new LedgerMemory(memory, 0).stripe({ high: key << 1, low: 0 })
+    const [lower, upper] = [stripeOf(0), stripeOf(1)]
+    // A thread that died in the upper stripe, and one that lives in the lower, on its way to the upper.
+    new LedgerMemory(memory, 2).enter(upper)
+    const library = JSON.stringify(new URL('../../../core/ledger/ledger-memory.ts', import.meta.url).href)
+    const run = (code: string) =>
+      new Worker(
+        new URL(
+          `data:text/javascript,${encodeURIComponent(`
+            import { parentPort, workerData } from 'node:worker_threads'
+            import { LedgerMemory } from ${library}
+            ${code}
+            parentPort.postMessage('done')`)}`,
+        ),
+        { workerData: memory },
+      )
+    const heard = (worker: Worker) => {
+      let done = false
+      worker.on('message', () => {
+        done = true
+      })
+      return () => done
+    }
+    const survivor = run(`const mine = new LedgerMemory(workerData, 1)
+      mine.enter(${lower}); mine.enter(${upper}); mine.leave(${lower}); mine.leave(${upper})`)
+    const through = heard(survivor)
+    const locks = new Int32Array(memory)
+    await until(() => locks[lower * 2] === 2, 'it is in the lower stripe')
+    const main = run(`new LedgerMemory(workerData, ${MAIN}).release(2, new Set([1, ${MAIN}]))`)
+    const released = heard(main)
+    try {
+      await until(() => released() && through(), 'both have got through')
+    } finally {
+      await Promise.all([survivor.terminate(), main.terminate()])
+    }
+  })
+
   it('goes past a lock that a dead thread has', () => {
     const memory = ledgerMemory()
     const books = new LedgerMemory(memory, MAIN)
