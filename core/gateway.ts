@@ -2,10 +2,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type BodyLimits, dropRest, RequestBody } from './body.ts'
 import { Context } from './context.ts'
+import type { DebugKey } from './debug-key.ts'
 import { breakOff, type DeliveryLimits, deliver } from './delivery.ts'
 import { asError, ClientGone, errorReply, GatewayError, UpstreamError } from './errors.ts'
 import type { Decision } from './explain/decision.ts'
 import type { Decisions } from './explain/decisions.ts'
+import { PLUGINS_FIELD, pluginsOf, TRACE_FIELD, traceOf } from './explain/trace-fields.ts'
 import { stepCode } from './explain/trail.ts'
 import type { Forwarding } from './forwarding.ts'
 import type { HoldBook } from './holds.ts'
@@ -43,6 +45,8 @@ export interface GatewayOptions {
   failures: PluginFailures
   /** What requests went through, for whoever asks. */
   decisions: Decisions
+  /** Whoever shows it sees in the response what the request went through. */
+  debugKey: DebugKey
   limits: DeliveryLimits &
     BodyLimits & {
       /** Milliseconds in which a plugin must keep a promise; 0 means for ever. */
@@ -140,6 +144,8 @@ class Turn implements Listed {
   readonly #snapshot: Snapshot
   readonly #ctx: Context
   readonly #refused: GatewayError | undefined
+  /** Whoever asks may see what it went through. */
+  readonly #isTraced: boolean
   /** Whose response hooks run: global rules only, until the route's plugins are attached (facts core 1.4). */
   #plan: Plan
   #turnOver = false
@@ -159,6 +165,7 @@ class Turn implements Listed {
     this.#snapshot.enter()
     this.#plan = this.#snapshot.globalOnly
     const request = new Request(message, options.forwarding)
+    this.#isTraced = options.debugKey.takenFrom(request.headers)
     const body = new RequestBody(message, request.headers, options.limits, bytes => this.#ctx.buffer(bytes))
     this.#refused =
       request.refused ??
@@ -171,7 +178,7 @@ class Turn implements Listed {
       overload: options.overload,
       now: Date.now(),
       tick: performance.now(),
-      trail: options.decisions.begin(),
+      trail: options.decisions.begin(this.#isTraced),
     })
     // `finish` misses broken responses, and a keep-alive socket closes minutes later: `close` of the response is the end.
     response.on('close', () => this.#onClose())
@@ -397,6 +404,7 @@ class Turn implements Listed {
       })
     }
     ctx.trail?.enter(HEAD)
+    if (this.#isTraced) this.#tell(answer)
     try {
       const delivered = deliver(ctx, this.#response, filters, {
         limits,
@@ -408,6 +416,15 @@ class Turn implements Listed {
     } catch (error) {
       this.#sendFailed(answer, error)
     }
+  }
+
+  /** What is known when the head leaves. */
+  #tell({ headers }: Reply): void {
+    // Whoever sees it wants to find it again.
+    void this.#ctx.id
+    const decision = this.#gateway.options.decisions.describe(this.#ctx)
+    headers.set(TRACE_FIELD, traceOf(decision))
+    headers.set(PLUGINS_FIELD, pluginsOf(decision, this.#plan))
   }
 
   /** A head that node:http refuses (an invalid field, a status out of range) is a bug of whoever made it. */

@@ -3,6 +3,7 @@ import { builtins } from '../plugins/index.ts'
 import { Announcer } from './budgets/announcer.ts'
 import { Books } from './budgets/books.ts'
 import { Journal } from './budgets/journal.ts'
+import { DebugKey } from './debug-key.ts'
 import { endpointsOf } from './endpoints.ts'
 import { Decisions } from './explain/decisions.ts'
 import { Forwarding, type ForwardingOptions } from './forwarding.ts'
@@ -66,6 +67,8 @@ export interface InProcessOptions {
   metrics?: MetricSettings
   /** Bytes of decision records; none by default. */
   explain?: number
+  /** Whoever shows it sees what a request went through; nobody without it. */
+  debugKey?: string
   /** Closed with the gateway. */
   upstreams?: LocalUpstreams
   /** Where it is written what is spent of budgets; without it they begin anew with the gateway. */
@@ -197,6 +200,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     log,
     failures: new PluginFailures(metrics),
     decisions: new Decisions(options.explain ?? 0, () => plugins.keys()),
+    debugKey: new DebugKey(options.debugKey),
     limits: { ...LIMITS, ...options.limits },
     forwarding: new Forwarding({ trusted: undefined, realIp: NOBODY, ...options.forwarding }),
     serverName: 'APISIX/3.18.0',

@@ -76,6 +76,7 @@ export function workerSettings(
     javascript: javascript.enabled ? { timeout: javascript.timeout, heapMb: javascript.heapMb } : undefined,
     metrics: metricSettings(config),
     explain: config.sluice.explain,
+    debugKey: config.sluice.debugKey,
     log: { level: logLevel(config), file: nginxConfig.errorLog },
     accessLog: accessLog(http),
   }

@@ -2,6 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { builtins } from '../plugins/index.ts'
 import { StandingsAsker, TouchedAccounts } from './budgets/touched.ts'
+import { DebugKey } from './debug-key.ts'
 import { endpointsOf } from './endpoints.ts'
 import { asError } from './errors.ts'
 import { Decisions } from './explain/decisions.ts'
@@ -137,6 +138,7 @@ const gateway = new Gateway({
   accessLog,
   failures: new PluginFailures(metrics),
   decisions: new Decisions(settings.explain, () => known.keys()),
+  debugKey: new DebugKey(settings.debugKey),
   limits: settings.limits,
   forwarding: new Forwarding(settings.forwarding),
   serverName: settings.serverName,

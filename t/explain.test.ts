@@ -4,6 +4,8 @@ import { configFolder, type GatewayProcess, startProcess } from './helpers/proce
 import { until } from './helpers/until.ts'
 import { type ScriptedUpstream, startUpstream } from './helpers/upstream.ts'
 
+const KEY = 'of-this-test-alone'
+
 describe('a gateway that explains itself', function () {
   this.timeout(120_000)
   let gateway: GatewayProcess
@@ -11,7 +13,9 @@ describe('a gateway that explains itself', function () {
 
   before(async () => {
     upstream = await startUpstream()
-    gateway = await startProcess(configFolder('', { nginx_config: 'worker_processes: 2' }))
+    gateway = await startProcess(
+      configFolder(`sluice:\n  debug_key: ${KEY}\n`, { nginx_config: 'worker_processes: 2' }),
+    )
     const plugins = { 'request-id': {} }
     const put = await gateway.admin('PUT', '/routes/r', { uri: '/r/*', plugins, upstream: { nodes: upstream.nodes } })
     assert.equal(put.status, 201)
@@ -48,5 +52,18 @@ describe('a gateway that explains itself', function () {
     const { status, body } = await explained('never-sent')
     assert.equal(status, 404)
     assert.match(String(body.error_msg), /^request\[never-sent\] is not known/)
+  })
+
+  it('tells whoever has the configured key in the response', async () => {
+    let plugins: string | null = null
+    await until(async () => {
+      const response = await fetch(`${gateway.urls.requests}/r/x`, { headers: { 'X-Sluice-Debug': KEY } })
+      await response.text()
+      plugins = response.headers.get('apisix-plugins')
+      return JSON.parse(response.headers.get('x-sluice-trace')!).route === 'r'
+    }, 'the route is served')
+    assert.match(String(plugins), /^request-id#rewrite, /)
+    const other = await fetch(`${gateway.urls.requests}/r/x`, { headers: { 'X-Sluice-Debug': `${KEY}r` } })
+    assert.deepEqual([other.status, other.headers.get('x-sluice-trace')], [200, null])
   })
 })

@@ -1,6 +1,7 @@
 // Every key of conf/config.yaml that has a meaning in this version, with its default; what APISIX has besides is in foreign.ts.
 // The tree is the file's; `Config` in config.ts is the same tree in camelCase. conf/config.example.yaml explains each key.
 import { availableParallelism } from 'node:os'
+import { debugKeyFault } from '../debug-key.ts'
 import { MIN_RING } from '../explain/record-ring.ts'
 import { DENIED_BY_DEFAULT } from '../proxy/address-guard.ts'
 import { routerNames } from '../router/routers.ts'
@@ -309,6 +310,8 @@ export const schema = group({
     explain: checked(size(8 * 1024 * 1024), bytes =>
       bytes === 0 || (bytes >= 2 * MIN_RING && bytes <= 2 ** 30) ? undefined : 'expected 0, or a size from 64k to 1g',
     ),
+    /** Whoever shows it sees what a request went through. Absent or empty: nobody. */
+    debug_key: optional(checked(text(undefined), debugKeyFault)),
     /** How long a plugin may take to keep a promise; 0 is for ever. */
     hook_timeout: duration('60s'),
     /** Folders of plugins of the user's own. */

@@ -55,6 +55,7 @@ export interface WorkerSettings {
   metrics: MetricSettings
   /** Bytes of decision records that each worker keeps; 0 for none. */
   explain: number
+  debugKey: string | undefined
   log: { level: string; file: string | undefined }
   accessLog: AccessLogSettings | undefined
 }

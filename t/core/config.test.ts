@@ -378,6 +378,8 @@ describe('the configuration', () => {
       ['an alias of nothing', 'apisix: *x', '1: apisix: no anchor &x stands above *x'],
       ['bottomless nesting', '['.repeat(100_000), '1: is nested too deeply'],
       ['a list for a file', '- 1', ' expected a group of keys, got a list'],
+      ['too few records', 'sluice: {explain: 1k}', '1: sluice.explain: expected 0, or a size from 64k to 1g'],
+      ['a key to be guessed', 'sluice: {debug_key: sesame}', '1: sluice.debug_key: expected at least 16 characters'],
     ]
     for (const [what, text, line] of wrong) {
       it(`says so in one line: ${what}`, () => assert.equal(refusal(text), `config.yaml:${line}`))

@@ -68,6 +68,7 @@ describe('a pool of workers', function () {
       metrics: {},
       accessLog: undefined,
       explain: 0,
+      debugKey: undefined,
       listen,
       limits: {
         headerTimeout: 60_000,
