@@ -33,8 +33,10 @@ try {
 }
 
 /** What of a plugin is data, and which functions it has. */
-function dataOf({ setup: _, endpoints: __, check, credential, ...data }: Plugin) {
-  return { ...data, has: { check: check !== undefined, credential: credential !== undefined } }
+function dataOf({ setup: _, endpoints: __, check, checkMetadata, credential, ...data }: Plugin) {
+  const has = { check, checkMetadata, credential }
+  const entries = Object.entries(has).map(([name, own]) => [name, own !== undefined])
+  return { ...data, has: Object.fromEntries(entries) as Record<keyof typeof has, boolean> }
 }
 
 function answer(plugin: Plugin | undefined, { what, config }: Question): Answer {

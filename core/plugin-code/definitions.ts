@@ -11,7 +11,7 @@ export interface ThreadData {
   port: MessagePort
 }
 
-type Asked = 'check' | 'credential'
+type Asked = 'check' | 'checkMetadata' | 'credential'
 
 export interface Question {
   number: number
@@ -126,6 +126,9 @@ function asPlugin({ has, ...data }: PluginData, ask: Ask): Plugin {
   return {
     ...data,
     ...(has.check && { check: (config: unknown) => ask(name, 'check', config) as string | undefined }),
+    ...(has.checkMetadata && {
+      checkMetadata: (metadata: unknown) => ask(name, 'checkMetadata', metadata) as string | undefined,
+    }),
     ...(has.credential && { credential: (config: unknown) => ask(name, 'credential', config) as string }),
     setup() {
       throw new Error('the main thread runs no plugin')

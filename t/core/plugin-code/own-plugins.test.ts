@@ -14,6 +14,8 @@ export default plugin({
   name: 'answers', priority: 100, version: 1,
   schema: { type: 'object', properties: { word: { type: 'string', default: 'hello' } ${more} } },
   check: ({ word }) => (word === 'no' ? 'that is no word' : undefined),
+  metadata: { type: 'object', properties: { limit: { type: 'number' } } },
+  checkMetadata: ({ limit }) => (limit === 7 ? 'not seven' : undefined),
   setup: ({ word }: { word: string }) => ({ access: () => reply(200, '${text} ' + word) }),
 })
 `
@@ -80,6 +82,8 @@ describe("plugins of the user's own", function () {
     const unchecked = await put('answers', { word: 'no' })
     assert.equal(unchecked.status, 400)
     assert.match(JSON.stringify(unchecked.body), /answers err: that is no word/)
+    const seven = await admin('PUT', '/plugin_metadata/answers', { limit: 7 })
+    assert.deepEqual([seven.status, /not seven/.test(JSON.stringify(seven.body))], [400, true])
   })
 
   it('know consumers by a credential, as built-in authentication does', async () => {
