@@ -39,6 +39,8 @@ export interface ConsumerIndex {
   /** The consumer with this credential: in its own config of auth plugin `plugin`, or in one of its credentials. */
   find(plugin: string, credential: string): Consumer | undefined
   named(username: string): Consumer | undefined
+  /** Lower-case names of header fields and arguments in which some route or rule looks for credentials. */
+  readonly carriers?: ReadonlySet<string>
 }
 
 /** One try at an upstream: written by the transport, read by logs and metrics. Times are milliseconds since its start. */

@@ -4,7 +4,7 @@ import { ConsumerPlans } from './consumer-plans.ts'
 import { Credentials, type Recognising } from './credentials.ts'
 import { Edition, type EditionEnv } from './edition.ts'
 import type { Instance } from './pipeline.ts'
-import { fillMetadata, isServed, resourceKind, type ServedKind } from './resource.ts'
+import { fillMetadata, fillPlugin, isServed, resourceKind, type ServedKind } from './resource.ts'
 import type { Router } from './router/router.ts'
 import { makeRouter } from './router/routers.ts'
 import { RouteEdition } from './served-route.ts'
@@ -24,6 +24,8 @@ export class Editions {
   readonly router: Router<RouteEdition>
   readonly credentials: Credentials
   readonly consumerPlans = new ConsumerPlans()
+  /** In which credentials are looked for, or were once: what was never to be written down is not when its route is gone. */
+  readonly carriers = new Set<string>()
   /** By kind and id; older ones hang on them. */
   readonly #newest = new Map<ServedKind, Map<string, Edition>>()
   /** Ids of the routes that have the hosts of a service, by its id. */
@@ -103,6 +105,7 @@ export class Editions {
       void edition.release()
       throw error
     }
+    this.#learn(item)
     const before = this.#next(kind, item.id)
     if (before !== undefined) this.#drop(before)
     this.#relate(kind, item.id, before?.item, item)
@@ -211,6 +214,15 @@ export class Editions {
     this.#changed(edition.kind)
   }
 
+  /** A client may send its key to any path, also where nobody looks for it. */
+  #learn({ value: { plugins } }: Item): void {
+    for (const [name, config] of Object.entries(plugins ?? {})) {
+      const plugin = this.env.plugins.get(name)
+      if (plugin?.carriers === undefined || this.carriers.size >= MAX_CARRIERS) continue
+      for (const carrier of plugin.carriers(fillPlugin(plugin, config))) this.carriers.add(carrier.toLowerCase())
+    }
+  }
+
   #drop(edition: Edition): void {
     edition.until = this.#coming
     this.#dropped.push(edition)
@@ -274,6 +286,9 @@ export class Editions {
     return [...instances.values()].filter(instance => instance !== undefined)
   }
 }
+
+// Who writes configurations may think of any number.
+const MAX_CARRIERS = 1_000
 
 /** The service whose hosts a route has, for want of its own. */
 function hostOf({ value }: Item): string | undefined {

@@ -121,6 +121,8 @@ export interface PluginSpec<S extends Schema, C extends Schema, M extends Schema
   orMetadata?: readonly string[]
   /** Auth plugins: which value of a consumer's config identifies it in a request. */
   credential?(config: Infer<C>): string
+  /** Auth plugins: names of header fields and arguments in which a config looks for credentials. */
+  carriers?(config: Infer<S>): readonly string[]
   /** Paths of config values that are encrypted at rest (facts core 4.10). */
   encrypt?: readonly string[]
   /** Attributes that APISIX knows and we accept without effect: each is reported once per config. */
@@ -137,11 +139,12 @@ export interface PluginSpec<S extends Schema, C extends Schema, M extends Schema
 
 /** A plugin whose config types have been forgotten; configs were validated against its schema before they get here. */
 export interface Plugin
-  extends Omit<PluginSpec<Schema, Schema, Schema>, 'check' | 'checkMetadata' | 'setup' | 'credential'> {
+  extends Omit<PluginSpec<Schema, Schema, Schema>, 'check' | 'checkMetadata' | 'setup' | 'credential' | 'carriers'> {
   check?(config: unknown): string | undefined
   checkMetadata?(metadata: unknown): string | undefined
   setup(config: unknown, env: Env): Hooks
   credential?(config: unknown): string
+  carriers?(config: unknown): readonly string[]
 }
 
 /** Makes a plugin. The schema is the source of the type of `config` in `setup` and `check`. */

@@ -84,6 +84,10 @@ export class Snapshot implements ConsumerIndex {
     return found && this.#matched(found)
   }
 
+  get carriers(): ReadonlySet<string> {
+    return this.#editions.carriers
+  }
+
   find(plugin: string, credential: string): Consumer | undefined {
     return this.#editions.credentials.find(plugin, credential, this)
   }

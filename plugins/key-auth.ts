@@ -25,6 +25,7 @@ export default plugin({
     required: ['key'],
   },
   credential: config => config.key,
+  carriers: ({ header, query }) => [header, query],
   encrypt: ['key'],
   setup: ({ header, query, hide_credentials, realm, anonymous_consumer }) => {
     const secrets = new Set([header.toLowerCase(), query.toLowerCase()])

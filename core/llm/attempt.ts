@@ -16,6 +16,7 @@ import type { ClientBody } from './client-body.ts'
 import { isEncoded } from './content-coding.ts'
 import { type Conversion, convertAnswer, openConversion } from './converters/converter.ts'
 import { Translation } from './converters/translation.ts'
+import { withoutEchoes } from './echoes.ts'
 import { EventStream } from './event-stream.ts'
 import { type Aborted, beginTry, type Exchange } from './exchange.ts'
 import { failureOf, isLimit } from './failure.ts'
@@ -94,6 +95,8 @@ class Attempt {
   readonly #means: Means
   readonly #books: AttemptBooks
   #conversion: Conversion | undefined
+  /** By which it was proved who asks. */
+  #proof: Readonly<Record<string, string>> = {}
 
   constructor(ctx: Context, call: Exchange, means: Means) {
     this.#ctx = ctx
@@ -181,12 +184,12 @@ class Attempt {
     const { protocol, target, place, limits, services } = this.#means
     const method = protocol.name === 'passthrough' ? this.#ctx.request.method : 'POST'
     const unsigned = { method, host: place.hostHeader, target: wire, body: sent.bytes }
-    const proof = target.auth === undefined ? undefined : await proved(target.auth, unsigned, this.#ctx)
+    if (target.auth !== undefined) this.#proof = await proved(target.auth, unsigned, this.#ctx)
     const total = streams ? shorter(limits.clocks.total, limits.maxStreamMs) : limits.clocks.total
     this.#books.streamLimited = streams && total === limits.maxStreamMs
     this.#call.upstream = { scheme: place.scheme, host: place.host, path: wire.split('?', 1)[0]! }
     requestTrace.get(this.#ctx)?.beginAttempt(this.#ctx, 'llm')
-    const fields = requestFields(this.#ctx, target, proof)
+    const fields = requestFields(this.#ctx, target, this.#proof)
     const headers = this.#conversion?.headers?.(fields) ?? fields
     if (place.pinned) headers.push('host', place.hostHeader)
     return await services.transport.exchange(this.#ctx, {
@@ -241,7 +244,12 @@ class Attempt {
     const shown = responseFields(headers)
     if (converted !== undefined) shown.set('Content-Type', 'application/json')
     const given: Reply = { status: meant, headers: shown, body: converted ?? bytes, source: 'upstream' }
+    if (meant >= 400) given.body = this.#withoutEchoes(converted ?? bytes)
     return meant >= 400 ? failed(given, { said: { headers, body: bytes } }) : { begun: true, reply: given }
+  }
+
+  #withoutEchoes(body: Buffer): Buffer {
+    return withoutEchoes(body, [...this.#means.target.secrets, ...Object.values(this.#proof)])
   }
 
   /** Answers as soon as there is something to send; what fails before that can still be told with a status. */
@@ -285,6 +293,8 @@ class Attempt {
         call.timeToFirstTokenMs = this.#books.elapsed()
       },
       over,
+      // A frame of AWS's has a checksum, and what proves who asks there is none of it.
+      ...(protocol.framing === undefined && { hidden: bytes => this.#withoutEchoes(bytes) }),
       errorEvent: error => speaker.errorEvent(failureOf(error, call.aborted), reader.sequence),
     })
     await stream.opened

@@ -21,6 +21,8 @@ export interface StreamOptions {
   maxBytes: number
   /** What the client is told, as an event, when a stream that it has seen the beginning of breaks. */
   errorEvent(error: Error): Buffer
+  /** What is left of bytes of a stream that has failed when what is no client's to see is taken out. */
+  hidden?(bytes: Buffer): Buffer
   /** Once, when the first event with data has come. */
   firstData(): void
   /** Once, when the stream is over: why it was cut short, if it was, and whether anything of it reaches the client. */
@@ -164,7 +166,9 @@ export class EventStream implements Source, Sink {
     }
   }
 
-  #send(bytes: Buffer): void {
+  #send(told: Buffer): void {
+    const { reader, hidden } = this.#options
+    const bytes = reader.failed && hidden !== undefined ? hidden(told) : told
     if (this.#sink !== undefined) {
       if (bytes.length === 0) return
       this.#sink.write(bytes)

@@ -4,6 +4,7 @@ import type { Context } from '../context.ts'
 import { UpstreamError } from '../errors.ts'
 import type { Counter, Histogram, HistogramSeries, Metrics } from '../observe/metrics.ts'
 import type { Caller, KeepAlive, Transport } from '../proxy/transport.ts'
+import { withoutEchoes } from './echoes.ts'
 import { operatorFields } from './fields.ts'
 import type { JsonObject } from './json.ts'
 import type { Protocol } from './protocols/protocol.ts'
@@ -107,14 +108,17 @@ export class Sidecar {
       verify,
       ...(typeof keepAlive === 'object' && { keepAlive }),
     })
+    const said = await wholeBody(answer, {
+      max: maxBytes,
+      tooLarge: () => new UpstreamError('too_large', `the answer is larger than ${maxBytes} bytes`),
+      came: bytes => wisher?.buffer?.(bytes),
+    })
+    // Plugins write down what is said, and tell it to clients and models.
+    const secrets = [...headers.values(), ...new URL(target, origin).searchParams.values()]
     return {
       status: answer.status,
       contentType: answer.headers.get('content-type'),
-      body: await wholeBody(answer, {
-        max: maxBytes,
-        tooLarge: () => new UpstreamError('too_large', `the answer is larger than ${maxBytes} bytes`),
-        came: bytes => wisher?.buffer?.(bytes),
-      }),
+      body: withoutEchoes(said, secrets),
     }
   }
 }

@@ -37,6 +37,8 @@ export interface Target extends Omit<TargetConfig, 'endpoint' | 'query' | 'heade
   headers: ReadonlyMap<string, string>
   /** Fields that a client may send and this provider does not get: the operator's or `auth` stand in their place. */
   withheld: ReadonlySet<string>
+  /** What the operator's headers and query say: none of it is a client's to see. */
+  secrets: readonly string[]
   /** Undefined when nobody said where the provider is. */
   place: Place | undefined
 }
@@ -72,6 +74,7 @@ export function openTarget(config: TargetConfig): Target {
   return {
     ...rest,
     headers,
+    secrets: [...headers.values(), ...Object.values(config.query)],
     withheld: new Set([...headers.keys(), ...(config.auth?.replaces ?? [])]),
     place: placeOf(config),
   }

@@ -8,13 +8,17 @@ const ALWAYS: ReadonlySet<string> = new Set([
   'proxy-authorization',
   'cookie',
   'set-cookie',
-  'x-api-key',
-  'x-goog-api-key',
-  'api-key',
-  'api_key',
-  'apikey',
-  'access_token',
+  'key',
+  'auth',
+  'jwt',
+  'sig',
 ])
+
+/** What names of credentials end in: `x-amz-security-token`, `client_secret`, `x-api-key`, `X-Amz-Signature`. */
+const ENDINGS = ['token', 'secret', 'password', 'passwd', 'apikey', '-key', '_key', 'signature', 'credential']
+
+/** Names that end so and are none: who looks for a request finds it by them. */
+const HARMLESS: ReadonlySet<string> = new Set(['idempotency-key', 'sec-websocket-key'])
 
 const marked = slot<ReadonlySet<string>>()
 
@@ -32,7 +36,15 @@ export function credentialNames(ctx: Context): ReadonlySet<string> | undefined {
 /** Whether the value of a header field or query argument is to be kept out of logs. */
 export function isCredential(ctx: Context, name: string): boolean {
   const lower = name.toLowerCase()
-  return ALWAYS.has(lower) || (marked.get(ctx)?.has(lower) ?? false)
+  if (ALWAYS.has(lower) || marked.get(ctx)?.has(lower) || ctx.consumers.carriers?.has(lower)) return true
+  return ENDINGS.some(ending => lower.endsWith(ending)) && !HARMLESS.has(lower)
+}
+
+/** What logs may have of a header field: nothing of a credential, and no argument that is one where it is a URL. */
+export function loggedField(ctx: Context, name: string, value: string): string {
+  if (isCredential(ctx, name)) return REDACTED
+  const search = value.search(/[?#]/)
+  return search < 0 ? value : value.slice(0, search) + redactedArguments(ctx, value.slice(search))
 }
 
 /** Fields or arguments by name, with the secret ones replaced. */
@@ -50,7 +62,7 @@ export function redactedSearch(ctx: Context): string {
 
 /** A query, or the end of a request line that has one, with secret values replaced. */
 export function redactedArguments(ctx: Context, query: string): string {
-  return query.replace(/([^&=?\s]+)=([^&\s]*)/g, (pair, name: string) =>
+  return query.replace(/([^&=?#\s]+)=([^&#\s]*)/g, (pair, name: string) =>
     isCredential(ctx, decoded(name)) ? `${name}=${REDACTED}` : pair,
   )
 }

@@ -6,7 +6,7 @@ import type { Awaitable } from '../plugin.ts'
 import type { HeaderList } from '../reply.ts'
 import { type Variable, variable } from '../router/vars.ts'
 import { isObject } from '../schema/json.ts'
-import { isCredential, REDACTED, redacted, redactedSearch } from './credentials.ts'
+import { loggedField, redacted, redactedSearch } from './credentials.ts'
 import type { JsonBytes } from './json-bytes.ts'
 import { loggedVariable } from './logged-variable.ts'
 import { gatewayMs, latencyMs, requestSize, responseSize, upstreamMs } from './measures.ts'
@@ -133,12 +133,18 @@ function putFields(line: JsonBytes, ctx: Context, headers: HeaderList): void {
     const lower = raw[at]!.toLowerCase()
     if (names.length === FEW || names.includes(lower)) {
       line.rewind(from)
-      return line.raw(JSON.stringify(redacted(ctx, Object.entries(headers.toObject()))))
+      return line.raw(
+        JSON.stringify(
+          Object.fromEntries(
+            Object.entries(headers.toObject()).map(([name, value]) => [name, loggedField(ctx, name, value)]),
+          ),
+        ),
+      )
     }
     if (names.length > 0) line.raw(',')
     line.quoted(lower)
     line.raw(':')
-    line.quoted(isCredential(ctx, lower) ? REDACTED : raw[at + 1]!)
+    line.quoted(loggedField(ctx, lower, raw[at + 1]!))
     names.push(lower)
   }
   line.raw('}')

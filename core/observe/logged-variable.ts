@@ -1,17 +1,11 @@
 // Variables as logs may have them: without the values of known credentials; formats read these, expressions the real ones.
 import type { Context } from '../context.ts'
 import { type Variable, variable } from '../router/vars.ts'
-import { isCredential, REDACTED, redactedArguments } from './credentials.ts'
+import { isCredential, loggedField, REDACTED, redactedArguments } from './credentials.ts'
 
 /** Variables that are a query, or end in one. */
 const QUERIES: ReadonlySet<string> = new Set(['args', 'query_string'])
-const WITH_QUERY: ReadonlySet<string> = new Set([
-  'request',
-  'request_uri',
-  'real_request_uri',
-  'upstream_uri',
-  'http_referer',
-])
+const WITH_QUERY: ReadonlySet<string> = new Set(['request', 'request_uri', 'real_request_uri', 'upstream_uri'])
 
 /** What a log may have of a variable; undefined when it has no value. */
 export function loggedVariable(ctx: Context, name: string): Variable {
@@ -35,5 +29,5 @@ export function loggedGetter(name: string): (ctx: Context) => Variable {
   const carrier = /^(?:arg|http|sent_http|post_arg)[_.](.+)$/.exec(name)?.[1]
   if (carrier === undefined) return get
   const dashed = carrier.replaceAll('_', '-')
-  return changed((ctx, text) => (isCredential(ctx, carrier) || isCredential(ctx, dashed) ? REDACTED : text))
+  return changed((ctx, text) => (isCredential(ctx, carrier) ? REDACTED : loggedField(ctx, dashed, text)))
 }

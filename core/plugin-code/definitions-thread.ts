@@ -33,7 +33,7 @@ try {
 }
 
 /** What of a plugin is data, and which functions it has. */
-function dataOf({ setup: _, endpoints: __, check, checkMetadata, credential, ...data }: Plugin) {
+function dataOf({ setup: _, endpoints: __, carriers: ___, check, checkMetadata, credential, ...data }: Plugin) {
   const has = { check, checkMetadata, credential }
   const entries = Object.entries(has).map(([name, own]) => [name, own !== undefined])
   return { ...data, has: Object.fromEntries(entries) as Record<keyof typeof has, boolean> }

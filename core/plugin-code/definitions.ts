@@ -22,7 +22,7 @@ export interface Question {
 
 export type Answer = { value: string | undefined } | { failed: string }
 
-type PluginData = Omit<Plugin, 'setup' | 'endpoints' | Asked> & { has: Record<Asked, boolean> }
+type PluginData = Omit<Plugin, 'setup' | 'endpoints' | 'carriers' | Asked> & { has: Record<Asked, boolean> }
 
 export type Loaded = { code: PluginCode } & ({ definitions: readonly PluginData[] } | { refused: string })
 

@@ -43,6 +43,7 @@ const rules: Readonly<Record<keyof Plugin, Rule>> = {
   metadata: schema,
   orMetadata: paths,
   credential: code,
+  carriers: code,
   encrypt: paths,
   inert: paths,
   endpoints,

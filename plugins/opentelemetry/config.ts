@@ -1,5 +1,6 @@
 // What may be configured of the plugin opentelemetry, and of its metadata (facts core 8.3.22); traces nothing.
 import { hostname } from 'node:os'
+import { checkHeaders, checkSinkUrl } from '../../core/observe/http-sink.ts'
 import type { CollectorSettings } from '../../core/observe/trace/exporter.ts'
 import { propagators } from '../../core/observe/trace/propagation.ts'
 import type { Infer, Schema } from '../../core/plugin.ts'
@@ -65,8 +66,7 @@ export const metadata = {
     collector: {
       type: 'object',
       properties: {
-        // A host, a port, perhaps a scheme and a path; user names, passwords and queries are none of it.
-        address: { type: 'string', pattern: '^(https?://)?[^/?#@\\s]+(/[^?#@\\s]*)?$', default: '127.0.0.1:4318' },
+        address: { type: 'string', default: '127.0.0.1:4318' },
         request_timeout: { type: 'integer', minimum: 1, default: 3 },
         request_headers: { type: 'object', additionalProperties: scalar },
       },
@@ -89,6 +89,19 @@ export const metadata = {
 
 export type TraceMetadata = Infer<typeof metadata>
 
+/** Where batches are posted to: a host and a port, perhaps with a scheme and a path, are where `/v1/traces` is. */
+function urlOf(address: string): string {
+  const origin = address.includes('://') ? address : `http://${address}`
+  return `${origin.replace(/\/$/, '')}/v1/traces`
+}
+
+/** What is wrong with metadata that the schema cannot say, or nothing; does not show what may be a secret. */
+export function metadataProblem({ collector }: TraceMetadata): string | undefined {
+  const { address, request_headers } = collector
+  const problem = /[?#\s]/.test(address) ? 'a query is no part of it' : checkSinkUrl(urlOf(address))
+  return problem === undefined ? checkHeaders(request_headers) : `collector.address: ${problem}`
+}
+
 /** Where the spans go. */
 export function collectorOf({
   collector,
@@ -96,9 +109,8 @@ export function collectorOf({
   batch_span_processor: batch,
 }: TraceMetadata): CollectorSettings {
   const { address, request_timeout, request_headers = {} } = collector
-  const origin = address.includes('://') ? address : `http://${address}`
   return {
-    url: `${origin.replace(/\/$/, '')}/v1/traces`,
+    url: urlOf(address),
     headers: Object.fromEntries(Object.entries(request_headers).map(([field, value]) => [field, String(value)])),
     timeoutMs: request_timeout * 1000,
     resource: Object.entries({ hostname: hostname(), 'service.name': 'APISIX', ...resource }) as [string, string][],

@@ -1,7 +1,7 @@
 // What spans say of a request and of an attempt: APISIX's attributes and those of the HTTP conventions; no credential.
 import type { Attempt, Context } from '../../core/context.ts'
 import { GatewayError } from '../../core/errors.ts'
-import { isCredential, REDACTED } from '../../core/observe/credentials.ts'
+import { loggedField } from '../../core/observe/credentials.ts'
 import { loggedGetter, loggedVariable } from '../../core/observe/logged-variable.ts'
 import { nodeOf } from '../../core/observe/measures.ts'
 import type { Attributes } from '../../core/observe/trace/span.ts'
@@ -88,6 +88,6 @@ export function extraAttributes(
       ? []
       : Object.entries(ctx.request.headers.toObject())
           .filter(([name]) => asked(name))
-          .map(([name, value]) => [name, isCredential(ctx, name) ? REDACTED : value] as const)),
+          .map(([name, value]) => [name, loggedField(ctx, name, value)] as const)),
   ]
 }

@@ -1,13 +1,12 @@
 // opentelemetry: traces requests, tells those who come after of the trace, and sends spans to a collector (facts core 8.3.22).
 import { type Context, slot } from '../../core/context.ts'
-import { checkHeaders } from '../../core/observe/http-sink.ts'
 import type { Metrics } from '../../core/observe/metrics.ts'
 import { type SpanExporter, Tracing } from '../../core/observe/trace/exporter.ts'
 import { propagators, readIncoming } from '../../core/observe/trace/propagation.ts'
 import { type SamplerConfig, samplerOf } from '../../core/observe/trace/sampler.ts'
 import { requestTrace } from '../../core/observe/trace.ts'
 import { plugin } from '../../core/plugin.ts'
-import { collectorOf, metadata, schema } from './config.ts'
+import { collectorOf, metadata, metadataProblem, schema } from './config.ts'
 import { extraAttributes } from './http-attributes.ts'
 import { RequestSpans } from './request-spans.ts'
 
@@ -24,13 +23,12 @@ export default plugin({
   version: 0.1,
   schema,
   metadata,
+  checkMetadata: metadataProblem,
   encrypt: ['collector.request_headers'],
   setup(config, env) {
     const { metadata: settings, metrics, log, owner, transport, random } = env
-    const problem =
-      settings === undefined ? 'the plugin has no metadata' : checkHeaders(settings.collector.request_headers)
-    if (settings === undefined || problem !== undefined) {
-      log.warn({ plugin: 'opentelemetry', owner }, `nothing is traced: ${problem}`)
+    if (settings === undefined) {
+      log.warn({ plugin: 'opentelemetry', owner }, 'nothing is traced: the plugin has no metadata')
       return {}
     }
     if (settings.batch_span_processor.drop_on_queue_full === false)
