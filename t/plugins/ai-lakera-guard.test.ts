@@ -66,6 +66,7 @@ describe('ai-lakera-guard', () => {
         },
         { role: 'assistant', content: null, tool_calls: [{ function: { name: 'f', arguments: '{"x":1}' } }] },
         { role: 'tool', content: 'found' },
+        { role: 'developer', content: 'Be brief.' },
       ]
       assert.equal((await guarded.ask(CHAT, { messages })).status, 200)
       const [received] = guarded.service.received
@@ -77,6 +78,7 @@ describe('ai-lakera-guard', () => {
           { role: 'system', content: 'Be kind.' },
           { role: 'user', content: 'a b' },
           { role: 'tool', content: 'found' },
+          { role: 'system', content: 'Be brief.' },
         ],
         breakdown: true,
         project_id: 'p-1',

@@ -77,7 +77,7 @@ export function markedAtEnd(guarded: Guarded): EventFilter {
 
   async function judge(): Promise<void> {
     const text = texts.read()
-    if (text.trim() !== '') level = (await judging.ask(() => look(text)))?.level
+    if (text.trim() !== '') level = (await judging.ask(() => look(text)))?.level ?? level
   }
 
   async function end(): Promise<void> {

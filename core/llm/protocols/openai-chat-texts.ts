@@ -56,7 +56,10 @@ export function chatPieces(event: JsonObject): AnswerPiece[] {
   for (const [at, choice] of objects(event.choices).entries()) {
     const said = choice.delta ?? choice.message
     if (!isObject(said)) continue
-    const { tool_calls: calls, function_call: old } = said
+    const { tool_calls: calls, function_call: old, audio } = said
+    // What is spoken is written down beside it.
+    if (isObject(audio) && typeof audio.transcript === 'string')
+      pieces.push({ kind: 'text', of: `${String(choice.index ?? at)}.audio`, text: audio.transcript })
     for (const [place, call] of [...objects(calls), ...(isObject(old) ? [{ function: old }] : [])].entries()) {
       const { function: called, custom, index = place } = call as JsonObject
       const text = isObject(called) ? called.arguments : isObject(custom) ? custom.input : undefined

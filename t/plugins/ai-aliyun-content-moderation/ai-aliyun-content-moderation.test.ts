@@ -392,6 +392,21 @@ describe('ai-aliyun-content-moderation', () => {
       assert.deepEqual(guarded.verdicts(), { 'response would_deny': 1 })
     })
 
+    it('marks the ends of all choices, whichever was risky', async () => {
+      await start({ check_request: false, check_response: true })
+      const event = (index: number, content: string, finish_reason: string | null = null) =>
+        `data: ${JSON.stringify({ choices: [{ index, delta: { content }, finish_reason }] })}\n\n`
+      guarded.provider.script = streams(
+        event(0, 'kill'),
+        event(1, 'hurt'),
+        event(0, '', 'stop'),
+        event(1, 'more', 'stop'),
+        done,
+      )
+      const got = await (await guarded.ask(CHAT, { ...asked, n: 2 })).text()
+      assert.equal(got.match(/"risk_level":"high"/g)?.length, 2)
+    })
+
     it('marks the streams of protocols that have no done event', async () => {
       await start({ check_request: false, check_response: true }, { provider: 'anthropic' })
       const event = (type: string, more: object = {}) =>

@@ -280,3 +280,27 @@ describe('the pieces of Converse', () => {
     for (const event of [{ contentBlockIndex: 0 }, { role: 'assistant' }]) assert.ok(!bedrockConverse.isEnd!(event))
   })
 })
+
+describe('bedrock-converse refusals within a stream', () => {
+  it('end the block that is open, and say no in the next', () => {
+    const begun = bedrockConverse.openBegun!()
+    begun.took({ role: 'assistant' })
+    begun.took({ contentBlockIndex: 0, delta: { text: 'a' } })
+    begun.took({ contentBlockIndex: 0 })
+    begun.took({ contentBlockIndex: 1, start: { toolUse: {} } })
+    const bytes = begun.refusal({ text: 'No.', model: '', id: '', usage: undefined })
+    const events: unknown[] = []
+    let from = 0
+    for (const end of awsEventStream.open().feed(bytes)!.ends) {
+      const { type, data } = awsEventStream.read(bytes.subarray(from, end))!
+      events.push([type, JSON.parse(data)])
+      from = end
+    }
+    assert.deepEqual(events.slice(0, 4), [
+      ['contentBlockStop', { contentBlockIndex: 1 }],
+      ['contentBlockDelta', { contentBlockIndex: 2, delta: { text: 'No.' } }],
+      ['contentBlockStop', { contentBlockIndex: 2 }],
+      ['messageStop', { stopReason: 'end_turn' }],
+    ])
+  })
+})

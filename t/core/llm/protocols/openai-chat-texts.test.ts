@@ -55,11 +55,12 @@ describe('the pieces of chat completions', () => {
       { index: 1, function: { arguments: '{"a"' } },
       { index: 2, custom: { input: 'x' } },
     ]
-    const delta = { content: 'a', reasoning: 'b', refusal: 'c', tool_calls }
+    const delta = { content: 'a', reasoning: 'b', refusal: 'c', tool_calls, audio: { transcript: 'd' } }
     assert.deepEqual(said({ choices: [{ index: 3, delta, finish_reason: null }] }), [
       ['text', '3.content', 'a'],
       ['reasoning', '3.reasoning', 'b'],
       ['text', '3.refusal', 'c'],
+      ['text', '3.audio', 'd'],
       ['tool_arguments', '3.tool.1', '{"a"'],
       ['tool_arguments', '3.tool.2', 'x'],
     ])

@@ -217,3 +217,24 @@ describe('openai-responses refusals', () => {
     assert.deepEqual([reader.text, reader.complete, reader.usage], ['No.', true, counted])
   })
 })
+
+describe('openai-responses refusals within a stream', () => {
+  it('go on with its numbers, its items and its id', () => {
+    const begun = openaiResponses.openBegun!()
+    begun.took({ type: 'response.created', sequence_number: 0, response: { id: 'r', created_at: 5, output: [] } })
+    begun.took({ type: 'response.output_item.added', sequence_number: 1, output_index: 0, item: { type: 'reasoning' } })
+    begun.took({ type: 'response.output_item.added', sequence_number: 2, output_index: 1, item: { type: 'message' } })
+    const events = begun
+      .refusal({ text: 'No.', model: 'm', id: 'i', usage: undefined })
+      .toString()
+      .match(/^data: .*$/gm)!
+      .map(line => JSON.parse(line.slice(6)) as { output_index?: number; sequence_number: number; response?: object })
+    assert.deepEqual(
+      events.map(({ sequence_number }) => sequence_number),
+      [3, 4, 5, 6, 7, 8, 9],
+    )
+    assert.deepEqual(new Set(events.slice(0, -1).map(({ output_index }) => output_index)), new Set([2]))
+    const { id, created_at, status } = events.at(-1)!.response as Record<string, unknown>
+    assert.deepEqual([id, created_at, status], ['r', 5, 'completed'])
+  })
+})
