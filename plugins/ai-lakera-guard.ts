@@ -2,7 +2,7 @@
 import type { Context } from '../core/context.ts'
 import { Guarding, type GuardSide } from '../core/llm/guarding.ts'
 import { guardAnswer } from '../core/llm/guards/answer-guard.ts'
-import { serviceGuardAttributes } from '../core/llm/guards/guard-config.ts'
+import { guardProblem, serviceGuardAttributes } from '../core/llm/guards/guard-config.ts'
 import type { GuardPolicy, Opinion } from '../core/llm/guards/judging.ts'
 import { requestHooks } from '../core/llm/guards/request-guard.ts'
 import { askService, MAX_ANSWER, ServiceError } from '../core/llm/guards/service.ts'
@@ -44,8 +44,10 @@ export default plugin({
     required: ['api_key'],
   },
   encrypt: ['api_key'],
-  check: ({ lakera_endpoint: endpoint }) =>
-    isReference(endpoint) || URL.canParse(endpoint) ? undefined : 'lakera_endpoint is no URL',
+  check: config =>
+    isReference(config.lakera_endpoint) || URL.canParse(config.lakera_endpoint)
+      ? guardProblem(config)
+      : 'lakera_endpoint is no URL',
   setup(config, env) {
     const { fail_open: failOpen, direction, action, mode } = config
     const sidecar = new Sidecar(NAME, env, {
@@ -109,6 +111,8 @@ export default plugin({
         mode: 'all',
       },
       notText: config.not_text,
+      notTextAllowed: new Set(config.not_text_allowed),
+      log: env.log,
       deniedText: config.request_failure_message,
       unreadable: 'unsupported protocol: passthrough',
       look: (ctx: Context, said: readonly Prompt[]) => look(ctx, 'request', messagesOf(said)),

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { type Context, slot } from '../../core/context.ts'
 import type { GuardSide } from '../../core/llm/guarding.ts'
 import { firstHit } from '../../core/llm/guards/first-hit.ts'
-import { moderationAttributes } from '../../core/llm/guards/guard-config.ts'
+import { guardProblem, moderationAttributes } from '../../core/llm/guards/guard-config.ts'
 import type { Opinion } from '../../core/llm/guards/judging.ts'
 import { moderationHooks } from '../../core/llm/guards/moderation.ts'
 import { reaches, riskier, riskLevel } from '../../core/llm/guards/risk-level.ts'
@@ -53,9 +53,9 @@ export default plugin({
     required: ['endpoint', 'region_id', 'access_key_id', 'access_key_secret'],
   },
   encrypt: ['access_key_secret'],
-  check: ({ endpoint }) =>
-    isReference(endpoint) || (URL.canParse(endpoint) && /^https?:\/\//i.test(endpoint))
-      ? undefined
+  check: config =>
+    isReference(config.endpoint) || (URL.canParse(config.endpoint) && /^https?:\/\//i.test(config.endpoint))
+      ? guardProblem(config)
       : 'endpoint is no URL of http or https',
   setup(config, env) {
     const moderation = new TextModeration(NAME, config, env)

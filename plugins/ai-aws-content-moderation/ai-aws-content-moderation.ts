@@ -2,7 +2,7 @@
 import type { Context } from '../../core/context.ts'
 import type { GuardSide } from '../../core/llm/guarding.ts'
 import { firstHit } from '../../core/llm/guards/first-hit.ts'
-import { moderationAttributes } from '../../core/llm/guards/guard-config.ts'
+import { guardProblem, moderationAttributes } from '../../core/llm/guards/guard-config.ts'
 import type { Opinion } from '../../core/llm/guards/judging.ts'
 import { moderationHooks } from '../../core/llm/guards/moderation.ts'
 import { riskLevel } from '../../core/llm/guards/risk-level.ts'
@@ -67,12 +67,13 @@ export default plugin({
     required: ['comprehend'],
   },
   encrypt: ['comprehend.secret_access_key', 'comprehend.session_token'],
-  check: ({ comprehend: { endpoint, region } }) =>
-    isReference(endpoint) ||
-    isReference(region) ||
-    URL.canParse(endpoint ?? `https://comprehend.${region}.amazonaws.com`)
-      ? undefined
-      : 'comprehend: neither endpoint nor region makes a URL',
+  check(config) {
+    const { endpoint, region } = config.comprehend
+    if (isReference(endpoint) || isReference(region)) return guardProblem(config)
+    return URL.canParse(endpoint ?? `https://comprehend.${region}.amazonaws.com`)
+      ? guardProblem(config)
+      : 'comprehend: neither endpoint nor region makes a URL'
+  },
   setup(config, env) {
     const comprehend = new Comprehend(NAME, config, env)
     const categories = new Map(Object.entries(config.moderation_categories ?? {}) as [string, number][])

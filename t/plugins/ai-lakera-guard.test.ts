@@ -162,7 +162,15 @@ describe('ai-lakera-guard', () => {
           .content,
         'fine',
       )
+      assert.ok(guarded.lines.includes('info not all of a request could be looked at'))
       await guarded.close()
+      for (const config of [{ not_text: 'pass' }, { not_text: 'deny', not_text_allowed: ['image_url'] }]) {
+        await start(config)
+        assert.equal((await guarded.ask(CHAT, { messages })).status, 200)
+        assert.equal(guarded.provider.received.length, 1)
+        assert.ok(!guarded.lines.includes('info not all of a request could be looked at'))
+        await guarded.close()
+      }
       await start({ not_text: 'deny' })
       const answer = (await (await guarded.ask(CHAT, { messages })).json()) as ReturnType<typeof whole>
       assert.equal(answer.choices[0]!.message.content, BLOCKED.request)
@@ -447,6 +455,7 @@ describe('the config of ai-lakera-guard', () => {
     [{ api_key: 'k', deny_code: 199 }, /deny_code.*at least 200/],
     [{ api_key: 'k', mode: 'watch' }, /mode.*enum/],
     [{ api_key: 'k', request_check_kinds: [] }, /request_check_kinds/],
+    [{ api_key: 'k', not_text_allowed: ['image_url'] }, 'not_text_allowed means nothing unless not_text is deny'],
   ] as const) {
     it(`${said === undefined ? 'may be' : 'is not'} ${JSON.stringify(config)}`, () => {
       if (said instanceof RegExp) assert.match(problem(config) ?? '', said)

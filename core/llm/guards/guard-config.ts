@@ -5,6 +5,12 @@ import { guardAttributes } from '../guarding.ts'
 
 const list = { type: 'array', minItems: 1, uniqueItems: true } as const
 
+/** Of a config with these attributes: what the schema cannot say. */
+export function guardProblem(config: { not_text: string; not_text_allowed?: unknown }): string | undefined {
+  const means = config.not_text === 'deny' || config.not_text_allowed === undefined
+  return means ? undefined : 'not_text_allowed means nothing unless not_text is deny'
+}
+
 /**
  * Ours but for `fail_mode`: what pieces are looked at, what becomes of an image, a file, or whatever is new, and whether a
  * request is looked at while other plugins work.
@@ -17,7 +23,8 @@ export const serviceGuardAttributes = {
     default: ['text', 'tool_result'],
   },
   response_check_kinds: { ...list, items: { enum: ['text', 'reasoning', 'tool_arguments'] }, default: ['text'] },
-  not_text: { enum: ['pass', 'deny'], default: 'pass' },
+  not_text: { enum: ['pass', 'log', 'deny'], default: 'log' },
+  not_text_allowed: { ...list, items: { type: 'string', minLength: 1 } },
   parallel: { type: 'boolean', default: false },
 } as const satisfies Record<string, Schema>
 

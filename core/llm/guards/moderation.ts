@@ -58,6 +58,8 @@ export function moderationHooks(
       mode: config.request_check_mode,
     },
     notText: config.not_text,
+    notTextAllowed: new Set(config.not_text_allowed),
+    log: env.log,
     deniedText: config.deny_message ?? deniedText,
     unreadable: 'protocol passthrough cannot moderate the configured request_check_roles',
     look: (ctx: Context, said: Parameters<typeof joined>[0]) => look(ctx, 'request', joined(said)),

@@ -6,10 +6,14 @@ import { Denied, Refused } from '../answer-event.ts'
 import { clientBody } from '../client-body.ts'
 import { type Exchange, exchange } from '../exchange.ts'
 import { sse } from '../framing/sse.ts'
+import type { GuardLog } from '../guarding.ts'
 import type { Prompt } from '../prompt.ts'
 import { protocolNamed } from '../protocols/detect.ts'
 import { type GuardPolicy, Judging, type Opinion } from './judging.ts'
 import { type RequestScope, requestTexts } from './request-texts.ts'
+
+/** Of what could not be looked at, as far as it is told. */
+const MAX_TYPES = 8
 
 export interface RequestGuard {
   readonly plugin: string
@@ -18,7 +22,10 @@ export interface RequestGuard {
   readonly checks: boolean
   readonly scope: RequestScope
   /** What becomes of what cannot be looked at: images, files, whatever is new. */
-  readonly notText: 'pass' | 'deny'
+  readonly notText: 'pass' | 'log' | 'deny'
+  /** Types of it that are not denied. */
+  readonly notTextAllowed: ReadonlySet<string>
+  readonly log: Pick<GuardLog, 'info'>
   /** What the client is told where that is denied. */
   readonly deniedText: string
   /** Why a request is skipped that is passed through: nobody knows what it says. */
@@ -75,10 +82,8 @@ async function guardRequest(ctx: Context, guard: RequestGuard): Promise<Reply | 
   const { texts, notText } = requestTexts(protocol.prompts(json), guard.scope)
   const judging = new Judging(ctx, call, { side: 'request', streams: call.requestType === 'ai_stream' }, guard.policy)
   try {
-    if (guard.notText === 'deny' && notText.length > 0) {
-      const types = [...new Set(notText.map(({ text }) => text))].slice(0, 5).join(', ')
-      judging.find({ reason: `what cannot be looked at: ${types}`, told: guard.deniedText })
-    }
+    const unseen = new Set(notText.map(({ text }) => text).filter(type => !guard.notTextAllowed.has(type)))
+    if (unseen.size > 0) notSeen(ctx, guard, judging, [...unseen].slice(0, MAX_TYPES))
     if (texts.some(({ text }) => text.trim() !== '')) await judging.ask(() => guard.look(ctx, texts))
     judging.end()
     return undefined
@@ -87,6 +92,21 @@ async function guardRequest(ctx: Context, guard: RequestGuard): Promise<Reply | 
     if (error instanceof Refused) return reply(error.status, error.message)
     throw error
   }
+}
+
+/** Throws Denied where that is what is to become of it. */
+function notSeen(
+  ctx: Context,
+  { plugin, notText, deniedText, log }: RequestGuard,
+  judging: Judging,
+  types: string[],
+): void {
+  if (notText === 'deny') judging.find({ reason: `what cannot be looked at: ${types.join(', ')}`, told: deniedText })
+  else if (notText === 'log')
+    log.info(
+      { plugin, route: ctx.route?.id, request_id: ctx.id, not_text: types },
+      'not all of a request could be looked at',
+    )
 }
 
 function skipped(ctx: Context, { policy }: RequestGuard, reason: string): Reply | undefined {
