@@ -5,7 +5,7 @@ import { guardAnswer } from '../core/llm/guards/answer-guard.ts'
 import { guardProblem, serviceGuardAttributes } from '../core/llm/guards/guard-config.ts'
 import type { GuardPolicy, Opinion } from '../core/llm/guards/judging.ts'
 import { requestHooks } from '../core/llm/guards/request-guard.ts'
-import { askService, MAX_ANSWER, ServiceError } from '../core/llm/guards/service.ts'
+import { askService, MAX_ANSWER, type ServiceAnswer, ServiceError, useless } from '../core/llm/guards/service.ts'
 import { isObject, type JsonObject } from '../core/llm/json.ts'
 import { objects } from '../core/llm/json-parts.ts'
 import type { Prompt } from '../core/llm/prompt.ts'
@@ -71,7 +71,7 @@ export default plugin({
       const body = Buffer.from(JSON.stringify({ messages, breakdown: true, project_id }))
       let answer: JsonObject
       try {
-        answer = answerOf(await asked(ctx, body))
+        answer = answerOf(sidecar, await asked(ctx, body))
       } catch (error) {
         if (!(error instanceof ServiceError)) throw error
         const then = failOpen ? 'allowing' : 'blocking'
@@ -92,7 +92,7 @@ export default plugin({
       return { finding: { reason: `flagged: ${named.join(', ')}`, told: told[side] + more } }
     }
 
-    async function asked(ctx: Context, body: Buffer): ReturnType<typeof askService> {
+    async function asked(ctx: Context, body: Buffer): Promise<ServiceAnswer> {
       try {
         return await askService(sidecar, ctx, { ...errand, body })
       } catch (error) {
@@ -141,9 +141,9 @@ function messagesOf(said: readonly Prompt[]): { role: string; content: string }[
   return messages.map(({ role, content }) => ({ role, content }))
 }
 
-function answerOf({ status, json }: Awaited<ReturnType<typeof askService>>): JsonObject {
+function answerOf(sidecar: Sidecar, { status, json }: ServiceAnswer): JsonObject {
   if (status !== 200) throw new ServiceError(`Lakera Guard returned status ${status}`)
-  if (json === undefined) throw new ServiceError('failed to decode Lakera Guard response: it is no JSON')
-  if (!isObject(json)) throw new ServiceError('unexpected Lakera Guard response: expected a JSON object')
+  if (json === undefined) throw useless(sidecar, 'failed to decode Lakera Guard response: it is no JSON')
+  if (!isObject(json)) throw useless(sidecar, 'unexpected Lakera Guard response: expected a JSON object')
   return json
 }

@@ -1,6 +1,6 @@
 // Aliyun's text moderation, asked about one text (facts ai-plugins 15.3); knows no request.
 import { createHmac, randomUUID } from 'node:crypto'
-import { askService, MAX_ANSWER, ServiceError } from '../../core/llm/guards/service.ts'
+import { askService, MAX_ANSWER, ServiceError, useless } from '../../core/llm/guards/service.ts'
 import { isObject } from '../../core/llm/json.ts'
 import { objects } from '../../core/llm/json-parts.ts'
 import { errandTo, Sidecar, type Wisher } from '../../core/llm/sidecar.ts'
@@ -58,10 +58,10 @@ export class TextModeration {
       body: Buffer.from(this.#form(question)),
     })
     if (status !== 200) throw new ServiceError(`Aliyun returned status ${status}`)
-    if (!isObject(json)) throw new ServiceError('what Aliyun answers is no JSON object')
+    if (!isObject(json)) throw useless(this.#sidecar, 'what Aliyun answers is no JSON object')
     const { Data: data, Code: code } = json
     if (!isObject(data) || typeof data.RiskLevel !== 'string')
-      throw new ServiceError(`Aliyun names no risk level${typeof code === 'number' ? `, but code ${code}` : ''}`)
+      throw useless(this.#sidecar, `Aliyun names no risk level${typeof code === 'number' ? `, but code ${code}` : ''}`)
     const [advice] = objects(data.Advice)
     return { level: data.RiskLevel, answer: typeof advice?.Answer === 'string' ? advice.Answer : undefined }
   }

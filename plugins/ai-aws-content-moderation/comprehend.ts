@@ -1,6 +1,6 @@
 // Amazon Comprehend, asked how toxic texts are (facts ai-plugins 16.2); knows no request.
 import { type AwsCredentials, signature } from '../../core/llm/auth/aws.ts'
-import { askService, MAX_ANSWER, type ServiceAnswer, ServiceError } from '../../core/llm/guards/service.ts'
+import { askService, MAX_ANSWER, type ServiceAnswer, ServiceError, useless } from '../../core/llm/guards/service.ts'
 import { isObject, type JsonObject } from '../../core/llm/json.ts'
 import { objects } from '../../core/llm/json-parts.ts'
 import { errandTo, Sidecar, type Wisher } from '../../core/llm/sidecar.ts'
@@ -61,7 +61,7 @@ export class Comprehend {
     const { status, json } = await this.#ask(wisher, body)
     if (status !== 200) throw new ServiceError(`Comprehend returned status ${status}${faultOf(json)}`)
     const results = objects(isObject(json) ? json.ResultList : undefined)
-    if (results.length === 0) throw new ServiceError('failed to get moderation results from response')
+    if (results.length === 0) throw useless(this.#sidecar, 'failed to get moderation results from response')
     return results.map(toxicityOf)
   }
 

@@ -223,6 +223,10 @@ describe('ai-lakera-guard', () => {
           const answer = (await (await guarded.ask(CHAT, asked)).json()) as ReturnType<typeof whole>
           assert.equal(answer.choices[0]!.message.content, fail_open ? 'fine' : BLOCKED.request)
           assert.deepEqual(guarded.verdicts(), { 'request error': 1 })
+          assert.match(
+            guarded.gateway.scrape(),
+            /sluice_sidecar_failures_total\{plugin="ai-lakera-guard",reason="[\w ]+"\} 1\n/,
+          )
           const said = guarded.lines.find(line => words.test(line)) ?? ''
           assert.ok(
             said.includes(fail_open ? 'fail_open=true, allowing request' : 'fail_open=false, blocking request'),

@@ -24,6 +24,12 @@ const words: Readonly<Record<UpstreamFault, string>> = {
   no_node: 'no address',
 }
 
+/** What it has answered says nothing: that is counted as its failure. */
+export function useless(sidecar: Sidecar, message: string): ServiceError {
+  sidecar.failed('malformed')
+  return new ServiceError(message)
+}
+
 export interface ServiceAnswer {
   readonly status: number
   /** Undefined for what is no JSON. */
