@@ -5,7 +5,7 @@ import aiAwsContentModeration from './ai-aws-content-moderation/ai-aws-content-m
 import aiBudget from './ai-budget/ai-budget.ts'
 import aiLakeraGuard from './ai-lakera-guard.ts'
 import aiModelAccess from './ai-model-access.ts'
-import aiPromptGuard from './ai-prompt-guard.ts'
+import aiPromptGuard from './ai-prompt-guard/ai-prompt-guard.ts'
 import aiProxy from './ai-proxy.ts'
 import aiProxyMulti from './ai-proxy-multi/ai-proxy-multi.ts'
 import aiRag from './ai-rag.ts'

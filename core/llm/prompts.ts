@@ -15,6 +15,12 @@ export function lastTurn(prompts: readonly Prompt[], kinds: ReadonlySet<PromptKi
   return prompts.filter(({ turn }) => turn === last)
 }
 
+/** Those of the model's last message and of all behind it, and what stands in front of all: what is new, in a conversation. */
+export function sinceAnswer(prompts: readonly Prompt[]): Prompt[] {
+  const last = prompts.reduce((turn, prompt) => (prompt.role === 'assistant' ? Math.max(turn, prompt.turn) : turn), -1)
+  return prompts.filter(({ turn }) => turn < 0 || turn >= last)
+}
+
 /**
  * Those of the messages at the end of a conversation in each of which one of these roles speaks: of users, what has been said
  * since the model last answered (facts ai-plugins 2.2, `last`). None when the last message is of nobody among them.

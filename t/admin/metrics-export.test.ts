@@ -100,6 +100,7 @@ async function start(): Promise<void> {
       },
       ...proxied,
     },
+    'routes/guarded': { uri: '/guarded', plugins: { 'ai-prompt-guard': { deny_patterns: ['bad'] } }, ...proxied },
     'routes/logged': {
       uri: '/logged',
       plugins: { 'file-logger': { path: join(folder, 'not', 'there', 'access.log') } },
@@ -310,6 +311,18 @@ const cases: readonly Case[] = [
     what: 'calls to LLMs that are cut short, by reason',
     act: () => chat({ user: 'cut' }),
     moves: { 'sluice_llm_cut_total{route_id="llm",node="ai-proxy-openai-compatible",reason="reset"}': 1 },
+  },
+  {
+    what: 'verdicts of guards, and their time',
+    async act() {
+      const body = JSON.stringify({ messages: [{ role: 'user', content: 'bad' }] })
+      assert.equal((await send('POST', '/guarded', {}, body)).status, 400)
+    },
+    moves: {
+      'sluice_guard_verdicts_total{plugin="ai-prompt-guard",route_id="guarded",side="request",verdict="deny"}': 1,
+      'sluice_guard_seconds_count{plugin="ai-prompt-guard",side="request"}': 1,
+    },
+    alsoMoves: /^sluice_guard_seconds_(bucket|sum)\{/,
   },
   {
     what: 'instances in the place of which another was asked',

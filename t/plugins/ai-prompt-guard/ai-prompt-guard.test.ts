@@ -1,10 +1,10 @@
 // ai-prompt-guard as clients and upstreams see it.
 import assert from 'node:assert/strict'
-import { type Logger, silent } from '../../core/observe/log.ts'
-import { configProblem } from '../../core/resource/plugin-configs.ts'
-import aiPromptGuard from '../../plugins/ai-prompt-guard.ts'
-import { startGateway, type TestGateway } from '../helpers/gateway.ts'
-import { type ScriptedUpstream, startUpstream } from '../helpers/upstream.ts'
+import { type Logger, silent } from '../../../core/observe/log.ts'
+import { configProblem } from '../../../core/resource/plugin-configs.ts'
+import aiPromptGuard from '../../../plugins/ai-prompt-guard/ai-prompt-guard.ts'
+import { startGateway, type TestGateway } from '../../helpers/gateway.ts'
+import { type ScriptedUpstream, startUpstream } from '../../helpers/upstream.ts'
 
 type Message = { role: string; content: unknown }
 const user = (content: unknown): Message => ({ role: 'user', content })

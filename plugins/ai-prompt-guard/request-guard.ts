@@ -1,0 +1,94 @@
+// Requests before ai-prompt-guard (facts ai-plugins 9); knows no answer.
+import type { Context } from '../../core/context.ts'
+import { GatewayError } from '../../core/errors.ts'
+import type { Guarding } from '../../core/llm/guarding.ts'
+import type { JsonObject } from '../../core/llm/json.ts'
+import type { Prompt } from '../../core/llm/prompt.ts'
+import { joined } from '../../core/llm/prompts.ts'
+import { detectProtocol, protocolNamed } from '../../core/llm/protocols/detect.ts'
+import type { Protocol } from '../../core/llm/protocols/protocol.ts'
+import type { Env, TurnHook } from '../../core/plugin.ts'
+import { type Reply, reply } from '../../core/reply.ts'
+import type { Config } from './config.ts'
+import { found, patternList } from './pattern-list.ts'
+import { denial } from './refusal.ts'
+import { requestScope } from './request-scope.ts'
+
+const PROHIBITED = 'Request contains prohibited content'
+
+/** Why a request is denied, and in which words its client is told. */
+interface Fault {
+  readonly reason: string
+  readonly message: string
+}
+
+export function requestGuard(config: Config, guarding: Guarding, log: Env['log']): TurnHook {
+  const allows = patternList(config.allow_patterns)
+  const denies = patternList(config.deny_patterns)
+  const scope = requestScope(config)
+  const allowed = new Set(config.not_text_allowed)
+
+  /** A pattern of which nobody knows whether it matches counts as one that should not, or should. */
+  function faultOf(prompts: readonly Prompt[]): Fault | undefined {
+    const unseen = prompts.find(({ kind, text }) => kind === 'not_text' && !allowed.has(text))
+    if (config.not_text === 'deny' && unseen !== undefined)
+      return { reason: `it has ${unseen.text}`, message: 'Request contains content that cannot be checked' }
+    const prompt = joined(prompts.filter(({ kind }) => kind !== 'not_text'))
+    // APISIX answers with an empty 200 here, which breaks every turn of an agent that follows a tool's result.
+    if (prompt === '') return undefined
+    const match = config.allow_patterns.length > 0 ? allows(prompt) : 0
+    if (match === 'unknown') return { reason: found('allow_patterns', match), message: PROHIBITED }
+    if (match === undefined)
+      return { reason: 'no allow pattern matches', message: "Request doesn't match allow patterns" }
+    const hit = denies(prompt)
+    return hit === undefined ? undefined : { reason: found('deny_patterns', hit), message: PROHIBITED }
+  }
+
+  function judge(ctx: Context, protocol: Protocol, body: JsonObject): Reply | undefined {
+    const prompts = scope(protocol.name, protocol.prompts(body))
+    if (config.not_text === 'log') sayUnseen(ctx, prompts)
+    const fault = faultOf(prompts)
+    if (fault === undefined) guarding.allows(ctx, 'request')
+    else if (guarding.denies(ctx, 'request', fault.reason))
+      return denial(config.deny_as, { protocol, body, path: ctx.request.path }, fault.message)
+    return undefined
+  }
+
+  function sayUnseen(ctx: Context, prompts: readonly Prompt[]): void {
+    const unseen = new Set(prompts.filter(({ kind }) => kind === 'not_text').map(({ text }) => text))
+    if (unseen.size === 0) return
+    const fields = { plugin: 'ai-prompt-guard', route: ctx.route?.id, request_id: ctx.id }
+    log.info({ ...fields, not_text: [...unseen].slice(0, 8) }, 'not all of a request could be looked at')
+  }
+
+  function unreadable(ctx: Context, message: string): Reply | undefined {
+    return guarding.skips(ctx, 'request', message) ? reply(400, { message }) : undefined
+  }
+
+  /** The body, where there is one that can be read; else what the client is told, if anything. */
+  async function read(ctx: Context): Promise<{ body: unknown } | { told: Reply | undefined }> {
+    try {
+      const bytes = await ctx.body.bytes(config.max_req_body_size)
+      if (bytes.length > 0) return { body: await ctx.body.json(config.max_req_body_size) }
+    } catch (error) {
+      if (!(error instanceof GatewayError)) throw error
+      if (error.code === 'body_not_json') return { told: unreadable(ctx, error.message) }
+      if (error.code !== 'body_too_large') throw error
+    }
+    const denied = guarding.denies(ctx, 'request', 'its body is empty or too large')
+    return { told: denied ? reply(400, { message: 'Empty request body' }) : undefined }
+  }
+
+  return async ctx => {
+    const request = await read(ctx)
+    if ('told' in request) return request.told
+    const name = detectProtocol(request.body, ctx.request.path)
+    const protocol = name && protocolNamed(name)
+    if (protocol === undefined || name === 'passthrough')
+      return unreadable(ctx, 'Request format not recognized by ai-prompt-guard')
+    const begun = ctx.elapsed()
+    const told = judge(ctx, protocol, request.body as JsonObject)
+    guarding.took('request', ctx.elapsed() - begun)
+    return told
+  }
+}

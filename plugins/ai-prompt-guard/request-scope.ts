@@ -1,0 +1,30 @@
+// Which pieces of a request ai-prompt-guard looks at.
+import type { Prompt, PromptKind, PromptRole } from '../../core/llm/prompt.ts'
+import { lastTurn, sinceAnswer } from '../../core/llm/prompts.ts'
+import type { ProtocolName } from '../../core/llm/protocols/protocol.ts'
+import { type Config, roles } from './config.ts'
+
+const SAYINGS: ReadonlySet<PromptKind> = new Set(['text', 'tool_result'])
+
+/** In order. What is no text is among them. */
+export type RequestScope = (protocol: ProtocolName, prompts: readonly Prompt[]) => Prompt[]
+
+/**
+ * Texts are those of the last message, as in APISIX, so that a turn that follows a tool's result has none; all else is what
+ * has come since the model's last message, and that. Of a response's input any item may be the one that asks.
+ */
+export function requestScope(config: Config): RequestScope {
+  const { match_all_roles: everybody, match_all_conversation_history: always } = config
+  const speakers: ReadonlySet<PromptRole> = new Set(everybody ? roles : (config.request_check_roles ?? ['user']))
+  const kinds: ReadonlySet<PromptKind> = new Set(config.request_check_kinds ?? (everybody ? SAYINGS : ['text']))
+  return (protocol, prompts) => {
+    const all = always || protocol === 'openai-responses'
+    const last = new Set(all ? prompts : lastTurn(prompts, SAYINGS))
+    const recent = new Set(all ? prompts : sinceAnswer(prompts))
+    return prompts.filter(prompt => {
+      const { kind, role } = prompt
+      if (kind === 'text') return kinds.has(kind) && speakers.has(role) && last.has(prompt)
+      return (kind === 'not_text' || kinds.has(kind)) && recent.has(prompt)
+    })
+  }
+}
