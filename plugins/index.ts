@@ -5,7 +5,9 @@ import aiAwsContentModeration from './ai-aws-content-moderation/ai-aws-content-m
 import aiBudget from './ai-budget/ai-budget.ts'
 import aiLakeraGuard from './ai-lakera-guard.ts'
 import aiModelAccess from './ai-model-access.ts'
+import aiPromptDecorator from './ai-prompt-decorator.ts'
 import aiPromptGuard from './ai-prompt-guard/ai-prompt-guard.ts'
+import aiPromptTemplate from './ai-prompt-template.ts'
 import aiProxy from './ai-proxy.ts'
 import aiProxyMulti from './ai-proxy-multi/ai-proxy-multi.ts'
 import aiRag from './ai-rag.ts'
@@ -37,7 +39,9 @@ export const builtins: readonly Plugin[] = [
   aiBudget,
   aiLakeraGuard,
   aiModelAccess,
+  aiPromptDecorator,
   aiPromptGuard,
+  aiPromptTemplate,
   aiProxy,
   aiProxyMulti,
   aiRag,
