@@ -1,7 +1,7 @@
 // What can be told of a regular expression before it is run: how long V8 may try, and what a text must have; knows no text.
 
-/** What one round of trying may cost: some milliseconds. */
-const MAX_STEPS = 200_000
+/** What a match may cost, each step about a nanosecond or two. */
+const MAX_STEPS = 1_000_000
 /** Ways through a pattern without repetitions that do not matter on a text of any length. */
 const MAX_WAYS = 1_000
 
@@ -13,12 +13,11 @@ interface Open {
 
 /**
  * The length of a text up to which V8 needs no more than MAX_STEPS for `pattern`, which is in JavaScript's dialect: it goes
- * through every way there is, from every place. A repetition without end has as many ways as the text is long; one of something
- * that has several ways itself has ever so many, and then it is 0.
+ * through every way there is, from every place, or from the first if the pattern is tied to it. A repetition without end has as
+ * many ways as the text is long; one of something that has several ways itself has ever so many, and then it is 0.
  */
 export function longestDirect(pattern: string): number {
-  // Tries from every place.
-  let degree = 1
+  let degree = 0
   let ways = 1
   const groups: Open[] = [{ winding: false, alternatives: 1 }]
   let closed: Open | undefined
@@ -43,9 +42,11 @@ export function longestDirect(pattern: string): number {
     } else if (BACK.test(token)) degree++
     closed = undefined
   }
-  ways *= groups[0]!.alternatives
-  if (degree === 1) return ways > MAX_WAYS ? MAX_STEPS / ways : Number.POSITIVE_INFINITY
-  return Math.floor((MAX_STEPS / ways) ** (1 / degree))
+  const { alternatives } = groups[0]!
+  ways *= alternatives
+  const isTied = pattern.startsWith('^') && alternatives === 1
+  if (degree === 0) return ways > MAX_WAYS ? MAX_STEPS / ways : Number.POSITIVE_INFINITY
+  return Math.floor((MAX_STEPS / ways) ** (1 / (isTied ? degree : degree + 1)) + 1e-9)
 }
 
 const TOKENS =

@@ -1,6 +1,6 @@
 // Whether a pattern of a user's is found in a text of anybody's, in a time that nobody can stretch; changes no text.
-import { type Context, createContext, Script } from 'node:vm'
 import { RE2JS } from 're2js'
+import { cutOff } from './cut-off.ts'
 import { longestDirect, requiredText } from './effort.ts'
 import { GatewayError } from './errors.ts'
 import { compilePattern, linearPattern, PatternError } from './pattern.ts'
@@ -9,9 +9,6 @@ export interface Matcher {
   /** Throws GatewayError 500 `pattern_timeout` where it can be known neither in linear time nor in a tenth of a second. */
   test(text: string): boolean
 }
-
-/** Milliseconds. What ends by itself ends sooner. */
-const MAX_MS = 100
 
 /**
  * Compiles a pattern as `compilePattern` does, for texts of any kind and length. V8 takes those on which it cannot take
@@ -29,7 +26,7 @@ export function compileMatcher(source: string, options = ''): Matcher {
     test(text) {
       if (text.length <= short) return regex.test(text)
       if (glance?.test(text) === false) return false
-      thorough ??= linearMatcher(source, options) ?? bounded(regex)
+      thorough ??= linearMatcher(source, options) ?? { test: cutOff((long: string) => regex.test(long)) }
       return thorough.test(text)
     },
   }
@@ -43,8 +40,8 @@ export function patternProblem(source: string, options = ''): string | undefined
   try {
     const regex = compilePattern(source, options)
     if (longestDirect(regex.source) > 0 || linearMatcher(source, options) !== undefined) return undefined
-    const matcher = bounded(regex)
-    for (const text of pumps(regex.source)) matcher.test(text)
+    const test = cutOff((text: string) => regex.test(text))
+    for (const text of pumps(regex.source)) test(text)
     return undefined
   } catch (error) {
     if (error instanceof PatternError) return error.message
@@ -54,7 +51,7 @@ export function patternProblem(source: string, options = ''): string | undefined
 }
 
 /** Runs in linear time on every text. Undefined for what the linear engine does not know. */
-export function linearMatcher(source: string, options: string): Matcher | undefined {
+export function linearMatcher(source: string, options = ''): RE2JS | undefined {
   const { pattern, flags } = linearPattern(source, options)
   if (BEHIND_THE_END.test(pattern)) return undefined
   let bits = RE2JS.LOOKBEHINDS
@@ -70,28 +67,6 @@ export function linearMatcher(source: string, options: string): Matcher | undefi
 
 /** There the two dialects differ. */
 const BEHIND_THE_END = /\\n\?\\z\)(?![)|]|$)/
-
-const trial = new Script('found = test()')
-
-/** V8 looks up between two steps of a regular expression; to be stopped costs 0.2 ms, stopped or not. */
-function bounded(regex: RegExp): Matcher {
-  let text = ''
-  const context: Context = createContext({ test: () => regex.test(text), found: false })
-  return {
-    test(given) {
-      text = given
-      try {
-        trial.runInContext(context, { timeout: MAX_MS })
-        return (context as { found: boolean }).found
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw error
-        throw new GatewayError(500, 'pattern_timeout', 'a pattern of the configuration took too long')
-      } finally {
-        text = ''
-      }
-    },
-  }
-}
 
 /** Texts that go on and on with each character that stands in the pattern, and then do not. */
 function pumps(pattern: string): string[] {

@@ -1,8 +1,9 @@
 // proxy-rewrite: changes path, method, host and header fields on their way to the upstream (facts core 8.3.9).
 import type { Context } from '../core/context.ts'
 import { GatewayError } from '../core/errors.ts'
+import { compileFinder, type Finder, type Found } from '../core/finder.ts'
 import { applyHeaderChange, badFieldName, compileHeaderChange } from '../core/header-change.ts'
-import { compilePattern, compileReplacement, PatternError, type Replacement } from '../core/pattern.ts'
+import { compileReplacement, PatternError, type Replacement } from '../core/pattern.ts'
 import { plugin, type Schema } from '../core/plugin.ts'
 import { compileTemplate, type Template } from '../core/router/template.ts'
 import { variable } from '../core/router/vars.ts'
@@ -61,7 +62,7 @@ const schema = {
 
 /** One pattern of `regex_uri` with what it makes of the path. */
 interface Rule {
-  pattern: RegExp
+  find: Finder
   replacement: Replacement
 }
 
@@ -100,16 +101,17 @@ export default plugin({
     const change = compileHeaderChange(config.headers)
 
     /** The target with the pattern's groups, when one matched. */
-    function rewrite(ctx: Context): { target: string; groups: RegExpExecArray | undefined } | undefined {
+    function rewrite(ctx: Context): { target: string; groups: Found['groups'] | undefined } | undefined {
       const current = ctx.outbound.target ?? ctx.request.target
       const question = current.indexOf('?')
       const search = question < 0 ? '' : current.slice(question + 1)
       if (uri !== undefined) return { target: join(fill(uri, ctx), { search, raw }), groups: undefined }
       const base = raw ? current : ctx.request.path
       for (const rule of rules) {
-        const groups = match(rule.pattern, base)
-        if (groups === null) continue
-        return { target: join(substitute(base, groups, rule), { search: raw ? '' : search, raw }), groups }
+        const found = match(rule.find, base)
+        if (found === undefined) continue
+        const pieces = substitute(base, found, rule)
+        return { target: join(pieces, { search: raw ? '' : search, raw }), groups: found.groups }
       }
       return undefined
     }
@@ -129,13 +131,13 @@ export default plugin({
 })
 
 function compileRule(pattern: string, template: string): Rule {
-  return { pattern: compilePattern(pattern), replacement: compileReplacement(template) }
+  return { find: compileFinder(pattern), replacement: compileReplacement(template) }
 }
 
-/** V8 gives up on some patterns only when it runs them. */
-function match(pattern: RegExp, path: string): RegExpExecArray | null {
+/** V8 gives up on some patterns only when it runs them, and some are cut off. */
+function match(find: Finder, path: string): Found | undefined {
   try {
-    return pattern.exec(path)
+    return find(path)
   } catch (error) {
     throw new GatewayError(500, 'rewrite_failed', `failed to match the uri ${path}`, { cause: error })
   }
@@ -150,13 +152,13 @@ function fill(template: Template, ctx: Context): Piece[] {
 }
 
 /** The path with the first match replaced; what the match does not cover stays. */
-function substitute(path: string, groups: RegExpExecArray, { replacement }: Rule): Piece[] {
+function substitute(path: string, { index, groups }: Found, { replacement }: Rule): Piece[] {
   return [
-    { text: path.slice(0, groups.index), own: false },
+    { text: path.slice(0, index), own: false },
     ...replacement.map(part =>
       typeof part === 'string' ? { text: part, own: true } : { text: groups[part] ?? '', own: false },
     ),
-    { text: path.slice(groups.index + groups[0].length), own: false },
+    { text: path.slice(index + groups[0]!.length), own: false },
   ]
 }
 

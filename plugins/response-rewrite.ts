@@ -2,8 +2,10 @@
 import { isUtf8 } from 'node:buffer'
 import { type ContentEncoding, contentEncoding, decode } from '../core/content-encoding.ts'
 import type { Context } from '../core/context.ts'
+import { cutOff } from '../core/cut-off.ts'
+import { longestDirect } from '../core/effort.ts'
 import { applyHeaderChange, badFieldName, compileHeaderChange } from '../core/header-change.ts'
-import { compilePattern, compileReplacement, expand, PatternError, type Replacement } from '../core/pattern.ts'
+import { compilePattern, compileReplacement, expand, PatternError } from '../core/pattern.ts'
 import { type Infer, plugin, type Schema } from '../core/plugin.ts'
 import type { Filter, Reply } from '../core/reply.ts'
 import { checkExpr, compileExpr } from '../core/router/expr.ts'
@@ -58,11 +60,8 @@ const schema = {
 
 type FilterConfig = NonNullable<Infer<typeof schema>['filters']>[number]
 
-/** One of `filters`. */
-interface Substitution {
-  pattern: RegExp
-  replacement: Replacement
-}
+/** One of `filters`: what it makes of a text. */
+type Substitution = (text: string) => string
 
 // They follow from the body; a response whose length is a lie ends in the next one on the connection.
 const FRAMING: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding'])
@@ -132,7 +131,7 @@ export default plugin({
           } catch (error) {
             log.warn(
               { route: ctx.route?.id, request_id: ctx.id, err: error },
-              'response-rewrite cannot decode the body',
+              'response-rewrite leaves a body as it is',
             )
             return original
           }
@@ -142,11 +141,19 @@ export default plugin({
   },
 })
 
+/** On a text on which V8 may take long it is cut off. */
 function compileFilter({ regex, replace, scope, options }: FilterConfig): Substitution {
-  const pattern = compilePattern(regex, options)
-  return {
-    pattern: scope === 'global' ? new RegExp(pattern, `${pattern.flags}g`) : pattern,
-    replacement: compileReplacement(replace),
+  const once = compilePattern(regex, options)
+  const pattern = scope === 'global' ? new RegExp(once, `${once.flags}g`) : once
+  const replacement = compileReplacement(replace)
+  const direct: Substitution = text =>
+    text.replace(pattern, (...found: (string | number | undefined)[]) => expand(replacement, groupsOf(found)))
+  const short = longestDirect(once.source)
+  let bounded: Substitution | undefined
+  return text => {
+    if (text.length <= short) return direct(text)
+    bounded ??= cutOff(direct)
+    return bounded(text)
   }
 }
 
@@ -166,8 +173,7 @@ function whole(max: number, change: (body: Buffer) => Promise<Buffer>): Filter {
 function substitute(body: Buffer, filters: readonly Substitution[]): Buffer {
   const encoding = isUtf8(body) ? 'utf8' : 'latin1'
   let text = body.toString(encoding)
-  for (const { pattern, replacement } of filters)
-    text = text.replace(pattern, (...found: (string | number | undefined)[]) => expand(replacement, groupsOf(found)))
+  for (const change of filters) text = change(text)
   return Buffer.from(text, encoding)
 }
 

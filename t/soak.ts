@@ -18,6 +18,7 @@ import { assertHeld, faultRounds } from './etcd-faults.rounds.ts'
 import { play, schedule } from './exactly-once.schedule.ts'
 import { assertUnharmed, fleetRound } from './fleet.rounds.ts'
 import { startAdmin } from './helpers/admin.ts'
+import { agree, asked } from './helpers/patterns.ts'
 import { startRedis } from './helpers/redis.ts'
 import { stores } from './helpers/stores.ts'
 import { schedule as ledgerSchedule, play as playLedger } from './ledger.schedule.ts'
@@ -50,6 +51,10 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
       fc.assert(fc.property(nonsenseStream, readNonsense), { numRuns, seed })
       fc.assert(fc.property(nonsenseJson, takeNonsense), { numRuns, seed })
     },
+  },
+  patterns: {
+    count: 100_000,
+    run: async (numRuns, seed) => fc.assert(fc.property(asked, agree), { numRuns, seed }),
   },
   ledger: {
     count: 5_000,

@@ -1,9 +1,7 @@
 // What is known of a regular expression before it is run.
 import assert from 'node:assert/strict'
-import fc from 'fast-check'
 import { longestDirect, requiredText } from '../../core/effort.ts'
 import { compilePattern } from '../../core/pattern.ts'
-import { patternSource, patternText } from '../helpers/patterns.ts'
 
 const longest = (pattern: string) => longestDirect(compilePattern(pattern).source)
 const required = (pattern: string) => requiredText(compilePattern(pattern).source)
@@ -23,7 +21,8 @@ describe('a regular expression', () => {
 
   it('that repeats without end only on short ones, and on the shorter the more it repeats', () => {
     const lengths = ['a+b', 'a+b+', 'a+b+[c*]*', 'a+b+c*(d+)\\1'].map(longest)
-    assert.deepEqual(lengths, [447, 58, 21, 7])
+    assert.deepEqual(lengths, [1_000, 100, 31, 10])
+    assert.deepEqual(['^a+b', '^/(.*)/(.*)$', '^a+|b', '(?:^a+)b'].map(longest), [1e6, 707, 707, 1_000])
     assert.ok(longest('a{0,9}b+') < longest('b+'))
     assert.ok(longest('(?:a|b)c+') < longest('c+'))
     assert.ok(longest('^(?=.*x)') < Number.POSITIVE_INFINITY)
@@ -54,16 +53,5 @@ describe('a regular expression', () => {
       ['\\d\\w\\s', undefined],
     ] as const)
       assert.equal(required(pattern), text, pattern)
-  })
-
-  it('matches nothing that has not what it must have', () => {
-    fc.assert(
-      fc.property(patternSource, patternText, fc.constantFrom('', 'i', 'ms'), (source, text, options) => {
-        const regex = compilePattern(source, options)
-        const needed = requiredText(regex.source)
-        if (needed !== undefined && regex.test(text)) assert.ok(new RegExp(needed, regex.flags).test(text))
-      }),
-      { numRuns: 1_000, seed: 8 },
-    )
   })
 })

@@ -1,5 +1,9 @@
-// Patterns without lookaheads and back references, and texts that they often match.
+// Patterns without lookaheads and back references, and texts that they often match; both engines must be of one mind on them.
+import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import { requiredText } from '../../core/effort.ts'
+import { compileMatcher, linearMatcher } from '../../core/matcher.ts'
+import { compilePattern } from '../../core/pattern.ts'
 
 // V8 finds \B also within a character of two units.
 const piece = fc.constantFrom(
@@ -29,10 +33,10 @@ const { source } = fc.letrec<{ source: string }>(tie => {
     ),
   }
 })
-export const patternSource = fc.tuple(source, end).map(parts => parts.join(''))
+const patternSource = fc.tuple(source, end).map(parts => parts.join(''))
 
 /** Short: some patterns backtrack without end. */
-export const patternText = fc
+const patternText = fc
   .array(
     fc.constantFrom(
       'a',
@@ -58,3 +62,18 @@ export const patternText = fc
     },
   )
   .map(letters => letters.join(''))
+
+/** A pattern, a text and options. */
+export const asked = fc.tuple(patternSource, patternText, fc.constantFrom('', 'i', 'm', 's', 'ims'))
+
+/** Asks V8 and the linear engine. */
+export function agree([source, text, options]: readonly [string, string, string]): void {
+  const regex = compilePattern(source, options)
+  const said = regex.test(text)
+  const linear = linearMatcher(source, options)
+  assert.ok(linear !== undefined, `${source} is known to the linear engine`)
+  assert.equal(linear.test(text), said)
+  assert.equal(compileMatcher(source, options).test(text), said)
+  const needed = requiredText(regex.source)
+  if (needed !== undefined && said) assert.ok(new RegExp(needed, regex.flags).test(text))
+}
