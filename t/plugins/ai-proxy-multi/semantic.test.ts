@@ -18,6 +18,8 @@ const MEANINGS: Record<string, readonly number[]> = {
   neither: [0, 0, 1],
   against: [-1, -1, 0],
 }
+const KEY = 'a-key-for-operators'
+
 interface Asked {
   model?: string
   input: string[]
@@ -56,7 +58,7 @@ describe('instances that are chosen by meaning', () => {
         },
       }),
     })
-    gateway = await startGateway({ log: journal.log, plugins: [observer], explain: 1 << 20 })
+    gateway = await startGateway({ log: journal.log, plugins: [observer], explain: 1 << 20, debugKey: KEY })
   })
   afterEach(async () => {
     await gateway.close()
@@ -273,9 +275,14 @@ describe('instances that are chosen by meaning', () => {
     assert.equal(models.received.length, 1)
   })
 
-  it('are written down with their scores, in the log and for whoever asks why', async () => {
+  it('are written down with their scores, in the log, in a field for whoever has the key, and for whoever asks why', async () => {
     await serve([coder(), poet({ threshold: 0.5 })], { config: { logging: { summaries: true } } })
-    await (await ask(question('code'), '/', { 'x-request-id': 'why' })).text()
+    const response = await ask(question('code'), '/', { 'x-request-id': 'why', 'x-sluice-debug': KEY })
+    await response.text()
+    assert.deepEqual(
+      (JSON.parse(response.headers.get('x-sluice-trace')!) as { llm: { candidates: unknown } }).llm.candidates,
+      [['coder (priority 0 weight 1 score 1): is asked', 'poet (priority 0 weight 1 score 0): below its threshold']],
+    )
     await until(() => summaries.length === 1 && gateway.gateway.inFlight === 0, 'it is logged')
     const known = gateway.gateway.explain('why')?.llm?.candidates[0]
     assert.deepEqual(
