@@ -70,7 +70,8 @@ end
 local function write(c)
   redis.call('HSET', c.hash, 'used', text(c.used), 'before', text(c.before), 'at', text(c.at), 'until', text(c.over), 'reserved', text(c.reserved))
   local last = redis.call('ZRANGE', c.tickets, -1, -1, 'WITHSCORES')
-  local rest = math.ceil(math.max(c.over, number(last[2])) - now) + 1000
+  -- When a period ends the gateways say: an hour for clocks that do not agree.
+  local rest = math.ceil(math.max(c.over, number(last[2])) - now) + (c.kind == 'period' and 3600000 or 1000)
   if c.kind == 'balance' then return end
   if last[2] then redis.call('PEXPIRE', c.tickets, rest) end
   redis.call('PEXPIRE', c.hash, rest)
