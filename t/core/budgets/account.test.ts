@@ -1,11 +1,17 @@
 // Accounts of budgets: what is reserved of several at once, the bound that holds whatever requests cost, and what operators change.
 import assert from 'node:assert/strict'
+import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { adjustAccount, type Claim, type Claimed, claim, freeze, standing } from '../../../core/budgets/account.ts'
 import type { Account, Budget, Period } from '../../../core/budgets/budget.ts'
-import type { SharedLedger } from '../../../core/ledger/shared-ledger.ts'
+import { LedgerMemory, ledgerMemory } from '../../../core/ledger/ledger-memory.ts'
+import { SharedLedger } from '../../../core/ledger/shared-ledger.ts'
 import { ledgers } from '../../helpers/ledgers.ts'
+import { until } from '../../helpers/until.ts'
+import { accounts, type Claiming, WORST } from './claiming-thread.ts'
 
+/** Main's number. */
+const MAIN = 2 ** 30
 const START = 1_700_000_000_000
 const forEver: Period = { start: 0, end: Number.POSITIVE_INFINITY }
 
@@ -142,5 +148,39 @@ describe('accounts of budgets', () => {
       }),
       { numRuns: 200, seed: 9 },
     )
+  })
+
+  it('hold their bound though threads die that have claimed of them, wherever they are', async () => {
+    const memory = ledgerMemory()
+    const books = new LedgerMemory(memory, MAIN)
+    const main = new SharedLedger(books, () => 1_000)
+    const DEATHS = 6
+    const threads = Array.from({ length: DEATHS }, (_, owner) => {
+      const settled = new SharedArrayBuffer(accounts.length * 8)
+      const workerData: Claiming = { memory, owner, settled }
+      const worker = new Worker(new URL('./claiming-thread.ts', import.meta.url), { workerData })
+      return { worker, settled: new Float64Array(settled) }
+    })
+    for (const [owner, { worker, settled }] of threads.entries()) {
+      await until(() => settled.some(sum => sum > 0), 'it has begun')
+      await worker.terminate()
+      const living = threads.map((_, at) => at).filter(at => at > owner)
+      books.release(owner, new Set([...living, MAIN]))
+      for (const account of accounts) {
+        const { spent } = await standing(main, account)
+        const { cap = 0, overshoot } = account.budget
+        // Of what counts twice one of the dead may have settled only the first.
+        const most = cap + overshoot + (overshoot > 0 ? DEATHS * WORST : 0)
+        assert.ok(spent <= most, `${spent} of ${most}`)
+      }
+    }
+    for (const [at, account] of accounts.entries()) {
+      const { spent, reserved } = await standing(main, account)
+      const settled = threads.reduce((sum, { settled }) => sum + settled[at]!, 0)
+      assert.ok(spent >= settled && spent <= settled + DEATHS * WORST, `${spent} where ${settled} were settled`)
+      assert.equal(reserved, 0)
+    }
+    for (const { opened, settled, released, lapsed, live } of books.totals()!)
+      assert.deepEqual([live, settled + released + lapsed], [0, opened])
   })
 })
