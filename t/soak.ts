@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { RedisLink } from '../core/ledger/redis/link.ts'
 import { call, mustBeSane } from './admin/nonsense.ts'
 import { agreeOn, steps } from './admin-model.ts'
+import { Stage as BudgetsStage, schedule as budgetsSchedule } from './budgets.schedule.ts'
 import { schedule as callSchedule, Stage } from './charges.schedule.ts'
 import {
   nonsenseStream as converted,
@@ -78,6 +79,19 @@ const suites: Record<string, { count: number; run(count: number, seed: number): 
         { numRuns, seed },
       )
       await stage.close()
+    },
+  },
+  budgets: {
+    count: 1_000,
+    async run(numRuns, seed) {
+      const redis = await startRedis()
+      const stage = await BudgetsStage.open(redis)
+      await fc.assert(
+        fc.asyncProperty(budgetsSchedule, each => stage.play(each)),
+        { numRuns, seed },
+      )
+      await stage.close()
+      await redis.close()
     },
   },
   /** Counted in seconds. */
