@@ -1,5 +1,5 @@
 // Accounts of budgets in a ledger: how one stands, what an operator changes of it, what a request takes of several; knows no request.
-import type { Adjustment, Ledger, Limit, TakenTogether, Taking } from '../ledger/ledger.ts'
+import type { Adjustment, Ledger, Limit, Taken, TakenTogether, Taking } from '../ledger/ledger.ts'
 import { type Account, frozenKey, spendKey, worstKey } from './budget.ts'
 
 export interface AccountStanding {
@@ -42,6 +42,8 @@ export interface Left {
   readonly resetMs: number
   /** Milliseconds after which the same claim fits at the latest; Infinity for never. */
   readonly retryMs: number
+  /** It would fit if nothing were reserved: when others are over it may. */
+  readonly busy: boolean
   readonly frozen: boolean
 }
 
@@ -52,6 +54,8 @@ export interface Reservation {
   release(): void | Promise<void>
 }
 
+/** What takes in any case claims no more than this: of as many as there is place for the sum is exact. */
+const MOST_UNBOUND = 2 ** 40
 /** No cap at all: sums of it and what is spent are still exact. */
 const UNCAPPED = 2 ** 52
 
@@ -93,9 +97,13 @@ export function claim(ledger: Ledger, claims: readonly Claim[]): Claimed | Promi
 }
 
 /** What is spent, whether it is frozen and, where it may overshoot, the worst. */
-function takingsOf({ account, expected, worst, unbound }: Claim): Taking[] {
+function takingsOf({ account, unbound, ...claimed }: Claim): Taking[] {
   const { overshoot, cap } = account.budget
-  const need = unbound || cap === undefined ? { need: 0 } : {}
+  const always = unbound || cap === undefined
+  const need = always ? { need: 0 } : {}
+  const [expected, worst] = [claimed.expected, claimed.worst].map(amount =>
+    always ? Math.min(amount, MOST_UNBOUND) : amount,
+  ) as [number, number]
   const spend = { key: spendKey(account), limit: limitOf(account, 0) }
   const freeze = { key: frozenKey(account), limit: frozenLimit, wish: { amount: 0, need: unbound ? 0 : 1 } }
   if (overshoot === 0) return [{ ...spend, wish: { amount: worst, ticket: true, ...need } }, freeze]
@@ -121,6 +129,7 @@ function claimed(takings: readonly (readonly Taking[])[], { each, ticket }: Take
     left.push({
       remaining: spend!.remaining,
       resetMs: spend!.resetMs,
+      busy: !isFrozen && bounds.every((one, index) => fitsAlone(one, own[index * 2]!)),
       retryMs: isFrozen ? Number.POSITIVE_INFINITY : Math.max(...bounds.map(({ retryMs }) => retryMs)),
       frozen: isFrozen,
     })
@@ -131,6 +140,10 @@ function claimed(takings: readonly (readonly Taking[])[], { each, ticket }: Take
     release: () => ticket.release(),
   }
   return { fits, left, reservation }
+}
+
+function fitsAlone({ remaining, excess, reserved }: Taken, { wish: { amount, need = amount } }: Taking): boolean {
+  return need <= remaining - excess + reserved
 }
 
 function limitOf({ budget, period }: Account, overshoot: number): Limit {

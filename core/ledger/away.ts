@@ -96,7 +96,17 @@ function partsOf(takings: readonly Taking[], share: number): Taking[] {
 
 /** Nothing is known of what others have taken. */
 function granted({ limit }: Limit): Taken {
-  return { allowed: true, remaining: limit, used: 0, excess: 0, resetMs: 0, delayMs: 0, retryMs: 0, ticket: undefined }
+  return {
+    allowed: true,
+    remaining: limit,
+    used: 0,
+    reserved: 0,
+    excess: 0,
+    resetMs: 0,
+    delayMs: 0,
+    retryMs: 0,
+    ticket: undefined,
+  }
 }
 
 function together(own: SharedFate | undefined, owed: readonly (Ticket | undefined)[]): SharedFate {

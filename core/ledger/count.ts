@@ -59,6 +59,7 @@ export function describe(
     allowed,
     remaining: Math.max(0, roomLeft(numbers, at, limit, used)),
     used,
+    reserved: numbers[at + RESERVED]!,
     excess: Math.max(0, used - mostOf(numbers, at, limit)),
     resetMs: resetMs(numbers, at, limit, now),
     delayMs: allowed && limit.kind === 'leaky_bucket' ? (used / limit.rate) * 1000 : 0,

@@ -34,7 +34,9 @@ export interface Taken {
   readonly remaining: number
   /** What counts after this, taken for good or not; of a leaky bucket, how much waits. */
   readonly used: number
-  /** By how much that exceeds the limit: limits change, wishes may need nothing, and tickets settle for more than they took. */
+  /** As much of it is taken by tickets, and may be free again. */
+  readonly reserved: number
+  /** By how much what counts exceeds the limit: limits change, wishes may need nothing, and tickets settle for more than they took. */
   readonly excess: number
   /** Milliseconds until the window ends, or the bucket has nothing to forget; Infinity for a balance. */
   readonly resetMs: number

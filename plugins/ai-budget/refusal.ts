@@ -11,11 +11,17 @@ export interface Exhausted {
   readonly frozen: boolean
   /** Milliseconds after which there may be room; Infinity for never: waiting is of no use. */
   readonly retryMs: number
+  /** Only requests under way are in its way. */
+  readonly busy: boolean
 }
 
 /** Never 402: clients take a 429 with `insufficient_quota` as the end of the money, and stop. */
 export function exhausted(call: Exchange, spent: readonly Exhausted[]): Reply {
   const names = spent.map(({ name }) => name).join(', ')
+  if (spent.every(({ busy }) => busy)) {
+    const message = `the budget ${names} has no room for this request before others are over`
+    return told(call, { status: 429, code: 'rate_limit_exceeded', message }, 1)
+  }
   const ms = Math.max(...spent.map(({ retryMs }) => retryMs))
   if (ms === Number.POSITIVE_INFINITY) {
     const frozen = spent.some(({ frozen }) => frozen)

@@ -78,6 +78,8 @@ export class Spending {
   /** The request's price and period are those of this moment. */
   readonly #at: number
   #open: Open | undefined
+  /** Attempts before the one that is under way. */
+  #earlier = 0
 
   constructor(ctx: Context, call: Exchange, policy: Policy, { body, counts }: { body: JsonObject; counts: boolean }) {
     this.#ctx = ctx
@@ -98,6 +100,7 @@ export class Spending {
 
   /** Before an attempt is sent. One of which nothing was consumed leaves its reservation to the next that is like it. */
   admit(sending: Sending): Awaitable<Reply | undefined> {
+    this.#earlier = this.#ctx.attempts.length
     // Nothing is asked of a model.
     if (sending.bytes === 0) return undefined
     if (this.#open !== undefined && isLike(this.#open.sending, sending)) return undefined
@@ -213,6 +216,8 @@ export class Spending {
     const charge = chargeOf(delivered, this.#body)
     if (call.cutBy === 'client_disconnect' && charge?.estimated !== false) {
       const { onAbandon } = this.#policy
+      // Nobody consumes what was not sent.
+      if (this.#ctx.attempts[this.#earlier]?.connectMs === undefined) return undefined
       // What a stream that pays as it goes has reserved is what was delivered.
       if (onAbandon === 'reserved' && goes === undefined) return 'reserved'
       if (onAbandon === 'zero') return undefined
@@ -242,5 +247,5 @@ function isLike(one: Sending, other: Sending): boolean {
 }
 
 function sumOf({ input, cachedInput, cacheWrite, output, reasoning }: Parts): number {
-  return Math.ceil(input + cachedInput + cacheWrite + output + reasoning)
+  return Math.min(Number.MAX_SAFE_INTEGER, Math.ceil(input + cachedInput + cacheWrite + output + reasoning))
 }

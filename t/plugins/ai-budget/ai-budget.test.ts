@@ -201,7 +201,9 @@ describe('ai-budget', () => {
       upstream.script = received => void waiting.push(received)
       const two = [ask(), ask()]
       await until(() => waiting.length === 2, 'two are under way')
-      assert.equal((await ask()).status, 429)
+      const busy = await ask()
+      assert.deepEqual([busy.status, busy.headers.get('retry-after')], [429, '1'])
+      assert.equal((await errorOf(busy)).code, 'rate_limit_exceeded')
       for (const received of waiting) received.json(200, answer(usageOf(8, 4)))
       const [first] = await Promise.all(two)
       assert.deepEqual([field(first!, 'Limit'), Number(field(first!, 'Remaining')) > WORST], [`${2 * WORST}`, true])
@@ -311,6 +313,69 @@ describe('ai-budget', () => {
       assert.equal(refused.status, 429)
       assert.match((await errorOf(refused)).message, /small/)
       assert.equal(upstream.received.length, 3)
+    })
+
+    it('an attempt that has begun and failed, and the one that made it good', async () => {
+      const instance = (name: string, priority: number) => ({
+        ...{
+          name,
+          weight: 1,
+          priority,
+          provider: 'anthropic',
+          auth: {},
+          override: { endpoint: endpoint('/v1/messages') },
+        },
+        options: { model: name },
+      })
+      const multi = { instances: [instance('one', 1), instance('two', 0)], fallback_strategy: ['http_5xx'] }
+      await pays([budget()], {}, { 'ai-proxy-multi': multi })
+      const event = (received: Received, data: { type: string }) =>
+        received.write(`event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`)
+      upstream.script = async received => {
+        const first = (await received.body).includes('"one"')
+        const usage = { input_tokens: first ? 30 : 20, output_tokens: 1 }
+        received.startStream()
+        const message = {
+          id: 'x',
+          type: 'message',
+          role: 'assistant',
+          model: 'm',
+          content: [],
+          stop_reason: null,
+          usage,
+        }
+        await event(received, { type: 'message_start', message } as { type: string })
+        if (first)
+          await event(received, { type: 'error', error: { type: 'overloaded_error', message: 'no' } } as {
+            type: string
+          })
+        else {
+          const delta = { type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 5 } }
+          for (const each of [delta, { type: 'message_stop' }]) await event(received, each)
+        }
+        received.response.end()
+      }
+      const response = await fetch(`${gateway.url}/v1/messages`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ ...question, stream: true }),
+      })
+      assert.match(await response.text(), /message_stop/)
+      assert.equal(upstream.received.length, 2)
+      assert.equal(await spent(), 31 + 25)
+    })
+
+    it('what passes through without a protocol by its bytes, and questions without a body not at all', async () => {
+      await pays([budget({ cap: 10_000 })])
+      upstream.script = received => received.json(200, { data: 'x'.repeat(89) })
+      const passed = await fetch(`${gateway.url}/v1/audio/speech`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ model: 'm', input: 'x'.repeat(75) }),
+      })
+      assert.equal(passed.status, 200)
+      assert.equal((await fetch(`${gateway.url}/v1/models`)).status, 200)
+      assert.equal(await spent(10_000), 25 + 25)
     })
 
     it('a converted call by what its provider says', async () => {

@@ -248,6 +248,18 @@ describe('a ledger in Redis', () => {
         }),
       )
     })
+
+    it('takes together what begins with the same name in braces', async () => {
+      const { ledger } = open()
+      const takings = Array.from({ length: 5 }, () => ({
+        ...{ key: `{budget}/${randomUUID()}`, limit: window, wish: { amount: 60, ticket: true } },
+      }))
+      const { ticket } = await ledger.takeAll(takings)
+      assert.equal((await ledger.takeAll(takings)).allowed, false)
+      await ticket!.settle([1, 2, 3, 4, 5])
+      const used = await Promise.all(takings.map(async ({ key }) => (await ledger.look(key, window)).used))
+      assert.deepEqual(used, [1, 2, 3, 4, 5])
+    })
   })
 
   describe('behind a sentinel', () => {
