@@ -119,7 +119,7 @@ export default plugin({
         return undefined
       }
       const open: Hold[] = []
-      const most = reserves ? costIn(ctx, worstCase(body, bytes)) : 0
+      const most = reserves ? costIn(ctx, worstCase(body, bytes, { spoken: call.protocol })) : 0
       let applied = 0
       const refused = firstOf(rules, rule => {
         const key = rule.key(ctx)

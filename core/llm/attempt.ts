@@ -12,6 +12,7 @@ import type { Answer, Clocks } from '../proxy/transport.ts'
 import { type Reply, reply } from '../reply.ts'
 import { AttemptBooks, type CallServices } from './attempt-books.ts'
 import type { Auth, Unsigned } from './auth/auth.ts'
+import { outputLimitOf } from './charge.ts'
 import type { ClientBody } from './client-body.ts'
 import { isEncoded } from './content-coding.ts'
 import { type Conversion, convertAnswer, openConversion } from './converters/converter.ts'
@@ -23,7 +24,7 @@ import { failureOf, isLimit } from './failure.ts'
 import { requestFields, requestSearch, responseFields } from './fields.ts'
 import type { Framing } from './framing/framing.ts'
 import { sse } from './framing/sse.ts'
-import { isObject } from './json.ts'
+import { isObject, type JsonObject } from './json.ts'
 import { errorReply, type Failed, failed, type Outcome } from './outcome.ts'
 import type { AnswerFacts } from './protocols/protocol.ts'
 import { type ShapedBody, shapeBody } from './shape-body.ts'
@@ -174,10 +175,19 @@ class Attempt {
   }
 
   #shape(client: ShapedBody): ShapedBody {
-    const { protocol, converter, target } = this.#means
-    if (converter === undefined) return shapeBody(client, protocol, target)
+    const { protocol, converter } = this.#means
+    if (converter === undefined) return shapeBody(client, protocol, this.#targetOf(client.json))
     this.#conversion = openConversion(converter, client.json, this.#call.model)
-    return shapeBody({ bytes: undefined, json: this.#conversion.body }, protocol, target)
+    const { body } = this.#conversion
+    return shapeBody({ bytes: undefined, json: body }, protocol, this.#targetOf(body))
+  }
+
+  /** With a limit of output where nobody else has one. */
+  #targetOf(body: JsonObject): Target {
+    const { target, protocol } = this.#means
+    const { outputLimit } = this.#call
+    const limited = target.maxTokens ?? outputLimitOf({ ...body, ...target.options }, protocol.name)
+    return outputLimit === undefined || limited !== undefined ? target : { ...target, maxTokens: outputLimit }
   }
 
   async #ask(sent: ShapedBody, wire: string, streams: boolean): Promise<Answer> {

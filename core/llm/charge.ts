@@ -2,6 +2,7 @@
 import type { Exchange, Usage } from './exchange.ts'
 import { isObject, type JsonObject } from './json.ts'
 import { protocolNamed } from './protocols/detect.ts'
+import type { ProtocolName } from './protocols/protocol.ts'
 import { estimateTokens } from './token-estimate.ts'
 
 export interface Charge {
@@ -65,24 +66,52 @@ export function promptEstimate(body: JsonObject, protocol: Exchange['protocol'])
 const MAX_OUTPUT = 4_096
 
 /**
- * An upper bound for what a request will cost, as far as bytes tell: a quarter of its body, or what is said of a token, and as
- * much output as it allows, for every choice.
+ * An upper bound for what a request in that protocol will cost, as far as bytes tell: a quarter of its body, or what is said of
+ * a token, and as much output as it allows, for every choice.
  */
 export function worstCase(
   body: JsonObject,
   bytes: number,
-  said: { bytesPerToken?: number; output?: number } = {},
+  said: { spoken: ProtocolName; bytesPerToken?: number; output?: number },
 ): Usage {
-  const ofConverse = isObject(body.inferenceConfig) ? body.inferenceConfig.maxTokens : undefined
-  const named = [body.max_completion_tokens, body.max_tokens, body.max_output_tokens, ofConverse].find(isCount)
-  const choices = isCount(body.n) ? body.n : 1
-  const prompt = Math.max(1, Math.ceil(bytes / (said.bytesPerToken ?? 4)))
-  const completion = (named ?? said.output ?? MAX_OUTPUT) * choices
+  const { spoken, bytesPerToken = 4, output = MAX_OUTPUT } = said
+  const choices = largestOf(body, ['n']) ?? 1
+  const prompt = Math.max(1, Math.ceil(bytes / bytesPerToken))
+  const limit = outputLimitOf(body, spoken)
+  // What a limit means in a protocol that nobody knows, nobody knows.
+  const most = limits[spoken] === undefined ? Math.max(limit ?? 0, output) : (limit ?? output)
+  const completion = Math.min(MOST_OUTPUT, most * choices)
   return { prompt, completion, total: prompt + completion, cacheRead: 0, cacheCreation: 0, reasoning: 0 }
 }
 
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) > 0
+/** By protocol, where a request says how much output it wants at most. */
+const limits: Readonly<Partial<Record<ProtocolName, readonly string[]>>> = {
+  'openai-chat': ['max_completion_tokens', 'max_tokens'],
+  'openai-responses': ['max_output_tokens'],
+  'anthropic-messages': ['max_tokens'],
+  'bedrock-converse': ['maxtokens'],
+}
+const anyLimit = ['max_completion_tokens', 'max_tokens', 'max_output_tokens']
+/** More than any model gives; sums of it stay exact. */
+const MOST_OUTPUT = 2 ** 32
+
+/** How many tokens of output a request allows at most, for a choice; undefined where it does not say. */
+export function outputLimitOf(body: JsonObject, spoken: ProtocolName): number | undefined {
+  const within = spoken === 'bedrock-converse' ? body.inferenceConfig : body
+  return isObject(within) ? largestOf(within, limits[spoken] ?? anyLimit) : undefined
+}
+
+/**
+ * Of members that may mean the same, for there are providers that know the one, the other, or any by whatever case, and take
+ * text for a number: who says little under one name and much under another may get much.
+ */
+function largestOf(body: JsonObject, names: readonly string[]): number | undefined {
+  let largest: number | undefined
+  for (const [key, value] of Object.entries(body)) {
+    const count = typeof value === 'number' || typeof value === 'string' ? Math.ceil(Number(value)) : 0
+    if (count > 0 && names.includes(key.toLowerCase())) largest = Math.max(largest ?? 0, count)
+  }
+  return largest
 }
 
 /** The provider's own names for what it reports, by which expressions know them (facts ai-plugins 8.5); else 0. */

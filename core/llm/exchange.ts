@@ -90,6 +90,8 @@ export interface Exchange {
   countsText: boolean
   /** About how many tokens of text an answer was that ended without usage, where they are counted. */
   textEstimate: number
+  /** Tokens of output that are asked for at most where the request does not say; undefined leaves that to the provider. */
+  outputLimit: number | undefined
   /** Asked one after the other before each attempt. */
   readonly admissions: Admission[]
   /** Told each time that an attempt is over, well or not, before anything is said of it. */
@@ -138,6 +140,7 @@ export function openExchange(
     usage: undefined,
     countsText: false,
     textEstimate: 0,
+    outputLimit: undefined,
     admissions: [],
     over: [],
     timeToFirstTokenMs: undefined,

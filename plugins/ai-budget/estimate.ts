@@ -14,7 +14,7 @@ export interface ReservePolicy {
 
 /** At most, as far as bytes tell. Embeddings have no output that is paid for. */
 export function worstOf({ body, bytes, spoken }: Sending, { bytesPerToken, defaultOutput }: ReservePolicy): Usage {
-  const worst = worstCase(body, bytes, { bytesPerToken, output: defaultOutput })
+  const worst = worstCase(body, bytes, { spoken, bytesPerToken, output: defaultOutput })
   const hasOutput = spoken !== 'openai-embeddings' && spoken !== 'vertex-predict'
   return hasOutput ? worst : withOutput(worst, 0)
 }
