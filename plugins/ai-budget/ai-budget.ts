@@ -38,7 +38,7 @@ export default plugin({
     const { ledger, servers, close } = openBacking(config, env)
     const { currency = 'USD', prices = [] as PriceRow[] } = env.metadata ?? {}
     const alerts = alertsOf(env.metadata)
-    const { bytes_per_token, default_output, output_at_most, learned } = config.reserve
+    const { bytes_per_token, default_output, limit_output, output_at_most, learned } = config.reserve
     const policy: Policy = {
       rules: rulesOf(config, currency),
       ledger,
@@ -68,6 +68,7 @@ export default plugin({
         const call = exchange.get(ctx)
         if (call === undefined) return undefined
         call.countsText = true
+        if (limit_output) call.outputLimit = Math.min(call.outputLimit ?? default_output, default_output)
         const { json = {} } = await clientBody(ctx)
         const all = spendings.get(ctx) ?? []
         const spending = new Spending(ctx, call, policy, { body: json, counts: all.length === 0 })

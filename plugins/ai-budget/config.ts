@@ -19,6 +19,8 @@ export const schema = {
         bytes_per_token: { type: 'integer', minimum: 1, maximum: 16, default: 4 },
         // The output of a request that does not say how much it wants at most.
         default_output: { type: 'integer', minimum: 1, default: 4096 },
+        // The same is asked of the provider, so that it is true.
+        limit_output: { type: 'boolean', default: false },
         // Where a budget may be overshot, no more output than this is expected.
         output_at_most: { type: 'integer', minimum: 1 },
         // The same, as it was learned: this share of a principal's answers by a model was no longer.

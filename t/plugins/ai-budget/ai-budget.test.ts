@@ -225,6 +225,25 @@ describe('ai-budget', () => {
       assert.equal((await ask('', { max_tokens: undefined })).status, 200)
     })
 
+    it('what it asks the provider for where the client asks for nothing, and for no more', async () => {
+      const reserve = { default_output: 30, limit_output: true }
+      await pays([budget()], { reserve }, { 'ai-proxy': aiProxy({ provider: 'openai-compatible' }) })
+      const asked: unknown[] = []
+      upstream.script = async received => {
+        asked.push((JSON.parse((await received.body).toString()) as { max_tokens?: number }).max_tokens)
+        received.json(200, answer(usageOf(8, 4)))
+      }
+      await ask('', { max_tokens: undefined })
+      await ask('', { max_tokens: 500 })
+      assert.deepEqual(asked, [30, 500])
+    })
+
+    it('for what a client may get that says little under one name and much under another', async () => {
+      await pays([budget({ cap: 100 })])
+      assert.equal((await ask('', { max_completion_tokens: 1, max_tokens: 5_000 })).status, 429)
+      assert.equal((await ask('', { max_tokens: 1, MAX_TOKENS: 5_000 })).status, 429)
+    })
+
     it('no more output than is thought of where the cap may be overshot, and never more than the bound in all', async () => {
       const overshoot = 10_000
       await pays([budget({ cap: 1_000, overshoot })], { reserve: { output_at_most: 100 } })
