@@ -1,8 +1,9 @@
 // Budgets at the admin API: how accounts stand, who has changed them, and the changes themselves; counts nothing.
 import Router from '@koa/router'
 import type { Context } from 'koa'
-import type { Books, Kept } from '../core/budgets/books.ts'
+import type { Books } from '../core/budgets/books.ts'
 import { amountOf, carryOut } from '../core/budgets/desk.ts'
+import type { Kept } from '../core/budgets/directory.ts'
 import type { Act } from '../core/budgets/journal.ts'
 import { budgetView, shown, timesOf } from '../core/budgets/view.ts'
 import { asError } from '../core/errors.ts'
@@ -33,20 +34,20 @@ export function budgets({ books, log }: BudgetsDeps, prefix: string): Router {
   if (books === undefined) return router
 
   router.get('/', ctx => {
-    const list = [...Map.groupBy(books.all(), ({ account }) => account.budget.name).values()].map(all => ({
-      ...budgetView(all[0]!.account.budget),
-      accounts: all.length,
-    }))
+    const list = books.accounts.budgets().map(({ budget, accounts }) => ({ ...budgetView(budget), accounts }))
     send(ctx, 200, { total: list.length, list: list.sort((one, other) => (one.name < other.name ? -1 : 1)) })
   })
   router.get('/:name', async ctx => {
     const { name = '' } = ctx.params
-    const all = [...books.all(name)].sort((one, other) => (one.account.principal < other.account.principal ? -1 : 1))
-    if (all.length === 0) throw unknown(name)
+    const budget = books.accounts.budget(name)
+    if (budget === undefined) throw unknown(name)
+    const all = [...books.accounts.all(name)].sort((one, other) =>
+      one.account.principal < other.account.principal ? -1 : 1,
+    )
     const size = count(ctx, 'page_size', PAGE_SIZE, MOST_AT_ONCE)
     const from = (count(ctx, 'page', 1, Number.MAX_SAFE_INTEGER) - 1) * size
     const list = await orAway(Promise.all(all.slice(from, from + size).map(kept => books.view(kept))))
-    send(ctx, 200, { ...budgetView(all[0]!.account.budget), total: all.length, list })
+    send(ctx, 200, { ...budgetView(budget), total: all.length, list })
   })
   router.get('/:name/:principal', async ctx => send(ctx, 200, await everythingOf(books, found(books, ctx))))
   router.post('/:name/:principal/:act', async ctx => {
@@ -73,7 +74,7 @@ export function budgets({ books, log }: BudgetsDeps, prefix: string): Router {
 
 function found(books: Books, { params }: { params: Record<string, string> }): Kept {
   const { name = '', principal = '' } = params
-  const kept = books.find(name, principal)
+  const kept = books.accounts.find(name, principal)
   if (kept === undefined) throw unknown(name)
   return kept
 }
@@ -119,7 +120,7 @@ function count({ query }: Context, name: string, without: number, most: number):
 }
 
 function unknown(name: string): Refused {
-  return refuse(404, `budget ${name} is not known: no request has used it on this gateway`)
+  return refuse(404, `budget ${name} is not known: it is not configured, and no request has used it`)
 }
 
 function orAway<T>(looking: Promise<T>): Promise<T> {

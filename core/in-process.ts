@@ -2,6 +2,7 @@
 import { builtins } from '../plugins/index.ts'
 import { Announcer } from './budgets/announcer.ts'
 import { Books } from './budgets/books.ts'
+import { ConfiguredBudgets } from './budgets/configured.ts'
 import { Journal } from './budgets/journal.ts'
 import { DebugKey } from './debug-key.ts'
 import { endpointsOf } from './endpoints.ts'
@@ -118,19 +119,9 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
   const book = new HoldBook(metrics)
   const now = options.now ?? Date.now
   const ledger = new Ledgers({ books: new LedgerMemory(ledgerMemory(), 0), now, log, metrics })
-  const announcer = new Announcer({ log, metrics, lookup: upstreams.transport.lookup, now, random: Math.random })
-  const books = new Books({
-    ledgers: ledger,
-    journal: new Journal(options.dataFolder, log),
-    now,
-    log,
-    reached: (reached, alerts) => announcer.announce(reached, alerts),
-  })
-  await books.restore()
-  books.start()
   let revision = 1
   let rejected: readonly Rejected[] = []
-  let changed: (changes: readonly Change[]) => void = () => {}
+  const watchers = new Set<(changes: readonly Change[]) => void>()
   const waiting: { revision: number; resolve: () => void }[] = []
   const itemOf = (kind: Kind, id: string, value: Record<string, unknown>): Item => ({
     kind,
@@ -152,12 +143,24 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
       revision,
     }),
     watch: (_since, listener) => {
-      changed = listener
-      return () => {}
+      watchers.add(listener)
+      return () => watchers.delete(listener)
     },
   }
   const secrets = new Secrets({ env: options.env ?? {}, log, now: () => performance.now(), ...options.secrets })
   const resolved = new ResolvedSource({ source, secrets, plugins, log, ...options.secrets })
+  const announcer = new Announcer({ log, metrics, lookup: upstreams.transport.lookup, now, random: Math.random })
+  const configured = new ConfiguredBudgets({ source: resolved, plugins, log })
+  const books = new Books({
+    ledgers: ledger,
+    configured,
+    journal: new Journal(options.dataFolder, log),
+    now,
+    log,
+    reached: (reached, alerts) => announcer.announce(reached, alerts),
+  })
+  await books.restore()
+  books.start()
   const sync = new Sync({
     source: resolved,
     env: {
@@ -230,13 +233,14 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
         ),
       )
       const served = new Promise<void>(resolve => waiting.push({ revision, resolve }))
-      changed(changes)
+      for (const changed of watchers) changed(changes)
       await served
     },
     scrape: () => reader.print(),
     drain: graceMs => gateway.drain(graceMs),
     async close() {
       keepSeries()
+      configured.close()
       await sync.close()
       await resolved.close()
       await books.close()

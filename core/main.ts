@@ -11,6 +11,7 @@ import { APPLIED_WITHIN_MS, cannotListen, openServers } from '../admin/servers.t
 import { builtins } from '../plugins/index.ts'
 import { Announcer } from './budgets/announcer.ts'
 import { Books } from './budgets/books.ts'
+import { ConfiguredBudgets, type ConfiguredBudgetsOptions } from './budgets/configured.ts'
 import { Journal } from './budgets/journal.ts'
 import {
   type Config,
@@ -172,11 +173,12 @@ async function compose(loaded: LoadedConfig) {
     plugins,
     log,
   })
+  const clear = listedTogether(resolved)
   const ports = await dataPorts(loaded)
   const pool = new WorkerPool({
     count: hasDataPlane(config) ? config.nginxConfig.workerProcesses : 0,
     settings: workerSettings(config, ports.addresses, ownPlugins),
-    source: listedTogether(resolved),
+    source: clear,
     reader,
     log,
     stallMs: config.sluice.workerStallMs,
@@ -184,7 +186,7 @@ async function compose(loaded: LoadedConfig) {
     names: { plugins: { [Symbol.iterator]: () => plugins.keys() }, routes: async () => routes.ids },
     replaced: (reason, plugin) => own.replaced(reason, plugin),
   })
-  const budgets = await openBooks(loaded, { pool, metrics, log })
+  const budgets = await openBooks(loaded, { pool, source: clear, plugins, metrics, log })
   expireSeries({
     reader,
     settings: families,
@@ -294,10 +296,16 @@ function tellOfWaiting({ currency }: Backing, servers: readonly { name: string; 
   process.stdout.write(`waiting for etcd (${fault})${where}\n`)
 }
 
+interface BooksParts {
+  pool: WorkerPool
+  metrics: MetricsWriter
+  log: Logger
+}
+
 /** What was spent of budgets is in the workers' memory before there are any. */
 async function openBooks(
   { config, where }: LoadedConfig,
-  { pool, metrics, log }: { pool: WorkerPool; metrics: MetricsWriter; log: Logger },
+  { pool, metrics, log, ...of }: Omit<ConfiguredBudgetsOptions, 'log'> & BooksParts,
 ) {
   const { names, deniedAddresses } = pool.settings
   const lookup = guardedLookup(
@@ -306,7 +314,9 @@ async function openBooks(
     (name, address) => warnDenied(log, name, address),
   )
   const announcer = new Announcer({ log, metrics, lookup, now: Date.now, random: Math.random })
+  const configured = new ConfiguredBudgets({ ...of, log })
   const books = new Books({
+    configured,
     ledgers: new Ledgers({ books: pool.ledger, now: Date.now, log, metrics }),
     journal: new Journal(config.deployment.embedded.path, log),
     now: Date.now,
@@ -323,6 +333,7 @@ async function openBooks(
   return {
     books,
     async close() {
+      configured.close()
       await books.close()
       await announcer.close()
     },

@@ -1,29 +1,25 @@
 // Which routes there are now, by id and by name, as the store says; knows nothing else of them.
-import { setTimeout as sleep } from 'node:timers/promises'
-import { asError } from './errors.ts'
 import type { Logger } from './observe/log.ts'
 import { inSlices, steps } from './slices.ts'
-import type { Change, ConfigSource } from './store/store.ts'
-
-// How long after a list that failed another is tried.
-const RETRY_MS = 1_000
+import { follow } from './store/follow.ts'
+import type { Change, ConfigSource, Item } from './store/store.ts'
 
 export class RouteNames {
-  readonly #source: ConfigSource
-  readonly #log: Logger
   /** Names by id. */
   readonly #routes = new Map<string, unknown>()
   /** How many routes have a name. */
   readonly #names = new Map<unknown, number>()
   #listed = false
-  #unwatch: (() => void) | undefined
-  readonly #closed = new AbortController()
+  /** Stops following. */
+  readonly close: () => void
 
   /** Follows `source` until it is closed. */
   constructor(source: ConfigSource, log: Logger) {
-    this.#source = source
-    this.#log = log
-    void this.#follow()
+    this.close = follow(source, {
+      listed: items => this.#list(items),
+      changed: changes => this.#take(changes),
+      failed: err => log.warn({ err }, 'routes could not be listed for the metrics; trying again'),
+    })
   }
 
   /** Whether a route has this id or this name. True as long as nobody could say. */
@@ -35,37 +31,16 @@ export class RouteNames {
     return this.#routes.keys()
   }
 
-  close(): void {
-    this.#closed.abort()
-    this.#unwatch?.()
-  }
-
-  async #follow(): Promise<void> {
-    while (!this.#closed.signal.aborted) {
-      try {
-        const { items, revision } = await this.#source.list()
-        if (this.#closed.signal.aborted) return
-        this.#listed = false
-        this.#routes.clear()
-        this.#names.clear()
-        await inSlices(
-          steps(items, ({ kind, id, value }) => {
-            if (kind === 'routes') this.#put(id, value.name)
-          }),
-        )
-        if (this.#closed.signal.aborted) return
-        this.#listed = true
-        this.#unwatch = this.#source.watch(
-          revision,
-          changes => this.#take(changes),
-          () => void this.#follow(),
-        )
-        return
-      } catch (error) {
-        this.#log.warn({ err: asError(error) }, 'routes could not be listed for the metrics; trying again')
-        await sleep(RETRY_MS, undefined, { signal: this.#closed.signal, ref: false }).catch(() => {})
-      }
-    }
+  async #list(items: readonly Item[]): Promise<void> {
+    this.#listed = false
+    this.#routes.clear()
+    this.#names.clear()
+    await inSlices(
+      steps(items, ({ kind, id, value }) => {
+        if (kind === 'routes') this.#put(id, value.name)
+      }),
+    )
+    this.#listed = true
   }
 
   #take(changes: readonly Change[]): void {

@@ -38,14 +38,18 @@ describe('what ai-budget has charged', () => {
     await hook.close()
   })
 
-  async function start({ budgets, metadata, policy = {}, dataFolder }: Setting): Promise<TestGateway> {
-    const journal = openJournal()
-    lines = journal.lines
+  function route(budgets: object[], policy: object = {}): Record<string, unknown> {
     const aiProxy = {
       provider: 'openai',
       auth: { header: { Authorization: 'Bearer x' } },
       override: { endpoint: `${upstream.origin}/v1/chat/completions` },
     }
+    return { uri: '/v1/*', plugins: { 'key-auth': {}, 'ai-proxy': aiProxy, 'ai-budget': { budgets, ...policy } } }
+  }
+
+  async function start({ budgets, metadata, policy = {}, dataFolder }: Setting): Promise<TestGateway> {
+    const journal = openJournal()
+    lines = journal.lines
     const gateway = await startGateway({
       now: () => clock.now,
       log: journal.log,
@@ -58,7 +62,7 @@ describe('what ai-budget has charged', () => {
         },
         consumer_groups: { team: { plugins: {} } },
         routes: {
-          llm: { uri: '/v1/*', plugins: { 'key-auth': {}, 'ai-proxy': aiProxy, 'ai-budget': { budgets, ...policy } } },
+          llm: route(budgets, policy),
           mine: { uri: '/mine', plugins: { 'key-auth': {}, 'public-api': { uri: '/apisix/plugin/ai-budget' } } },
           open: { uri: '/apisix/plugin/ai-budget', plugins: { 'public-api': {} } },
         },
@@ -184,6 +188,20 @@ describe('what ai-budget has charged', () => {
     assert.ok(!JSON.stringify(lines).includes('Bearer hook'))
   })
 
+  it('may be granted before the first request, and follows the cap as it is configured now', async () => {
+    const each = { name: 'each', principal: 'consumer', cap: 0, window: balance }
+    const gateway = await start({ budgets: [each] })
+    const found = () => gateway.books.accounts.find('each', 'consumer:jack')
+    await until(() => found() !== undefined, 'the configuration is known')
+    await carryOut(gateway.books, found()!, { what: 'top_up', who: 'ops', amount: 100 })
+    assert.deepEqual([await ask(gateway, 'jack'), await ask(gateway, 'jill')], [200, 429])
+    await gateway.put({ routes: { llm: route([{ ...each, cap: 500 }]) } })
+    await until(() => found()?.account.budget.cap === 500, 'the new cap is known')
+    assert.deepEqual((await mine(gateway, 'jack')).budgets[0]!.available, 580)
+    await gateway.put({ routes: { llm: null } })
+    await until(() => gateway.books.accounts.budgets()[0]?.budget.cap === 0, 'it is what it was when it was used')
+  })
+
   it('is there when the gateway begins again, with what operators have changed', async () => {
     const dataFolder = mkdtempSync(join(tmpdir(), 'sluice-'))
     closing.push(async () => rmSync(dataFolder, { recursive: true, force: true }))
@@ -201,8 +219,8 @@ describe('what ai-budget has charged', () => {
     gate.resolve()
     assert.deepEqual(await both, [200, 200])
     await written(gateway)
-    assert.equal(gateway.books.find('each', 'consumer:jack')!.used, 20)
-    await carryOut(gateway.books, gateway.books.find('each', 'consumer:jill')!, { what: 'freeze', who: 'ops' })
+    assert.equal(gateway.books.accounts.find('each', 'consumer:jack')!.used, 20)
+    await carryOut(gateway.books, gateway.books.accounts.find('each', 'consumer:jill')!, { what: 'freeze', who: 'ops' })
     await closing.pop()!()
     gateway = await start({ budgets, dataFolder })
     assert.deepEqual([await ask(gateway, 'jack'), await ask(gateway, 'jill')], [200, 429])
@@ -234,10 +252,16 @@ describe('what ai-budget has charged', () => {
       for (const { books } of [one, other]) books.lookAtAll()
       await Promise.all([written(one), written(other)])
       await until(() => hook.received.length === 1, 'somebody tells of it')
-      await carryOut(other.books, other.books.find('each', 'consumer:jack')!, { what: 'freeze', who: 'ops' })
+      await carryOut(other.books, other.books.accounts.find('each', 'consumer:jack')!, { what: 'freeze', who: 'ops' })
       assert.equal(await ask(one, 'jack'), 429)
       await Promise.all([written(one), written(other)])
       assert.equal(hook.received.length, 1)
+      // A gateway that begins knows from its configuration where to look.
+      const late = await start(setting)
+      await until(async () => (await spent(late)) === 100, 'the configuration is known')
+      const { frozen, available } = (await mine(late, 'jack')).budgets[0]!
+      assert.deepEqual([frozen, available], [true, 0])
+      assert.deepEqual((await mine(late, 'jill')).budgets, [])
     })
   })
 })

@@ -90,8 +90,18 @@ describe('what is spent of budgets', function () {
     await until(async () => (await ask(gateway, '/')) !== undefined, 'somebody answers')
     assert.equal(await ask(gateway, '/?1'), 101)
 
+    const account = '/budgets/team/consumer:jack'
+    const shown = async () => {
+      const { body } = await gateway.admin('GET', account)
+      const { spent, topped_up, durable, changes } = body as Record<string, unknown> & { changes: { who: string }[] }
+      return [spent, topped_up, durable, changes.map(({ who }) => who)]
+    }
+    assert.equal((await gateway.admin('POST', `${account}/top_up`, { amount: 5 })).status, 200)
+    assert.deepEqual(await shown(), [101, 5, true, ['admin']])
+
     await gateway.stop()
     gateway = await start(made)
     assert.equal(await ask(gateway, '/'), 101)
+    assert.deepEqual(await shown(), [101, 5, true, ['admin']])
   })
 })

@@ -189,7 +189,7 @@ export class Stage {
   /** In nano-units or tokens; nothing stays reserved. */
   async #spent(budget: string, principal: string): Promise<number> {
     const { books } = this.#gateway
-    const kept = books.find(budget, principal)
+    const kept = books.accounts.find(budget, principal)
     if (kept === undefined) return 0
     let view = await books.view(kept)
     // Redis is told when it is told.

@@ -51,7 +51,7 @@ describe('the page on budgets', function () {
   })
 
   const stands = async (): Promise<AccountView> => {
-    const kept = gateway.books.find('research', 'consumer_group:research')
+    const kept = gateway.books.accounts.find('research', 'consumer_group:research')
     return await gateway.books.view(kept!)
   }
   const same = (shown: unknown, written: string | undefined) => assert.equal(Number(shown), Number(written))
@@ -61,7 +61,7 @@ describe('the page on budgets', function () {
     for (const { at, cells } of rows) {
       const [fresh, cached, output, reserved, costs, spent, left] = cells
       clock.now = at
-      const before = gateway.books.find('research', 'consumer_group:research') && (await stands())
+      const before = gateway.books.accounts.find('research', 'consumer_group:research') && (await stands())
       let held: AccountView | undefined
       upstream.script = async received => {
         if (received.target === '/hook') return received.json(200, {})

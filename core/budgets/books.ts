@@ -1,14 +1,13 @@
-// The books of budgets, kept by main: which accounts there are, how each stood when it was looked at last, what is on disk of it.
+// The books of budgets, kept by main: what is spent is looked at and written, and whoever should hears of it; grants nothing.
 import type { Ledger, Limit } from '../ledger/ledger.ts'
 import type { Ledgers, OpenedLedger, RedisServers } from '../ledger/ledgers.ts'
-import type { Logger } from '../observe/log.ts'
 import { type AccountStanding, adjustAccount, freeze, standing } from './account.ts'
 import { type Account, type Budget, spendKey } from './budget.ts'
+import { Directory, type DirectoryOptions, type Kept } from './directory.ts'
 import type { Entry, Journal } from './journal.ts'
 import type { Alerts } from './metadata.ts'
 import type { Touched } from './touched.ts'
 import { type AccountView, viewOf } from './view.ts'
-import { periodsOf } from './windows.ts'
 
 /** An account has spent so much of its cap. */
 export interface Reached {
@@ -17,45 +16,25 @@ export interface Reached {
   readonly view: AccountView
 }
 
-export interface BooksOptions {
+export interface BooksOptions extends DirectoryOptions {
   ledgers: Pick<Ledgers, 'own' | 'redis'>
   journal: Journal
-  /** Milliseconds since the epoch. */
-  now(): number
-  log: Logger
   /** Called once for each threshold of an account's period. */
   reached(reached: Reached, alerts: Alerts): void
 }
 
-/** What is known of the last period of a principal's account. */
-export interface Kept {
-  account: Account
-  servers: RedisServers | undefined
-  alerts: Alerts
-  /** As it stood when it was looked at last. */
-  used: number
-  granted: number
-  since: number
-  told: number
-}
-
-/** Of an account that nobody has touched since the start. */
-const NONE: Alerts = { thresholds: [], webhook: undefined }
 /** Milliseconds between two writes. */
 const WRITE_MS = 200
 const COMPACT_MS = 3_600_000
-/** As many as the ledger in memory has place for. */
-const MOST = 65_536
 /** Looked at between two turns of the loop. */
 const AT_ONCE = 2_000
 const MOST_SERVERS = 16
 
 export class Books {
   readonly journal: Journal
+  readonly accounts: Directory
   readonly now: () => number
   readonly #options: BooksOptions
-  /** By budget and principal. */
-  readonly #kept = new Map<string, Kept>()
   /** By the key of what is spent: to be looked at. */
   readonly #dirty = new Map<string, Kept>()
   readonly #opened = new Map<string, OpenedLedger>()
@@ -67,6 +46,7 @@ export class Books {
   constructor(options: BooksOptions) {
     this.#options = options
     this.journal = options.journal
+    this.accounts = new Directory(options)
     this.now = options.now
   }
 
@@ -78,7 +58,7 @@ export class Books {
       const { account, used, granted } = entry
       await adjustAccount(ledgers.own, account, { what: 'used', to: used })
       await adjustAccount(ledgers.own, account, { what: 'granted', to: granted })
-      this.#kept.set(nameOf(account), { ...entry, servers: undefined, alerts: NONE })
+      this.accounts.restore(entry)
     }
     for (const of of frozen) await freeze(ledgers.own, of, true)
   }
@@ -90,52 +70,36 @@ export class Books {
   /** Hears of accounts that were spent from. */
   touched(all: readonly Touched[]): void {
     for (const each of all) {
-      const kept = this.#keep(each)
+      const kept = this.accounts.keep(each)
       if (kept !== undefined) this.#dirty.set(spendKey(each.account), kept)
     }
   }
 
   /** Somebody is gone who may not have told of everything. */
   lookAtAll(): void {
-    for (const kept of this.#kept.values()) this.#dirty.set(spendKey(kept.account), kept)
-  }
-
-  /** Every account that is known of, or those of one budget. */
-  *all(budget?: string): Iterable<Kept> {
-    for (const kept of this.#kept.values()) if (budget === undefined || kept.account.budget.name === budget) yield kept
-  }
-
-  /** The account of this principal, in the period that is now; undefined where the budget is not known. */
-  find(budget: string, principal: string): Kept | undefined {
-    const kept = this.#kept.get(named(budget, principal))
-    if (kept !== undefined) return this.#current(kept)
-    // Somebody who has not spent yet.
-    for (const { account, servers, alerts } of this.all(budget)) {
-      const since = this.now()
-      const { budget: known } = account
-      const period = periodsOf(known.window)(since)
-      return { account: { budget: known, principal, period }, servers, alerts, used: 0, granted: 0, since, told: 0 }
-    }
-    return undefined
+    for (const kept of this.accounts.all()) this.#dirty.set(spendKey(kept.account), kept)
   }
 
   /** How it stands now. Rejects with LedgerError. */
   async view(kept: Kept): Promise<AccountView> {
-    const { account, since, servers } = this.#current(kept)
+    const { account, since, servers } = this.accounts.current(kept)
     return viewOf(account, { ...(await standing(this.ledgerOf({ servers }), account)), since }, this.now())
   }
 
-  /** Those of these principals. What cannot be looked at is left out. */
+  /** Those of these principals that somebody has used. What cannot be looked at is left out. */
   async standings(principals: readonly string[]): Promise<AccountView[]> {
     const wanted = new Set(principals)
-    const found = [...this.all()].filter(({ account }) => wanted.has(account.principal))
-    const views = await Promise.allSettled(found.map(kept => this.view(kept)))
-    return views.flatMap(each => (each.status === 'fulfilled' ? [each.value] : []))
+    const seen = [...this.accounts.all()].filter(({ account }) => wanted.has(account.principal))
+    const views = await Promise.allSettled([
+      ...seen.map(kept => this.view(kept)),
+      ...principals.flatMap(each => this.accounts.unused(each)).map(kept => this.#viewOfUsed(kept)),
+    ])
+    return views.flatMap(each => (each.status === 'fulfilled' && each.value !== undefined ? [each.value] : []))
   }
 
   /** Notes how an account stands after an operator has changed it. */
   note(kept: Kept, { spent, granted }: Pick<AccountStanding, 'spent' | 'granted'>, told: number): void {
-    Object.assign(this.#keep(kept) ?? kept, { used: spent, granted, told })
+    Object.assign(this.accounts.keep(kept) ?? kept, { used: spent, granted, told })
   }
 
   ledgerOf({ servers }: Pick<Kept, 'servers'>): Ledger {
@@ -235,47 +199,17 @@ export class Books {
     }
   }
 
+  async #viewOfUsed(kept: Kept): Promise<AccountView | undefined> {
+    const { account, since } = kept
+    const stands = await standing(this.ledgerOf(kept), account)
+    const used = stands.spent > 0 || stands.reserved > 0 || stands.granted > 0 || stands.frozen
+    return used ? viewOf(account, { ...stands, since }, this.now()) : undefined
+  }
+
   /** Whether no other gateway has told of it; of what is only ours we know. */
   async #isFirst({ account, servers }: Kept, key: string): Promise<boolean> {
     if (servers === undefined) return true
     return (await this.ledgerOf({ servers }).take(key, once(account), { amount: 1 })).allowed
-  }
-
-  #keep({ account, servers, alerts }: Touched): Kept | undefined {
-    const name = nameOf(account)
-    const known = this.#kept.get(name)
-    const current = known?.account.period.start === account.period.start
-    if (known !== undefined && current) return Object.assign(known, { account, servers, alerts })
-    const kept = { account, servers, alerts, used: 0, granted: 0, since: known?.since ?? this.now(), told: 0 }
-    // Settled in a period that is over, when another has begun: it is written, and nobody is told.
-    if (known !== undefined && known.account.period.start > account.period.start) return { ...kept, alerts: NONE }
-    if (known === undefined && !this.#hasPlace()) return undefined
-    this.#kept.set(name, kept)
-    return kept
-  }
-
-  /** Makes some when there is none, by forgetting whose period is over. */
-  #hasPlace(): boolean {
-    if (this.#kept.size < MOST) return true
-    const now = this.now()
-    for (const [name, { account }] of this.#kept) if (account.period.end <= now) this.#kept.delete(name)
-    if (this.#kept.size < MOST) return true
-    this.#options.log.error({ most: MOST }, 'too many accounts of budgets: one is neither written nor shown')
-    return false
-  }
-
-  /** The same in the period that is now. */
-  #current(kept: Kept): Kept {
-    const { budget, principal, period } = kept.account
-    const now = this.now()
-    if (now < period.end) return kept
-    return {
-      ...kept,
-      account: { budget, principal, period: periodsOf(budget.window)(now) },
-      used: 0,
-      granted: 0,
-      told: 0,
-    }
   }
 }
 
@@ -289,14 +223,6 @@ interface Looked {
 /** One, in its period. */
 export function once({ period: { end } }: Account): Limit {
   return end === Number.POSITIVE_INFINITY ? { kind: 'balance', limit: 1 } : { kind: 'period', limit: 1, endMs: end }
-}
-
-function nameOf({ budget, principal }: Account): string {
-  return named(budget.name, principal)
-}
-
-function named(budget: string, principal: string): string {
-  return `${budget}\n${principal}`
 }
 
 /** Of a cap of nothing nothing can be spent. */

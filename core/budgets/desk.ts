@@ -1,8 +1,9 @@
 // What operators do to accounts of budgets: top up, freeze, reset; each is counted, written with who did it, and only then done.
 import type { Ledger } from '../ledger/ledger.ts'
 import { type AccountStanding, adjustAccount, freeze, standing } from './account.ts'
-import { type Books, type Kept, once } from './books.ts'
+import { type Books, once } from './books.ts'
 import { type Account, spendKey, type Unit } from './budget.ts'
+import type { Kept } from './directory.ts'
 import type { Act } from './journal.ts'
 import { nanoOf } from './money.ts'
 

@@ -138,8 +138,8 @@ export function openBacking(
   config: Given,
   { ledger }: Pick<Env, 'ledger'>,
 ): { ledger: Ledger; servers?: RedisServers; close?: () => Promise<void> } {
-  if (config.policy === 'local') return { ledger: ledger.own }
-  const servers = serversOf(config as BackingConfig)
+  const servers = serversOf(config)
+  if (servers === undefined) return { ledger: ledger.own }
   return { ...ledger.redis(servers, whenAway(config as BackingConfig)), servers }
 }
 
@@ -148,7 +148,10 @@ function whenAway({ redis_away, redis_share, allow_degradation }: BackingConfig)
   return answer === 'local_share' ? { answer, share: redis_share! } : { answer }
 }
 
-function serversOf(config: BackingConfig): RedisServers {
+/** Those that a config names which has passed `backingProblem`; undefined without any. */
+export function serversOf(given: Given): RedisServers | undefined {
+  if (given.policy === 'local') return undefined
+  const config = given as BackingConfig
   const isCluster = config.policy === 'redis-cluster'
   const usesTls = isCluster ? config.redis_cluster_ssl : config.redis_ssl === true
   const verify = isCluster ? config.redis_cluster_ssl_verify : config.redis_ssl_verify

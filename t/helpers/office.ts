@@ -74,6 +74,6 @@ export class Office {
   }
 
   async view(budget: string, principal = 'consumer:jack') {
-    return await this.books.view(this.books.find(budget, principal)!)
+    return await this.books.view(this.books.accounts.find(budget, principal)!)
   }
 }

@@ -28,14 +28,18 @@ describe('the books of budgets', () => {
     await one.spend(one.account(monthly), 30 * EUR)
     await one.spend(one.account(monthly), 1)
     await one.spend(one.account(prepaid), 400)
-    await carryOut(one.books, one.books.find('prepaid', 'consumer:jack')!, { what: 'top_up', who: 'ops', amount: 50 })
-    await carryOut(one.books, one.books.find('team', 'consumer:jack')!, { what: 'freeze', who: 'ops' })
+    await carryOut(one.books, one.books.accounts.find('prepaid', 'consumer:jack')!, {
+      what: 'top_up',
+      who: 'ops',
+      amount: 50,
+    })
+    await carryOut(one.books, one.books.accounts.find('team', 'consumer:jack')!, { what: 'freeze', who: 'ops' })
     await one.restart()
     const team = await one.view('team')
     assert.deepEqual([team.spent, team.available, team.frozen], ['30.000000001', '0.00', true])
     const { cap, topped_up, spent, reserved, available, frozen } = await one.view('prepaid')
     assert.deepEqual([cap, topped_up, spent, reserved, available, frozen], [1_000, 50, 400, 0, 650, false])
-    await carryOut(one.books, one.books.find('team', 'consumer:jack')!, { what: 'unfreeze', who: 'ops' })
+    await carryOut(one.books, one.books.accounts.find('team', 'consumer:jack')!, { what: 'unfreeze', who: 'ops' })
     await one.restart()
     assert.equal((await one.view('team')).available, '69.999999999')
   })
@@ -89,13 +93,13 @@ describe('the books of budgets', () => {
   it('count thresholds from the cap with what was topped up, and anew after a reset', async () => {
     const one = office()
     await one.spend(one.account(prepaid), 1)
-    const kept = one.books.find('prepaid', 'consumer:jack')!
+    const kept = one.books.accounts.find('prepaid', 'consumer:jack')!
     await carryOut(one.books, kept, { what: 'top_up', who: 'ops', amount: 1_000 })
     await one.spend(one.account(prepaid), 998)
     assert.deepEqual(one.reached, [])
     await one.spend(one.account(prepaid), 1)
     assert.equal(one.reached.length, 1)
-    await carryOut(one.books, one.books.find('prepaid', 'consumer:jack')!, { what: 'reset', who: 'ops' })
+    await carryOut(one.books, one.books.accounts.find('prepaid', 'consumer:jack')!, { what: 'reset', who: 'ops' })
     assert.equal((await one.view('prepaid')).spent, 0)
     await one.spend(one.account(prepaid), 1_000)
     assert.equal(one.reached.length, 2)
@@ -110,7 +114,7 @@ describe('the books of budgets', () => {
       amount?: number,
     ) => {
       one.clock.now += 1
-      const kept = one.books.find('prepaid', 'consumer:jack')!
+      const kept = one.books.accounts.find('prepaid', 'consumer:jack')!
       await carryOut(one.books, kept, { what, who, ...(amount && { amount }) })
     }
     await order('top_up', 'ops', 7)
@@ -131,9 +135,13 @@ describe('the books of budgets', () => {
 
   it('top up somebody who has not spent yet, where the budget is known', async () => {
     const one = office()
-    assert.equal(one.books.find('prepaid', 'consumer:jill'), undefined)
+    assert.equal(one.books.accounts.find('prepaid', 'consumer:jill'), undefined)
     await one.spend(one.account(prepaid), 1)
-    await carryOut(one.books, one.books.find('prepaid', 'consumer:jill')!, { what: 'top_up', who: 'ops', amount: 5 })
+    await carryOut(one.books, one.books.accounts.find('prepaid', 'consumer:jill')!, {
+      what: 'top_up',
+      who: 'ops',
+      amount: 5,
+    })
     await one.restart()
     const { topped_up, spent } = await one.view('prepaid', 'consumer:jill')
     assert.deepEqual([topped_up, spent], [5, 0])
@@ -146,7 +154,7 @@ describe('the books of budgets', () => {
       throw new Error('the disk is full')
     }
     for (const what of ['top_up', 'freeze', 'reset'] as const) {
-      const kept = one.books.find('prepaid', 'consumer:jack')!
+      const kept = one.books.accounts.find('prepaid', 'consumer:jack')!
       await assert.rejects(carryOut(one.books, kept, { what, who: 'ops', amount: 5 }), /disk is full/)
     }
     const { spent, topped_up, frozen } = await one.view('prepaid')
