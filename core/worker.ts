@@ -41,6 +41,8 @@ import { sharedState } from './workers/shared-memory.ts'
 
 // How often the loop shows that it turns.
 const BEAT_MS = 50
+// Seconds.
+const LAGS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 
 const birth = workerData as Birth
 const { settings } = birth
@@ -156,11 +158,16 @@ port.on('message', (message: ToWorker) => {
     send({ type: 'answered', number: message.number, decision: gateway.explain(message.decision) })
   } else feed.receive(message)
 })
+const lag = metrics
+  .histogram('sluice_worker_loop_lag_seconds', 'How late the loop of a worker came to its beats', ['worker'], LAGS)
+  .of([String(birth.seat)])
 let lastBeat = performance.now()
 setInterval(() => {
   breadcrumb.beat()
   const now = performance.now()
-  overload.late(now - lastBeat - BEAT_MS)
+  const late = now - lastBeat - BEAT_MS
+  overload.late(late)
+  lag.observe(Math.max(0, late) / 1000)
   traffic.show(gateway.inFlight)
   lastBeat = now
 }, BEAT_MS).unref()

@@ -2,6 +2,7 @@
 import type { Context } from '../core/context.ts'
 import { modelLabel } from '../core/llm/active-connections.ts'
 import { type Exchange, exchange } from '../core/llm/exchange.ts'
+import { type Speed, speeds } from '../core/llm/speed.ts'
 import type { LabelSource } from '../core/observe/family-traits.ts'
 import { LabelTree } from '../core/observe/label-tree.ts'
 import {
@@ -53,17 +54,19 @@ export default plugin({
         row.apisix.observe(Math.max(0, total - (upstream ?? 0)))
         row.ingress.add(requestSize(ctx))
         row.egress.add(responseSize(ctx))
-        if (call !== undefined) recordCall(ctx, call, row.llm)
+        if (call !== undefined) recordCall(ctx, call, row.llm, total)
+        else rows.attempts(ctx, row)
       },
     }
   },
 })
 
-function recordCall(ctx: Context, call: Exchange, row: LlmRow): void {
+function recordCall(ctx: Context, call: Exchange, row: LlmRow, durationMs: number): void {
   const { timeToFirstTokenMs: firstToken, upstreamMs: total, usage, requestType } = call
   if (firstToken !== undefined && ctx.reply !== undefined && ctx.reply.status < 400) {
     row.total.observe(total ?? 0)
     if (requestType === 'ai_stream') row.firstToken.observe(firstToken)
+    row.speed.record(ctx, call, durationMs)
   }
   const prompt = countOf(usage?.prompt)
   const completion = countOf(usage?.completion)
@@ -80,12 +83,16 @@ function countOf(tokens: number | undefined): number {
 
 /** Everything that a request with these labels moves. */
 interface Row {
+  /** Its label. */
+  readonly route: string
   readonly status: CounterSeries
   readonly request: HistogramSeries
   readonly upstream: HistogramSeries
   readonly apisix: HistogramSeries
   readonly ingress: CounterSeries
   readonly egress: CounterSeries
+  /** An attempt at the node that was answered. */
+  readonly answered: CounterSeries
   readonly llm: LlmRow
 }
 
@@ -96,6 +103,7 @@ interface LlmRow {
   readonly completion: CounterSeries
   readonly promptDist: HistogramSeries
   readonly completionDist: HistogramSeries
+  readonly speed: Speed
 }
 
 /** What the labels of a row are made of: these, and what the sources of extra labels say. */
@@ -174,6 +182,15 @@ class Rows {
     return row
   }
 
+  /** Every attempt at a node; nearly always there is one, which was answered, and at the node of the row. */
+  attempts({ attempts }: Context, row: Row): void {
+    for (let at = 0; at < attempts.length; at++) {
+      const { address, fault } = attempts[at]!
+      if (fault === undefined && at === attempts.length - 1) row.answered.add()
+      else this.#families.attempts.add([row.route, nodeOf(address).host, fault ?? 'answered'])
+    }
+  }
+
   #text(model: unknown): string {
     return typeof model === 'string' ? model : modelLabel(model, this.#metrics)
   }
@@ -208,12 +225,14 @@ function openRow(families: Families, key: Key, metadata: LabelMetadata | undefin
   const of = <T>(name: RequestFamilyName, { of: open }: Opens<T>, values: string[]): T =>
     open([...blank(name, values, metadata), ...families.extraOf(name).map(at => said[at]!)])
   return {
+    route,
     status: of('http_status', families.status, [statusLabel(status), route, uri, host, ...who, source]),
     request: of('http_latency', families.latency, ['request', ...mine]),
     upstream: of('http_latency', families.latency, ['upstream', ...mine]),
     apisix: of('http_latency', families.latency, ['apisix', ...mine]),
     ingress: of('bandwidth', families.bandwidth, ['ingress', ...mine]),
     egress: of('bandwidth', families.bandwidth, ['egress', ...mine]),
+    answered: families.attempts.of([route, named, 'answered']),
     llm: {
       total: of('llm_latency', families.llmLatency, ['total', ...mine]),
       firstToken: of('llm_latency', families.llmLatency, ['ttft', ...mine]),
@@ -221,6 +240,7 @@ function openRow(families: Families, key: Key, metadata: LabelMetadata | undefin
       completion: of('llm_completion_tokens', families.completionTokens, [...mine]),
       promptDist: of('llm_prompt_tokens_dist', families.promptTokensDist, [...mine]),
       completionDist: of('llm_completion_tokens_dist', families.completionTokensDist, [...mine]),
+      speed: families.speeds.of([route, node, model]),
     },
   }
 }
@@ -266,6 +286,12 @@ function openFamilies(metrics: Metrics) {
     completionTokens: counter('llm_completion_tokens'),
     promptTokensDist: histogram('llm_prompt_tokens_dist', TOKENS),
     completionTokensDist: histogram('llm_completion_tokens_dist', TOKENS),
+    speeds: speeds(metrics),
+    attempts: metrics.counter(
+      'sluice_upstream_attempts_total',
+      'Attempts at nodes of upstreams, by what became of them',
+      ['route', 'node', 'outcome'],
+    ),
     /** What says the extra labels of any of them. */
     sources,
     /** Which of the sources say those of a family, in order. */

@@ -30,6 +30,7 @@ export class AttemptBooks {
     this.#ctx = ctx
     this.#call = call
     this.#services = services
+    call.askedTick = this.#started
     this.#hold = ctx.hold('llm_active_connections', services.enter(ctx, call))
   }
 

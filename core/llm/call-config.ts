@@ -71,17 +71,22 @@ export interface CallEnv {
   metadataOf(plugin: string): unknown
 }
 
-/** The gauge of calls under way, and the counter of those that were cut. */
+/** The gauge of calls under way, and the counters of all and of those that were cut. */
 export function callServices({ transport, metrics, metadataOf }: CallEnv): CallServices {
   const cut = metrics.counter('sluice_llm_cut_total', 'Attempts at an LLM that did not come to their end', [
     'route_id',
     'node',
     'reason',
   ])
+  const attempts = metrics.counter('sluice_llm_attempts_total', 'Attempts at an LLM', ['route_id', 'node'])
+  // The metadata has passed prometheus's schema.
+  const enter = activeConnections(metrics, metadataOf('prometheus') as LabelMetadata | undefined)
   return {
     transport,
-    // The metadata has passed prometheus's schema.
-    enter: activeConnections(metrics, metadataOf('prometheus') as LabelMetadata | undefined),
+    enter(ctx, call) {
+      attempts.add([ctx.route?.id ?? '', call.instance])
+      return enter(ctx, call)
+    },
     cut: (ctx, { instance }, reason) => cut.add([ctx.route?.id ?? '', instance, reason]),
   }
 }

@@ -96,6 +96,8 @@ export interface Exchange {
   readonly admissions: Admission[]
   /** Told each time that an attempt is over, well or not, before anything is said of it. */
   readonly over: ((call: Exchange) => void)[]
+  /** When the last attempt began, on the monotonic clock; 0 before the first. */
+  askedTick: number
   /** Whole milliseconds from the attempt's start to the first event with data, or to a whole answer; undefined without. */
   timeToFirstTokenMs: number | undefined
   /** Whole milliseconds from the attempt's start to the end of the answer or the failure. */
@@ -143,6 +145,7 @@ export function openExchange(
     outputLimit: undefined,
     admissions: [],
     over: [],
+    askedTick: 0,
     timeToFirstTokenMs: undefined,
     upstreamMs: undefined,
     hasToolCalls: false,

@@ -69,6 +69,8 @@ export interface NameSettings extends Pick<ResolverOptions, 'servers' | 'validMs
 export interface Birth {
   /** Never given twice. */
   id: number
+  /** From 0 on; the worker that takes its place has the same. */
+  seat: number
   settings: WorkerSettings
   /** Shared by all workers. */
   shared: SharedMemory

@@ -92,7 +92,7 @@ export class WorkerPool {
   /** Starts every worker; resolves when all listen. Rejects with CannotListen, or with why a worker could not begin. */
   async start(): Promise<void> {
     for (let number = 0; number < this.#options.count; number++) {
-      const worker = this.#make()
+      const worker = this.#make(number)
       this.#seats.push({ number, worker, watch: watchOf(worker), deaths: 0 })
     }
     await Promise.all(this.#seats.map(({ worker }) => worker.listening))
@@ -218,11 +218,13 @@ export class WorkerPool {
     this.health.close()
   }
 
-  #make(): WorkerThread {
+  /** A worker for the seat of that number. */
+  #make(seat: number): WorkerThread {
     const { source, reader, log, entry } = this.#options
     const id = this.#made++
     const worker = new WorkerThread({
       id,
+      seat,
       ...(entry && { entry }),
       settings: this.#settings,
       shared: this.#shared,
@@ -269,7 +271,7 @@ export class WorkerPool {
 
   /** Puts a new worker into a seat once it listens. Throws when it does not come to that. */
   async #seat(seat: Seat, reason: Reason): Promise<void> {
-    const worker = this.#make()
+    const worker = this.#make(seat.number)
     await worker.listening
     seat.worker = worker
     seat.watch = watchOf(worker)

@@ -14,6 +14,8 @@ import type { SharedMemory } from './shared-memory.ts'
 
 export interface WorkerThreadOptions {
   id: number
+  /** As `Birth` has it. */
+  seat: number
   entry?: URL
   settings: WorkerSettings
   shared: SharedMemory
@@ -60,11 +62,11 @@ export class WorkerThread {
   #stalled = false
 
   constructor(options: WorkerThreadOptions) {
-    const { id, settings, shared, entry = new URL('../worker.ts', import.meta.url) } = options
+    const { id, seat, settings, shared, entry = new URL('../worker.ts', import.meta.url) } = options
     this.#options = options
     this.#feeder = new Feeder(options.source, answer => this.#send(answer))
     this.id = id
-    const birth: Birth = { id, settings, shared, breadcrumb: this.breadcrumb }
+    const birth: Birth = { id, seat, settings, shared, breadcrumb: this.breadcrumb }
     this.#worker = new Worker(entry, {
       workerData: birth,
       name: `worker ${id}`,

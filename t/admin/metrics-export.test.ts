@@ -308,6 +308,30 @@ const cases: readonly Case[] = [
     alsoMoves: /^apisix_llm_latency_(bucket|sum)\{/,
   },
   {
+    what: 'how fast a stream of an LLM is',
+    act: () => chat({ stream: true }),
+    moves: {
+      ...Object.fromEntries(
+        [
+          'time_to_first_token_seconds',
+          'time_per_output_token_seconds',
+          'tokens_per_second',
+          'request_duration_seconds',
+        ].map(name => [
+          `sluice_llm_${name}_count{route_id="llm",node="ai-proxy-openai-compatible",llm_model="given"}`,
+          1,
+        ]),
+      ),
+      'sluice_llm_attempts_total{route_id="llm",node="ai-proxy-openai-compatible"}': 1,
+    },
+    alsoMoves: /^sluice_llm_\w+_(seconds|second)_(bucket|sum)\{/,
+  },
+  {
+    what: 'attempts at nodes',
+    act: () => send('GET', '/plain'),
+    moves: { 'sluice_upstream_attempts_total{route="plain",node="127.0.0.1",outcome="answered"}': 1 },
+  },
+  {
     what: 'calls to LLMs that are cut short, by reason',
     act: () => chat({ user: 'cut' }),
     moves: { 'sluice_llm_cut_total{route_id="llm",node="ai-proxy-openai-compatible",reason="reset"}': 1 },
@@ -486,6 +510,16 @@ describe('the Prometheus page', function () {
       }
     })
 
+    it('measures how late the loop of each worker is', async () => {
+      const counts = async () => {
+        const now = await page()
+        return [0, 1, 2].map(worker => now.get(`sluice_worker_loop_lag_seconds_count{worker="${worker}"}`) ?? 0)
+      }
+      const before = await counts()
+      await until(async () => (await counts())[0]! > before[0]! && (await counts())[1]! > before[1]!, 'both have')
+      assert.equal(before[2], 0)
+    })
+
     it('names the gateway', async () => {
       const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
         version: string
@@ -516,12 +550,12 @@ describe('the Prometheus page', function () {
       await start()
       for (const { act } of cases) await act()
       const counted = status(200, 'plain', ofPlain, plain, 'upstream')
-      await until(async () => (await page()).get(counted) === 5, 'the requests have counted')
+      await until(async () => (await page()).get(counted) === 6, 'the requests have counted')
       const before = await text()
       gateway.child.kill('SIGHUP')
       const replaced = 'sluice_worker_replacements_total{reason="planned",plugin=""}'
       await until(async () => (await page()).get(replaced) === WORKERS, 'the workers are new', 20_000)
-      assert.equal((await page()).get(counted), 5)
+      assert.equal((await page()).get(counted), 6)
       pages = [before, await text()]
     })
     after(stop)
@@ -548,7 +582,7 @@ describe('the Prometheus page', function () {
       assert.deepEqual(missing.sort(), [...CANNOT_MOVE_HERE].sort())
     })
 
-    it('has the buckets of APISIX, which docs/metrics.md names', () => {
+    it('has the buckets that docs/metrics.md names', () => {
       const docs = readFileSync(DOCS, 'utf8').replace(/\s+/g, ' ')
       for (const [name, bounds] of Object.entries({
         apisix_http_latency: LATENCY,
@@ -560,6 +594,12 @@ describe('the Prometheus page', function () {
         const shown = buckets.slice(0, bounds.length).map(([, bound]) => bound)
         assert.deepEqual(shown, bounds)
         assert.ok(docs.includes(`Buckets ${bounds.slice(0, -1).join(' ')}.`), name)
+      }
+      for (const [, name] of docs.matchAll(/`(sluice_\w+)`, histogram(?! by `kind`)/g)) {
+        const buckets = [...pages[0].matchAll(new RegExp(`^${name}_bucket\\{.*,le="([\\d.]+)"`, 'gm'))]
+        const bounds = [...new Set(buckets.map(([, bound]) => bound))]
+        const said = docs.slice(docs.indexOf(`- \`${name}\``)).split(' - `', 1)[0]!
+        assert.ok(said.includes(`Buckets ${bounds.join(' ')}.`), `${name}: ${bounds.join(' ')}`)
       }
     })
 

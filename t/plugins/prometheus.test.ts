@@ -23,11 +23,12 @@ const pretender = plugin({
       stream: { type: 'boolean', default: true },
       exit: { type: 'integer' },
       first_token: { type: 'integer' },
+      took: { type: 'integer', default: 150 },
       prompt: { type: 'number' },
       model: {},
     },
   },
-  setup: ({ stream, exit, first_token, prompt, model }) => ({
+  setup: ({ stream, exit, first_token, took, prompt, model }) => ({
     access(ctx) {
       const call = openExchange({
         protocol: 'openai-chat',
@@ -38,7 +39,10 @@ const pretender = plugin({
       })
       call.model = 'given'
       if (first_token !== undefined) call.timeToFirstTokenMs = first_token
-      call.upstreamMs = 150
+      call.upstreamMs = took
+      call.streaming = stream
+      // Something was tried before, for a second.
+      call.askedTick = ctx.startTick + 1_000
       if (prompt !== undefined)
         call.usage = { prompt, completion: 8, total: 0, cacheRead: 0, cacheCreation: 0, reasoning: 0 }
       exchange.set(ctx, call)
@@ -172,6 +176,65 @@ describe('prometheus', () => {
     assert.equal(value(text, `apisix_llm_prompt_tokens_dist_bucket{${labels},le="50"}`), 1)
     assert.equal(value(text, `apisix_llm_completion_tokens_dist_sum{${labels}}`), 8)
     assert.match(text, /^apisix_llm_prompt_tokens_dist_bucket\{.*,le="1000000"\} 1$/m)
+  })
+
+  describe('measures how fast a call to an LLM is answered', () => {
+    const speed = 'route_id="r1",node="ai-proxy-openai",llm_model="given"'
+    const ask = async (call: object) => {
+      await configure({ prometheus: {}, pretender: { prompt: 1, ...call } })
+      const text = await page()
+      return {
+        text,
+        sum: (name: string) => value(text, `sluice_llm_${name}_sum{${speed}}`),
+      }
+    }
+
+    it('that is a stream: from its first token on', async () => {
+      const { text, sum } = await ask({ first_token: 70, took: 470 })
+      // Of what is tried before a client is not told either.
+      assert.ok(Math.abs(sum('time_to_first_token_seconds') - 1.07) < 1e-9)
+      assert.equal(sum('tokens_per_second'), 20)
+      assert.equal(sum('time_per_output_token_seconds'), 0.4 / 7)
+      assert.match(text, /^sluice_llm_request_duration_seconds_count\{.*\} 1$/m)
+      const duration = sum('request_duration_seconds')
+      assert.ok(duration > 0 && duration < 60, String(duration))
+    })
+
+    it('that came all at once: over the whole request', async () => {
+      const { sum } = await ask({ first_token: 70, took: 169 })
+      assert.ok(Math.abs(sum('tokens_per_second') * sum('request_duration_seconds') - 8) < 1e-9)
+      assert.equal(sum('time_per_output_token_seconds'), 0.099 / 7)
+    })
+
+    it('that is no stream: over the whole request, and nothing else', async () => {
+      const { text, sum } = await ask({ stream: false, first_token: 470, took: 470 })
+      assert.ok(Math.abs(sum('tokens_per_second') * sum('request_duration_seconds') - 8) < 1e-9)
+      assert.doesNotMatch(text, /sluice_llm_time_/)
+    })
+
+    it('and not one that was refused, or of which nothing is said', async () => {
+      assert.doesNotMatch((await ask({ first_token: 70, exit: 429 })).text, /sluice_llm_t|sluice_llm_request/)
+      await configure({ prometheus: {}, pretender: { first_token: 70 } })
+      assert.match(await page(), /^sluice_llm_time_to_first_token_seconds_count\{.*\} 1$/m)
+      assert.doesNotMatch(gateway.scrape(), /sluice_llm_time_per_output_token|sluice_llm_tokens/)
+    })
+  })
+
+  it('counts attempts at nodes, and what became of each', async () => {
+    const deaf = await startUpstream(received => received.reset())
+    const retried = { [`127.0.0.1:${deaf.port}`]: 1, [`127.0.0.1:${upstream.port}`]: 1 }
+    try {
+      await configure({ prometheus: {} }, { upstream: { type: 'roundrobin', nodes: retried } })
+      // Of two requests in a round robin of two nodes one at least comes upon the one that resets.
+      await page()
+      const text = await page()
+      assert.match(text, /^sluice_upstream_attempts_total\{route="r1",node="127.0.0.1",outcome="reset"\} [12]$/m)
+      assert.match(text, /^sluice_upstream_attempts_total\{route="r1",node="127.0.0.1",outcome="answered"\} 2$/m)
+      await configure({ prometheus: {}, pretender: {} }, { upstream: { type: 'roundrobin', nodes: retried } })
+      assert.doesNotMatch(await page(), /outcome="answered"\} 3$/m)
+    } finally {
+      await deaf.close()
+    }
   })
 
   it('measures no first token of a call that is not streamed', async () => {
