@@ -43,11 +43,11 @@ export class ClientValues {
   }
 }
 
-/** As much of a text as 128 bytes hold, cut at a character's end (facts ai-plugins 19.2). */
-export function short(text: string): string {
+/** As much of a text as so many bytes hold, by default 128 (facts ai-plugins 19.2), cut at a character's end. */
+export function short(text: string, longest = LONGEST): string {
   // Three bytes is the most that a UTF-16 unit takes in UTF-8.
-  if (text.length * 3 <= LONGEST) return text
-  return text.slice(0, encoder.encodeInto(text, new Uint8Array(LONGEST)).read)
+  if (text.length * 3 <= longest) return text
+  return text.slice(0, encoder.encodeInto(text, new Uint8Array(longest)).read)
 }
 
 const encoder = new TextEncoder()

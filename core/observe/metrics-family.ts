@@ -1,4 +1,5 @@
 // One family of a writer: its series by their label values, bounded; and the handles that count in them.
+import { short } from './client-values.ts'
 import { LabelTree } from './label-tree.ts'
 import type { CounterSeries, GaugeSeries, HistogramSeries, LiveSeries, MetricType } from './metrics.ts'
 import type { Cells } from './metrics-memory.ts'
@@ -23,6 +24,8 @@ export interface Series extends Cells {
 /** What a family needs of its writer. */
 export interface FamilyKeeper {
   readonly maxSeries: number
+  /** No family has room for another series of so many bytes. */
+  full(bytes: number): boolean
   open(spec: FamilySpec, values: readonly string[], lasting: boolean): Omit<Series, 'stays'>
   close(spec: FamilySpec, series: Series, expired: boolean): void
   /** A series of a family has been opened that may be closed by its number. */
@@ -32,6 +35,8 @@ export interface FamilyKeeper {
 }
 
 const OTHER = 'other'
+/** Bytes of a label's value, whoever gave it: what clients choose is shorter. */
+const LONGEST_VALUE = 512
 
 export class Family {
   readonly spec: FamilySpec
@@ -51,10 +56,16 @@ export class Family {
     const { name, labels } = this.spec
     if (values.length !== labels.length)
       throw new Error(`metric ${name} has ${labels.length} labels, not ${values.length}`)
+    return this.#series.find(values) ?? this.#open(values.map(labelValue), lasting)
+  }
+
+  /** The same for values as they may stand on the page: others are looked up each time, but not kept. */
+  #open(values: readonly string[], lasting: boolean): Series {
     const known = this.#series.find(values)
     if (known !== undefined) return known
-    if (this.#series.size >= this.#keeper.maxSeries) return this.#overflow(lasting)
-    const series = { ...this.#keeper.open(this.spec, [...values], lasting), stays: true }
+    if (this.#series.size >= this.#keeper.maxSeries || this.#keeper.full(bytesOf(values)))
+      return this.#overflow(lasting)
+    const series = { ...this.#keeper.open(this.spec, values, lasting), stays: true }
     this.#series.plant(values, series)
     this.#keeper.opened(this, series)
     return series
@@ -93,6 +104,18 @@ export class Family {
     }
     return this.#other
   }
+}
+
+/** Plugins in JavaScript may give anything. */
+function labelValue(value: unknown): string {
+  return short(String(value ?? ''), LONGEST_VALUE)
+}
+
+/** About what the labels of a series take, with what there is of any series. */
+export function bytesOf(values: readonly string[]): number {
+  let bytes = 200
+  for (const value of values) bytes += value.length * 2 + 20
+  return bytes
 }
 
 /** A histogram has its buckets, the one without bound, and the sum; its count is the sum of the buckets. */

@@ -228,6 +228,7 @@ export class MetricsReader {
 
   #family({ name: bare, help, type, labels, buckets }: SeriesDefinition): Family {
     const name = this.#fullName(bare)
+    if (this.#measured.has(name)) throw new Error(`metric ${name} is measured elsewhere`)
     const labelNames = labels.map(([label]) => label).join()
     const known = this.#families.get(name)
     if (known === undefined) {

@@ -1,5 +1,5 @@
 // A thread's side of metrics: series in shared memory that only this thread writes; knows neither main nor the text format.
-import { ClientValues } from './client-values.ts'
+import { ClientValues, short } from './client-values.ts'
 import { type FamilyTraits, familyTraits, type MetricSettings } from './family-traits.ts'
 import type {
   Counter,
@@ -11,7 +11,9 @@ import type {
   SeriesDefinition,
   WithdrawnSeries,
 } from './metrics.ts'
+import { declarationProblem } from './metrics-declaration.ts'
 import {
+  bytesOf,
   CountedSeries,
   EnteredSeries,
   Family,
@@ -31,6 +33,8 @@ export interface MetricsWriterOptions {
   withdraw?(series: WithdrawnSeries): void
   /** Label sets per family; what comes later is counted as `other`. */
   maxSeries?: number
+  /** What the series of all families may take together; what comes later is counted as `other`. */
+  maxBytes?: number
   /** What the configuration says of families. */
   settings?: MetricSettings
 }
@@ -44,13 +48,22 @@ export class MetricsWriter implements Metrics {
   readonly #expiring = new Map<number, { family: Family; series: Series }>()
   readonly traits: (family: string) => FamilyTraits
 
-  constructor({ publish, withdraw = () => {}, maxSeries = 10_000, settings = {} }: MetricsWriterOptions) {
+  constructor({
+    publish,
+    withdraw = () => {},
+    maxSeries = 10_000,
+    maxBytes = MAX_BYTES,
+    settings = {},
+  }: MetricsWriterOptions) {
     this.traits = familyTraits(settings)
     const memory = new MetricsMemory()
     let ids = 0
+    let bytes = 0
     this.#keeper = {
       maxSeries,
+      full: more => bytes + more > maxBytes,
       open(spec, values, lasting) {
+        bytes += bytesOf(values)
         const { name, help, type, labels, buckets } = spec
         const place = { id: ids++, ...memory.take(sizeOf(spec)) }
         const pairs = labels.map((label, at) => [label, values[at]!] as const)
@@ -60,7 +73,8 @@ export class MetricsWriter implements Metrics {
       opened: (family, series) => {
         if (this.traits(family.spec.name).expires) this.#expiring.set(series.id, { family, series })
       },
-      close: (spec, { id, memory: cells, slot }, expired) => {
+      close: (spec, { id, values, memory: cells, slot }, expired) => {
+        bytes -= bytesOf(values)
         const size = sizeOf(spec)
         this.#expiring.delete(id)
         withdraw({ id, last: cells.slice(slot, slot + size), expired })
@@ -128,6 +142,9 @@ export class MetricsWriter implements Metrics {
   #family(wanted: FamilySpec): Family {
     const known = this.#families.get(wanted.name)
     if (known === undefined) {
+      const problem =
+        this.#families.size >= MAX_FAMILIES ? 'there are too many' : declarationProblem(wanted, this.#families)
+      if (problem !== undefined) throw new Error(`metric ${short(wanted.name)}: ${problem}`)
       const family = new Family(wanted, this.#keeper)
       this.#families.set(wanted.name, family)
       return family
@@ -148,6 +165,9 @@ export class MetricsWriter implements Metrics {
     return kind
   }
 }
+
+const MAX_BYTES = 64 * 1024 * 1024
+const MAX_FAMILIES = 1_000
 
 const OVERFLOW = 'sluice_metric_series_overflow_total'
 

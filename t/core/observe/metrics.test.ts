@@ -280,6 +280,60 @@ describe('a metrics writer', () => {
     assert.equal(reader.print(), '')
   })
 
+  it('refuses families that would spoil the page or fill memory', () => {
+    const { writer } = connected()
+    writer.histogram('sizes', 'S', [], [1])
+    writer.counter('spans_count', 'S', [])
+    const refused: [name: string, labels: string[], why: RegExp][] = [
+      ['a b', [], /can be no name/],
+      ['a{b="c"}', [], /can be no name/],
+      ['x'.repeat(201), [], /^Error: metric x{128}: this can be no name$/],
+      ['a', ['b', 'b'], /twice/],
+      ['a', ['b"c'], /no such name/],
+      ['a', ['__name__'], /no such name/],
+      ['a', ['le'], /no such name/],
+      ['a', Array.from({ length: 51 }, (_, n) => `l${n}`), /more than 50 labels/],
+      ['sizes_sum', [], /a histogram has a series of this name/],
+    ]
+    for (const [name, labels, why] of refused) assert.throws(() => writer.counter(name, 'H', labels), why, name)
+    assert.throws(() => writer.histogram('spans', 'S', [], [1]), /a histogram has/)
+    assert.throws(() => writer.counter('a', 'H'.repeat(1_001), []), /help/)
+    const many = Array.from({ length: 101 }, (_, n) => n)
+    assert.throws(() => writer.histogram('a', 'H', [], many), /more than 100 buckets/)
+    assert.throws(() => {
+      for (let n = 0; n < 1_001; n++) writer.counter(`made_up_${n}`, 'M', [])
+    }, /made_up_998: there are too many/)
+    writer.counter('made_up_5', 'M', []).add([])
+  })
+
+  it('cuts what is too long for a label, and takes what is no text', () => {
+    const { reader, writer } = connected()
+    const requests = writer.counter('requests', 'R', ['who', 'what'])
+    requests.add(['x'.repeat(100_000), 'a'])
+    requests.add([`${'x'.repeat(512)}y`, 'a'])
+    requests.of([undefined, 5] as unknown as string[]).add()
+    const page = reader.print()
+    assert.match(page, /^apisix_requests\{who="x{512}",what="a"\} 2$/m)
+    assert.match(page, /^apisix_requests\{who="",what="5"\} 1$/m)
+  })
+
+  it('counts as "other" what there is no memory for, in all families together, until there is again', () => {
+    const reader = new MetricsReader()
+    const writer = new MetricsWriter({
+      publish: series => reader.add(0, series),
+      withdraw: series => reader.remove(0, series),
+      maxBytes: 100_000,
+    })
+    const [one, other] = ['one', 'two'].map(name => writer.counter(name, 'R', ['who']))
+    for (let n = 0; n < 100; n++) one!.add([`${n}${'x'.repeat(500)}`])
+    other!.add(['late'])
+    assert.match(reader.print(), /^apisix_one\{who="other"\} \d\d$/m)
+    assert.match(reader.print(), /^apisix_two\{who="other"\} 1$/m)
+    writer.forget(['who'], `0${'x'.repeat(500)}`)
+    other!.add(['late'])
+    assert.match(reader.print(), /^apisix_two\{who="late"\} 1$/m)
+  })
+
   it('counts label sets past the limit as "other", and says so', () => {
     const { reader, writer } = connected({ maxSeries: 2 })
     const requests = writer.counter('requests', 'R', ['model', 'code'])
