@@ -21,7 +21,9 @@ async function read(bodies: Bodies, more: Entry, fields: readonly string[] = [])
 
 describe('the default line', () => {
   it('has every field by its lower-case name, repeated ones joined, whatever is in them', async () => {
-    const name = fc.oneof(fc.constantFrom('a', 'A', '__proto__', 'X-"Odd"', 'Cookie'), text)
+    // Whatever it is, it ends like no name of a credential: "key" was drawn once.
+    const other = text.map(drawn => `${drawn}.`)
+    const name = fc.oneof(fc.constantFrom('a', 'A', '__proto__', 'X-"Odd"', 'Cookie'), other)
     const fields = fc.array(fc.tuple(name, text), { maxLength: 100 }).map(pairs => pairs.flat())
     await fc.assert(
       fc.asyncProperty(fields, async raw => {
