@@ -21,23 +21,23 @@ export interface MetricsExportDeps {
   serverName: string
 }
 
+/** The whole page, with a turn of the loop between its slices, and not faster than it is read. */
+export async function* printedPage({ reader, own }: Pick<MetricsExportDeps, 'reader' | 'own'>): AsyncIterable<string> {
+  yield await own.process()
+  for (const slice of reader.slices()) {
+    yield slice
+    await turnOfLoop()
+  }
+}
+
 export function metricsExport({ reader, own, uri, log, serverName }: MetricsExportDeps): Koa {
   const app = openApp({ log, serverName })
   app.use(ctx => {
     if (ctx.path !== uri) throw refuse(404, 'not found')
     if (ctx.method !== 'GET' && ctx.method !== 'HEAD') throw refuse(405, 'only GET is supported')
     ctx.type = PROMETHEUS_TEXT
-    ctx.body = ctx.method === 'HEAD' ? '' : Readable.from(page(), { objectMode: false })
+    ctx.body = ctx.method === 'HEAD' ? '' : Readable.from(printedPage({ reader, own }), { objectMode: false })
   })
-
-  /** With a turn of the loop between the slices, and not faster than it is read. */
-  async function* page(): AsyncIterable<string> {
-    yield await own.process()
-    for (const slice of reader.slices()) {
-      yield slice
-      await turnOfLoop()
-    }
-  }
   return app
 }
 

@@ -8,10 +8,10 @@ export function endpointKey(method: string, path: string): string {
   return `${method} ${path}`
 }
 
-/** Those of all `plugins`; of two with the same method and path the first plugin's. */
-export function endpointsOf(plugins: Iterable<Plugin>): Endpoints {
+/** Those of all `plugins`, and `more`; of two with the same method and path the first. */
+export function endpointsOf(plugins: Iterable<Plugin>, more: readonly Endpoint[] = []): Endpoints {
   const found = new Map<string, Endpoint>()
-  for (const { endpoints = [] } of plugins) {
+  for (const { endpoints = [] } of [...plugins, { endpoints: more }]) {
     for (const endpoint of endpoints) {
       for (const method of endpoint.methods) {
         const key = endpointKey(method, endpoint.path)

@@ -21,6 +21,7 @@ import { type Logger, silent } from './observe/log.ts'
 import type { Metrics } from './observe/metrics.ts'
 import { MetricsReader } from './observe/metrics-reader.ts'
 import { MetricsWriter } from './observe/metrics-writer.ts'
+import { pageEndpoint } from './observe/page-endpoint.ts'
 import { PluginFailures } from './observe/plugin-failures.ts'
 import { expireSeries } from './observe/series-expiry.ts'
 import { Overload, type OverloadLimits } from './overload.ts'
@@ -95,6 +96,8 @@ export interface InProcess {
   close(): Promise<void>
 }
 
+/** As APISIX has it (facts ai-plugins 19.1); there is no server of its own here. */
+const METRICS_PAGE = '/apisix/prometheus/metrics'
 const NOBODY = { header: 'X-Real-IP', from: [], recursive: false }
 
 const LIMITS = { maxBodySize: 0, bodyTimeout: 60_000, sendTimeout: 60_000, hookTimeout: 60_000, turnGrace: 5_000 }
@@ -109,6 +112,9 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     withdraw: series => reader.remove('process', series),
     ...(options.metrics && { settings: options.metrics }),
   })
+  async function* printed() {
+    yield* reader.slices()
+  }
   const keepSeries = expireSeries({
     reader,
     settings: options.metrics ?? {},
@@ -184,7 +190,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
         now: options.now ?? Date.now,
       }),
       sandbox,
-      endpoints: endpointsOf(plugins.values()),
+      endpoints: endpointsOf(plugins.values(), [pageEndpoint(METRICS_PAGE, printed)]),
     },
     applied: (applied, bad) => {
       rejected = bad

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { Catalogue } from '../admin/catalogue.ts'
 import { configsOf } from '../admin/configs.ts'
-import { ownMetrics } from '../admin/metrics-export.ts'
+import { ownMetrics, printedPage } from '../admin/metrics-export.ts'
 import { tagsOf } from '../admin/references.ts'
 import type { Served } from '../admin/serve.ts'
 import { APPLIED_WITHIN_MS, cannotListen, openServers } from '../admin/servers.ts'
@@ -184,6 +184,7 @@ async function compose(loaded: LoadedConfig) {
     stallMs: config.sluice.workerStallMs,
     graceMs: config.nginxConfig.workerShutdownTimeout,
     names: { plugins: { [Symbol.iterator]: () => plugins.keys() }, routes: async () => routes.ids },
+    page: () => printedPage({ reader, own }),
     replaced: (reason, plugin) => own.replaced(reason, plugin),
   })
   const budgets = await openBooks(loaded, { pool, source: clear, plugins, metrics, log })

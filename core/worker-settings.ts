@@ -75,6 +75,7 @@ export function workerSettings(
     onUnknownPlugin: config.sluice.onUnknownPlugin,
     javascript: javascript.enabled ? { timeout: javascript.timeout, heapMb: javascript.heapMb } : undefined,
     metrics: metricSettings(config),
+    metricsPage: config.pluginAttr.prometheus.enableExportServer ? undefined : config.pluginAttr.prometheus.exportUri,
     explain: config.sluice.explain,
     debugKey: config.sluice.debugKey,
     log: { level: logLevel(config), file: nginxConfig.errorLog },

@@ -19,6 +19,7 @@ import { openAccessLog } from './observe/access-log.ts'
 import { openLog } from './observe/log.ts'
 import { lostEntries } from './observe/lost-entries.ts'
 import { MetricsWriter } from './observe/metrics-writer.ts'
+import { pageEndpoint } from './observe/page-endpoint.ts'
 import { PluginFailures } from './observe/plugin-failures.ts'
 import { Traffic } from './observe/traffic.ts'
 import { Overload } from './overload.ts'
@@ -36,6 +37,7 @@ import { PluginsOrNone } from './unknown-plugins.ts'
 import { Breadcrumb } from './workers/breadcrumb.ts'
 import { Feed } from './workers/feed.ts'
 import type { Birth, DrainOrder, ToMain, ToWorker } from './workers/messages.ts'
+import { PageClient } from './workers/metrics-page.ts'
 import { SharedHealth } from './workers/shared-health.ts'
 import { sharedState } from './workers/shared-memory.ts'
 
@@ -95,6 +97,11 @@ const known = new PluginsOrNone(
   settings.onUnknownPlugin,
   sandbox !== undefined,
 )
+const pages = new PageClient(send)
+const metricsPage =
+  settings.metricsPage === undefined || known.get('prometheus') === undefined
+    ? []
+    : [pageEndpoint(settings.metricsPage, () => pages.open())]
 let toldRejected: readonly Rejected[] | undefined
 const sync = new Sync({
   source: feed,
@@ -122,7 +129,7 @@ const sync = new Sync({
     router: settings.router,
     maxPostArgs: settings.maxPostArgs,
     plugins: known,
-    endpoints: endpointsOf(known.values()),
+    endpoints: endpointsOf(known.values(), metricsPage),
     sandbox,
   },
   applied(revision, rejected) {
@@ -153,6 +160,7 @@ port.on('message', (message: ToWorker) => {
   if (message.type === 'drain') void drain(message)
   else if (message.type === 'reopen_log') log.reopen()
   else if (message.type === 'standings') asker.answer(message.question, message.views)
+  else if (message.type === 'slice') pages.receive(message)
   else if (message.type === 'expire') metrics.expire(message.series)
   else if (message.type === 'ask') {
     send({ type: 'answered', number: message.number, decision: gateway.explain(message.decision) })

@@ -19,6 +19,7 @@ import type { RouterName } from '../router/routers.ts'
 import type { Change, Item, Revision } from '../store/store.ts'
 import type { Rejected } from '../sync.ts'
 import type { OnUnknown } from '../unknown-plugins.ts'
+import type { PageAnswer, PageRequest } from './metrics-page.ts'
 import type { SharedMemory } from './shared-memory.ts'
 
 /** What a worker is started with: the part of the configuration that concerns the data plane. */
@@ -53,6 +54,8 @@ export interface WorkerSettings {
   /** Undefined where configs may hold no functions. */
   javascript: SandboxLimits | undefined
   metrics: MetricSettings
+  /** Where public-api may expose the Prometheus page; undefined where it has a server of its own. */
+  metricsPage: string | undefined
   /** Bytes of decision records that each worker keeps; 0 for none. */
   explain: number
   debugKey: string | undefined
@@ -110,6 +113,7 @@ export type ToWorker =
   /** Series that have not moved for long, by the worker's numbers. */
   | { type: 'expire'; series: readonly number[] }
   | ({ type: 'ask'; number: number } & Question)
+  | PageAnswer
 
 export type ToMain =
   | FeedRequest
@@ -123,5 +127,6 @@ export type ToMain =
   | { type: 'touched'; accounts: readonly Touched[] }
   | { type: 'ask_standings'; question: number; principals: readonly string[] }
   | { type: 'answered'; number: number; decision: Decision | undefined }
+  | PageRequest
   | { type: 'failing'; message: string; stack: string | undefined }
   | { type: 'drained' }

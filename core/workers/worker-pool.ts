@@ -28,6 +28,8 @@ export interface WorkerPoolOptions {
   graceMs: number
   /** What a breadcrumb may name: plugins, and the ids of the routes there are now. */
   names: { plugins: Iterable<string>; routes(): Promise<Iterable<string>> }
+  /** Prints the Prometheus page, in slices. */
+  page(): AsyncIterable<string>
   /** Counts replacements by reason, and by the plugin that held a worker up where that is known. */
   replaced(reason: Reason, plugin: string | undefined): void
 }
@@ -230,6 +232,7 @@ export class WorkerPool {
       shared: this.#shared,
       health: this.health,
       books: this.#books,
+      page: this.#options.page,
       source,
       rejects: items => this.#sayRejected(items),
       noSeries: series => reader.remove(id, series),

@@ -10,6 +10,7 @@ import { breadcrumbMemory } from './breadcrumb.ts'
 import { Feeder } from './feeder.ts'
 import { type Answered, Inquiries } from './inquiries.ts'
 import type { Birth, DrainOrder, Question, ToMain, ToWorker, WorkerSettings } from './messages.ts'
+import { PageServer } from './metrics-page.ts'
 import type { SharedMemory } from './shared-memory.ts'
 
 export interface WorkerThreadOptions {
@@ -26,6 +27,8 @@ export interface WorkerThreadOptions {
   noSeries(series: WithdrawnSeries): void
   health: Pick<HealthKeeper, 'watch' | 'unwatch'>
   /** Of what is spent of budgets. */
+  /** Prints the Prometheus page, in slices. */
+  page(): AsyncIterable<string>
   books: Pick<Books, 'touched' | 'standings'> | undefined
 }
 
@@ -55,6 +58,7 @@ export class WorkerThread {
   readonly #worker: Worker
   readonly #options: WorkerThreadOptions
   readonly #feeder: Feeder
+  readonly #pages: PageServer
   readonly #inquiries = new Inquiries<Decision | undefined>()
   readonly #waiting = new Set<{ revision: Revision; resolve: () => void }>()
   #drained: (() => void) | undefined
@@ -65,6 +69,7 @@ export class WorkerThread {
     const { id, seat, settings, shared, entry = new URL('../worker.ts', import.meta.url) } = options
     this.#options = options
     this.#feeder = new Feeder(options.source, answer => this.#send(answer))
+    this.#pages = new PageServer(options.page, answer => this.#send(answer))
     this.id = id
     const birth: Birth = { id, seat, settings, shared, breadcrumb: this.breadcrumb }
     this.#worker = new Worker(entry, {
@@ -182,6 +187,10 @@ export class WorkerThread {
         return
       case 'touched':
         this.#options.books?.touched(message.accounts)
+        return
+      case 'next_slice':
+      case 'leave_page':
+        void this.#pages.receive(message)
         return
       case 'ask_standings':
         void this.#answer(message)

@@ -113,6 +113,7 @@ async function start(): Promise<void> {
     },
     'routes/throwing': { uri: '/throwing', plugins: { throwing: {} }, ...proxied },
     'routes/slow': { uri: '/slow', ...proxied },
+    'routes/exposed': { uri: PAGE, plugins: { 'public-api': {} } },
   }
   for (const [path, value] of Object.entries(resources)) {
     const { status, body } = await gateway.admin('PUT', `/${path}`, value)
@@ -525,6 +526,11 @@ describe('the Prometheus page', function () {
         version: string
       }
       assert.equal((await page()).get(`apisix_node_info{hostname="${hostname()}",version="${version}"}`), 1)
+    })
+
+    it('is at its own server only, as long as it has one', async () => {
+      const { status: answered } = await send('GET', PAGE)
+      assert.equal(answered, 404)
     })
 
     it('answers HEAD, and nothing but GET and HEAD at its path', async () => {

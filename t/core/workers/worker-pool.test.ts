@@ -66,6 +66,7 @@ describe('a pool of workers', function () {
       await store.write([{ kind: 'routes', id, value: { id, ...value } }])
     settings = {
       metrics: {},
+      metricsPage: undefined,
       accessLog: undefined,
       explain: 0,
       debugKey: undefined,
@@ -116,6 +117,7 @@ describe('a pool of workers', function () {
         plugins: settings.plugins,
         routes: async () => (await store.list()).items.map(({ id }) => id),
       },
+      page: async function* () {},
       replaced: (reason, plugin) => void replaced.push(plugin === undefined ? reason : `${reason} in ${plugin}`),
     })
     await pool.start().finally(release)
