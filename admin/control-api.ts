@@ -26,6 +26,7 @@ import { type OnUnknown, unknownIn } from '../core/unknown-plugins.ts'
 import { openApp, refuse, send } from './answer.ts'
 import type { Catalogue } from './catalogue.ts'
 import { shownCurrency } from './currency.ts'
+import { type ExplainDeps, explain } from './explain.ts'
 import { healthcheck } from './healthcheck.ts'
 import { inPieces } from './in-pieces.ts'
 import { kinds } from './kinds.ts'
@@ -61,8 +62,8 @@ export interface ControlDeps {
   checked(): readonly CheckedUpstream[]
   /** Brings fresh code to new requests; resolves when it is there. */
   reload(): Promise<void>
-  /** What the request of that id went through; `silent` are workers that did not answer. */
-  decision(id: string): Promise<{ found: object | undefined; silent: readonly number[] }>
+  /** Of workers. */
+  asked: Pick<ExplainDeps, 'decision' | 'rehearse'>
   /** Gives back what the main thread no longer needs; workers would stand still for it. */
   collectGarbage(): void
   log: Logger
@@ -72,7 +73,7 @@ export interface ControlDeps {
 export function controlApi(deps: ControlDeps): Koa {
   const { catalogue, plugins, keyring, onUnknownPlugin, prefix = '/apisix' } = deps
   const { workers, currency, file, log, serverName } = deps
-  const { pluginCode, reload, decision, collectGarbage } = deps
+  const { pluginCode, reload, collectGarbage } = deps
   const router = new Router()
 
   router.get('/v1/schema', ctx => {
@@ -98,14 +99,6 @@ export function controlApi(deps: ControlDeps): Koa {
   router.post('/v1/gc', ctx => {
     collectGarbage()
     send(ctx, 200, '')
-  })
-  router.get('/v1/explain/:id', async ctx => {
-    const id = ctx.params.id ?? ''
-    const { found, silent } = await decision(id)
-    if (found !== undefined) return send(ctx, 200, found)
-    const who = `worker${silent.length === 1 ? '' : 's'} ${silent.join(', ')}`
-    if (silent.length > 0) throw refuse(503, `request[${id}] is not known to those who answered; ${who} did not`)
-    throw refuse(404, `request[${id}] is not known: none of that id has come, or it is no longer kept (sluice.explain)`)
   })
   router.get('/v1/plugin_metadatas', ctx => send(ctx, 200, catalogue.of('plugin_metadata').map(metadata)))
   router.get('/v1/plugin_metadata/:name', ctx => {
@@ -185,6 +178,7 @@ export function controlApi(deps: ControlDeps): Koa {
   const app = openApp({ log, serverName })
   app.use(router.routes())
   app.use(healthcheck(deps).routes())
+  app.use(explain({ ...deps, ...deps.asked }).routes())
   return app
 }
 

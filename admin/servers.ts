@@ -104,7 +104,7 @@ export async function openServers(
       file: backing.file,
       checked: () => pool.health.list(),
       reload: reloadPlugins,
-      decision: id => pool.explain(id),
+      asked: { decision: id => pool.explain(id), rehearse: asked => pool.rehearse(asked) },
       collectGarbage,
     }),
     status: statusApi({ ...common, ready: () => notReady(config, parts), currency }),

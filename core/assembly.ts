@@ -33,25 +33,22 @@ export class Assembly {
   #facts: RouteFacts | undefined
 
   constructor(route: Edition<'routes'>, named: Named, env: EditionEnv) {
-    const { name, service_id: serviceId, plugin_config_id: pluginConfigId, timeout } = route.resource
-    const { service, pluginConfig } = named
+    const { name, timeout } = route.resource
+    const { service } = named
     this.id = route.id
     this.mark = markOf(route.id)
     this.named = named
     this.#name = name
     this.#service = service && { id: service.id, name: service.resource.name }
     // A route that lacks what it names runs none of its plugins: those that are missing may have guarded it.
+    const lack = lackOf(route, named)
     this.plugins = nothing
-    if (pluginConfigId !== undefined && pluginConfig === undefined) {
-      this.upstream = refuse(503, `plugin config ${pluginConfigId} of the route does not exist`)
-      return
-    }
-    if (serviceId !== undefined && service === undefined) {
-      this.upstream = refuse(404, `service ${serviceId} of the route does not exist`)
-      return
-    }
-    for (const part of [service, pluginConfig, route]) if (part) this.plugins = merged(this.plugins, part.plugins(env))
-    this.upstream = upstreamOf(route, named, upstream => upstream.upstream(env, timeout))
+    if (lack === undefined)
+      for (const part of partsOf(route, named)) this.plugins = merged(this.plugins, part.plugins(env))
+    this.upstream =
+      lack === undefined
+        ? upstreamOf(route, named, upstream => upstream.upstream(env, timeout))
+        : refuse(lack.status, lack.message)
   }
 
   /** The plan under these global rules. */
@@ -69,6 +66,36 @@ export class Assembly {
   }
 }
 
+/** What a route names and there is not, and how its requests are refused for that. */
+export function lackOf(
+  { resource }: Edition<'routes'>,
+  { service, pluginConfig }: Named,
+): { status: number; message: string } | undefined {
+  const { service_id: serviceId, plugin_config_id: pluginConfigId } = resource
+  if (pluginConfigId !== undefined && pluginConfig === undefined)
+    return { status: 503, message: `plugin config ${pluginConfigId} of the route does not exist` }
+  if (serviceId !== undefined && service === undefined)
+    return { status: 404, message: `service ${serviceId} of the route does not exist` }
+  return undefined
+}
+
+/** Whose plugins a route has, the lower ones first (facts core 1.5). */
+export function partsOf(route: Edition<'routes'>, { service, pluginConfig }: Named): Edition[] {
+  return [service, pluginConfig, route].filter(part => part !== undefined)
+}
+
+/** The resource in which the upstream of a route stands; or, where there is none, how its requests are refused. */
+export function upstreamOwner(
+  route: Edition<'routes'>,
+  { service, upstream }: Named,
+): Edition | { status: number; message: string } {
+  const id = upstreamId(route.resource, service?.resource)
+  if (id !== undefined) return upstream ?? { status: 502, message: `upstream ${id} does not exist` }
+  if (route.resource.upstream !== undefined) return route
+  if (service?.resource.upstream !== undefined) return service
+  return { status: 503, message: 'missing upstream configuration in Route or Service' }
+}
+
 /** Where the upstream of a route stands: an id wins over an inline object, the route over the service (facts core 1.5). */
 export function upstreamId(
   route: { upstream?: unknown; upstream_id?: unknown },
@@ -84,10 +111,9 @@ function upstreamOf(
   made: (owner: Edition) => HttpUpstream | undefined,
 ): Upstream {
   const { service, upstream } = named
-  const id = upstreamId(route.resource, service?.resource)
-  const own = id === undefined ? (made(route) ?? (service && made(service))) : upstream && made(upstream)
-  if (own === undefined && id !== undefined) return refuse(502, `upstream ${id} does not exist`)
-  if (own === undefined) return refuse(503, 'missing upstream configuration in Route or Service')
+  const owner = upstreamOwner(route, named)
+  if (!('kind' in owner)) return refuse(owner.status, owner.message)
+  const own = made(owner)!
   const certId = clientCertId(route.resource, service?.resource, upstream?.resource)
   if (certId === undefined) return own
   const cert = named.clientCert && clientCertOf(named.clientCert.resource)

@@ -86,6 +86,16 @@ export class Editions {
     return edition?.seenBy(snapshot) ? (edition as Edition<K>) : undefined
   }
 
+  /** Those routes of a snapshot that are off, as they would be found: made anew for whoever asks. */
+  routesOff(snapshot: number): Router<RouteEdition> {
+    const off = makeRouter<RouteEdition>(this.env.router ?? 'radixtree_host_uri')
+    for (const id of this.#newest.get('routes')?.keys() ?? []) {
+      const route = this.find('routes', id, snapshot)
+      if (route instanceof RouteEdition && !route.enabled) off.add(route.pattern, route)
+    }
+    return off
+  }
+
   /**
    * Adds or replaces a resource in the next snapshot. `item` has passed `checkResource`; what a plugin throws over it
    * nevertheless is thrown, and nothing changes.

@@ -4,7 +4,7 @@ import { GatewayError } from './errors.ts'
 import { type StepName, stepCode } from './explain/trail.ts'
 import { ConfigFunction, type FunctionPhase } from './javascript/config-function.ts'
 import type { Exchange } from './llm/exchange.ts'
-import type { Awaitable, Env, Hooks, Plugin, TurnHook } from './plugin.ts'
+import type { Awaitable, Env, Hooks, Owner, Plugin, TurnHook } from './plugin.ts'
 import { type Filter, type Reply, reply } from './reply.ts'
 import { configProblem, fillPlugin } from './resource/plugin-configs.ts'
 import { compileExpr } from './router/expr.ts'
@@ -51,6 +51,11 @@ export class Instance {
     this.#config = config
     this.#meta = meta
     this.#env = env
+  }
+
+  /** The resource its config is written on. */
+  get owner(): Owner {
+    return this.#env.owner
   }
 
   /** A plugin that cannot be set up refuses every request: it may have been there to guard them. */

@@ -18,7 +18,9 @@ type Check = (ctx: Context) => boolean
 
 /** What a route asks of a request beside host and path. */
 interface Conditions {
-  /** Methods and client addresses. */
+  readonly methods: Check
+  readonly addresses: Check
+  /** Both of them. */
   readonly plain: Check
   readonly vars: Check
   /** Whether `vars`, or the function's, are of the body. */
@@ -76,6 +78,16 @@ export class RouteEdition extends Edition<'routes'> {
     return this.#conditions.plain(ctx) && this.#conditions.vars(ctx) && !(this.#conditions.asks && this.#declines(ctx))
   }
 
+  /** The first condition that a request does not fulfil, of those that `accepts` asks; undefined when it takes it. */
+  refusedBy(ctx: Context): 'methods' | 'remote_addrs' | 'vars' | 'filter_func' | undefined {
+    this.#conditions ??= conditions(this.#route)
+    const { methods, addresses, vars, asks } = this.#conditions
+    if (!methods(ctx)) return 'methods'
+    if (!addresses(ctx)) return 'remote_addrs'
+    if (!vars(ctx)) return 'vars'
+    return asks && this.#declines(ctx) ? 'filter_func' : undefined
+  }
+
   /** Whether that cannot be said before the body is here. */
   waitsForBody(ctx: Context): boolean {
     this.#conditions ??= conditions(this.#route)
@@ -105,6 +117,16 @@ export class RouteEdition extends Edition<'routes'> {
   /** With what it names as `snapshot` has it. */
   assembled(snapshot: Snapshot, env: EditionEnv): Assembly {
     if (this.#assembly !== undefined && this.#assembledAt === snapshot.namedSince) return this.#assembly
+    const named = this.named(snapshot)
+    const known = this.#assembly?.named
+    const same = known !== undefined && (Object.keys(named) as (keyof Named)[]).every(key => known[key] === named[key])
+    if (!same) this.#assembly = new Assembly(this, named, env)
+    this.#assembledAt = snapshot.namedSince
+    return this.#assembly!
+  }
+
+  /** What it names as `snapshot` has it. */
+  named(snapshot: Snapshot): Named {
     const { service_id: serviceId, plugin_config_id: pluginConfigId } = this.resource
     const service = serviceId === undefined ? undefined : snapshot.get('services', serviceId)
     const pluginConfig = pluginConfigId === undefined ? undefined : snapshot.get('plugin_configs', pluginConfigId)
@@ -112,12 +134,7 @@ export class RouteEdition extends Edition<'routes'> {
     const upstream = id === undefined ? undefined : snapshot.get('upstreams', id)
     const certId = clientCertId(this.resource, service?.resource, upstream?.resource)
     const clientCert = certId === undefined ? undefined : snapshot.get('ssls', certId)
-    const named: Named = { service, pluginConfig, upstream, clientCert }
-    const known = this.#assembly?.named
-    const same = known !== undefined && (Object.keys(named) as (keyof Named)[]).every(key => known[key] === named[key])
-    if (!same) this.#assembly = new Assembly(this, named, env)
-    this.#assembledAt = snapshot.namedSince
-    return this.#assembly!
+    return { service, pluginConfig, upstream, clientCert }
   }
 }
 
@@ -161,25 +178,30 @@ export interface Match {
 }
 
 function conditions(route: Route): Conditions {
-  const checks: Check[] = []
-  if (route.methods !== undefined && route.methods.length > 0) {
-    const methods = new Set<string>(route.methods)
-    checks.push(ctx => methods.has(ctx.request.method))
-  }
-  const remote = route.remote_addrs ?? (route.remote_addr === undefined ? undefined : [route.remote_addr])
-  if (remote !== undefined) {
-    const addresses = addressSet(remote)
-    checks.push(ctx => addresses.has(ctx.request.remoteAddress))
-  }
-  const [first = always, second] = checks
+  const methods = methodsCheck(route)
+  const addresses = addressesCheck(route)
+  const [first = always, second] = [methods, addresses].filter(check => check !== always)
   const plain = second === undefined ? first : (ctx: Context) => first(ctx) && second(ctx)
   const asks = route.filter_func !== undefined
   const named = asks ? namesIn(route.filter_func!) : []
   const readsField = (name: string) => /^post_arg[_.]/.test(name)
-  if (route.vars === undefined) return { plain, vars: always, readsBody: named.some(readsField), asks }
+  const known = { methods, addresses, plain, asks }
+  if (route.vars === undefined) return { ...known, vars: always, readsBody: named.some(readsField) }
   const expr = compileExpr(route.vars)
   const readsBody = [...expr.names, ...named].some(readsField)
-  return { plain, vars: ctx => expr.test(name => lookUp(ctx, name)), readsBody, asks }
+  return { ...known, vars: ctx => expr.test(name => lookUp(ctx, name)), readsBody }
+}
+
+function methodsCheck({ methods = [] }: Route): Check {
+  if (methods.length === 0) return always
+  const named = new Set<string>(methods)
+  return ctx => named.has(ctx.request.method)
+}
+
+function addressesCheck({ remote_addrs: several, remote_addr: one }: Route): Check {
+  if (several === undefined && one === undefined) return always
+  const addresses = addressSet(several ?? [one!])
+  return ctx => addresses.has(ctx.request.remoteAddress)
 }
 
 function lookUp(ctx: Context, name: string): unknown {

@@ -2,7 +2,7 @@
 
 import type { ConsumerPlans, Joining } from './consumer-plans.ts'
 import type { Consumer, ConsumerIndex, Context } from './context.ts'
-import type { Edition } from './edition.ts'
+import type { Edition, EditionEnv } from './edition.ts'
 import type { Editions } from './editions.ts'
 import { GatewayError } from './errors.ts'
 import type { KnownPlugins } from './known-plugins.ts'
@@ -11,7 +11,7 @@ import type { Awaitable, Env } from './plugin.ts'
 import type { UpstreamEnv } from './proxy/upstream-env.ts'
 import type { ServedKind } from './resource.ts'
 import { readFields } from './router/post-arg.ts'
-import type { Found } from './router/router.ts'
+import type { Found, Seen } from './router/router.ts'
 import type { RouterName } from './router/routers.ts'
 import { type Match, type RouteEdition, ServedRoute } from './served-route.ts'
 import type { Revision } from './store/store.ts'
@@ -57,6 +57,13 @@ export class Snapshot implements ConsumerIndex {
 
   /** As `match`; a promise when a route that may match asks for the body, or has a function that must be asked. */
   matchWhenKnown(ctx: Context): Awaitable<Match | undefined> {
+    const found = this.findWhenKnown(ctx)
+    if (found instanceof Promise) return found.then(each => each && this.#matched(each))
+    return found && this.#matched(found)
+  }
+
+  /** The same route as it stands, of which nothing is made. */
+  findWhenKnown(ctx: Context): Awaitable<Found<RouteEdition> | undefined> {
     const { router, env } = this.#editions
     let waits = false
     const found = router.find(ctx.request, route => {
@@ -65,9 +72,22 @@ export class Snapshot implements ConsumerIndex {
       return waits || route.accepts(ctx)
     })
     if (found === undefined) return undefined
-    if (!waits && !found.value.isUndecided(ctx)) return this.#matched(found)
+    if (!waits && !found.value.isUndecided(ctx)) return found
     const known = waits ? this.#readFields(ctx) : found.value.decide(ctx, env)
-    return known.then(() => this.matchWhenKnown(ctx))
+    return known.then(() => this.findWhenKnown(ctx))
+  }
+
+  /** Shows every route whose path fits a request, in order of precedence; behind them those that are off. */
+  visit(ctx: Context, see: (seen: Seen<RouteEdition>) => void): void {
+    this.#editions.router.visit(ctx.request, seen => {
+      if (seen.value.seenBy(this.number)) see(seen)
+    })
+    this.#editions.routesOff(this.number).visit(ctx.request, see)
+  }
+
+  /** What its resources are made with. */
+  get env(): EditionEnv {
+    return this.#editions.env
   }
 
   async #readFields(ctx: Context): Promise<void> {

@@ -6,6 +6,7 @@ import { DebugKey } from './debug-key.ts'
 import { endpointsOf } from './endpoints.ts'
 import { asError } from './errors.ts'
 import { Decisions } from './explain/decisions.ts'
+import { rehearse } from './explain/rehearsal.ts'
 import { Forwarding } from './forwarding.ts'
 import { Gateway } from './gateway.ts'
 import { HoldBook } from './holds.ts'
@@ -36,7 +37,7 @@ import { type Rejected, Sync } from './sync.ts'
 import { PluginsOrNone } from './unknown-plugins.ts'
 import { Breadcrumb } from './workers/breadcrumb.ts'
 import { Feed } from './workers/feed.ts'
-import type { Birth, DrainOrder, ToMain, ToWorker } from './workers/messages.ts'
+import type { Birth, DrainOrder, Question, ToMain, ToWorker } from './workers/messages.ts'
 import { PageClient } from './workers/metrics-page.ts'
 import { SharedHealth } from './workers/shared-health.ts'
 import { sharedState } from './workers/shared-memory.ts'
@@ -162,9 +163,8 @@ port.on('message', (message: ToWorker) => {
   else if (message.type === 'standings') asker.answer(message.question, message.views)
   else if (message.type === 'slice') pages.receive(message)
   else if (message.type === 'expire') metrics.expire(message.series)
-  else if (message.type === 'ask') {
-    send({ type: 'answered', number: message.number, decision: gateway.explain(message.decision) })
-  } else feed.receive(message)
+  else if (message.type === 'ask') void answer(message.number, message.question)
+  else feed.receive(message)
 })
 const lag = metrics
   .histogram('sluice_worker_loop_lag_seconds', 'How late the loop of a worker came to its beats', ['worker'], LAGS)
@@ -196,6 +196,16 @@ async function start(): Promise<void> {
   const common = { gateway, serve, limits: settings.limits, log, refused, traffic, reusePort: true }
   for (const address of settings.listen) listeners.push(await listen({ address, ...common }))
   send({ type: 'listening' })
+}
+
+async function answer(number: number, { about, asked }: Question): Promise<void> {
+  try {
+    const said = about === 'decision' ? gateway.explain(asked) : await rehearse(asked, gateway.options)
+    send({ type: 'answered', number, answer: said })
+  } catch (error) {
+    log.error({ err: error }, 'a question of an operator could not be answered')
+    send({ type: 'answered', number, answer: { problem: 'it could not be told: the error log says why' } })
+  }
 }
 
 async function drain(order: DrainOrder): Promise<void> {

@@ -66,4 +66,25 @@ describe('a gateway that explains itself', function () {
     const other = await fetch(`${gateway.urls.requests}/r/x`, { headers: { 'X-Sluice-Debug': `${KEY}r` } })
     assert.deepEqual([other.status, other.headers.get('x-sluice-trace')], [200, null])
   })
+
+  it('tells what would become of a request, without sending it', async () => {
+    const before = upstream.received.length
+    const told = async (asked: object) => {
+      const response = await fetch(`${gateway.urls.control}/v1/explain`, {
+        method: 'POST',
+        body: JSON.stringify(asked),
+      })
+      return { status: response.status, body: (await response.json()) as Record<string, unknown> }
+    }
+    const { status, body } = await told({ uri: '/r/y', host: 'a.test' })
+    assert.equal(status, 200)
+    assert.deepEqual((body.route as { id: string }).id, 'r')
+    const [plugin] = body.plugins as { name: string; from: object; config: object }[]
+    assert.deepEqual([plugin!.name, plugin!.from], ['request-id', { kind: 'routes', id: 'r' }])
+    const refused = await told({ uri: 'r' })
+    assert.equal(refused.status, 400)
+    const nobody = await told({ uri: '/r/y', host: 'a.test', consumer: 'nobody' })
+    assert.deepEqual([nobody.status, nobody.body], [400, { error_msg: 'there is no consumer nobody' }])
+    assert.equal(upstream.received.length, before)
+  })
 })

@@ -45,6 +45,11 @@ export class AffixTable<V> {
     return this.#size
   }
 
+  /** In no order. */
+  *values(): Iterable<V> {
+    for (const entry of this.#entries) if (entry !== undefined) yield entry.value
+  }
+
   get(key: Key): V | undefined {
     return this.#entries[this.#placeOf(key)]?.value
   }

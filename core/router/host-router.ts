@@ -1,7 +1,7 @@
 // Host, then path: the `radixtree_host_uri` router (facts core 2.4). Exact host, longest wildcard, then routes without host.
 import { AffixTable, type Key } from './affix-table.ts'
 import { PathIndex, type Target } from './path-index.ts'
-import type { Asked, Found, Pattern, Router } from './router.ts'
+import type { Asked, Found, Pattern, Router, Seen } from './router.ts'
 
 /** The routes of one host pattern. */
 interface Level {
@@ -12,6 +12,9 @@ interface Level {
   /** How many patterns of paths there are. */
   paths: number
 }
+
+// Hosts that `visit` looks at though they do not fit: so many take 25 ms.
+const MAX_OTHERS = 10_000
 
 const ANY: Readonly<Level> = { host: '', group: 0, paths: 0 }
 
@@ -40,13 +43,39 @@ export class HostRouter<T extends Target> implements Router<T> {
 
   /** Falls through from level to level. */
   find({ host, path }: Asked, accept: (value: T) => boolean): Found<T> | undefined {
-    const search = (level: Readonly<Level>): Found<T> | undefined => {
-      // `*.foo.com` is any depth below foo.com, so something must stand before the dot.
-      if (level.host.length > host.length && level.host.startsWith('*.')) return undefined
+    return this.#search(host, level => {
       const found = this.#paths.find(level.group, path, accept)
       return found && { value: found.value, uri: found.pattern, host: level.host }
+    })
+  }
+
+  visit({ host, path }: Asked, see: (seen: Seen<T>) => void): void {
+    const fitting = new Set<Readonly<Level>>()
+    const look = (level: Readonly<Level>, wrongHost?: readonly string[]) =>
+      this.#paths.visit(level.group, path, ({ value, pattern: uri, priority }) =>
+        see({ value, uri, host: level.host, priority, wrongHost }),
+      )
+    this.#search(host, level => {
+      fitting.add(level)
+      look(level)
+      return undefined
+    })
+    let others = 0
+    for (const level of this.#levels.values()) {
+      if (fitting.has(level)) continue
+      if (++others > MAX_OTHERS) return
+      look(level, [level.host])
     }
-    return (this.#levels.size === 0 ? undefined : this.#levels.find(0, host, search)) ?? search(ANY)
+  }
+
+  /** What `take` makes of the first level of a host for which it makes something. */
+  #search<R>(host: string, take: (level: Readonly<Level>) => R | undefined): R | undefined {
+    const search = (level: Readonly<Level>): R | undefined => {
+      // `*.foo.com` is any depth below foo.com, so something must stand before the dot.
+      if (level.host.length > host.length && level.host.startsWith('*.')) return undefined
+      return take(level)
+    }
+    return (this.#levels.size === 0 ? undefined : this.#levels.find(0, host, search)) ?? take(ANY)
   }
 
   /** The level of a host, which has so many paths more from now on. */

@@ -66,11 +66,23 @@ export class PathIndex<T extends Target> {
 
   /** The first candidate of the group, in order of precedence, that fits the path and that `accept` takes. */
   find(group: number, path: string, accept: (value: T) => boolean): Candidate<T> | undefined {
-    const takes = (candidate: Candidate<T>) =>
-      (candidate.fits === undefined || candidate.fits.test(path)) && accept(candidate.value)
+    return this.#search(group, path, ({ value }) => accept(value))
+  }
+
+  /** Every candidate of the group that fits the path, in order of precedence. */
+  visit(group: number, path: string, see: (candidate: Candidate<T>) => void): void {
+    this.#search(group, path, candidate => {
+      see(candidate)
+      return false
+    })
+  }
+
+  #search(group: number, path: string, takes: (candidate: Candidate<T>) => boolean): Candidate<T> | undefined {
+    const fits = (candidate: Candidate<T>) =>
+      (candidate.fits === undefined || candidate.fits.test(path)) && takes(candidate)
     return this.#buckets.find(group, path, bucket => {
-      if (Array.isArray(bucket)) return bucket.find(takes)
-      return takes(bucket) ? bucket : undefined
+      if (Array.isArray(bucket)) return bucket.find(fits)
+      return fits(bucket) ? bucket : undefined
     })
   }
 }

@@ -1,6 +1,6 @@
 // Path alone: the `radixtree_uri` routers (facts core 2.4). A host is one more condition of a route there.
 import { PathIndex, type Target } from './path-index.ts'
-import type { Asked, Found, Pattern, Router } from './router.ts'
+import type { Asked, Found, Pattern, Router, Seen } from './router.ts'
 
 interface Entry<T> extends Target {
   readonly value: T
@@ -33,11 +33,23 @@ export class PathRouter<T extends Target> implements Router<T> {
   find(asked: Asked, accept: (value: T) => boolean): Found<T> | undefined {
     let host: string | undefined
     const candidate = this.#paths.find(0, asked.path, ({ value, hosts }) => {
-      host = hosts === undefined ? '' : hosts.find(each => fits(each, asked))
+      host = fittingHost(hosts, asked)
       return host !== undefined && accept(value)
     })
     return candidate && { value: candidate.value.value, uri: candidate.pattern, host: host! }
   }
+
+  visit(asked: Asked, see: (seen: Seen<T>) => void): void {
+    this.#paths.visit(0, asked.path, ({ value: { value, hosts }, pattern: uri, priority }) => {
+      const host = fittingHost(hosts, asked)
+      see({ value, uri, host: host ?? '', priority, wrongHost: host === undefined ? hosts : undefined })
+    })
+  }
+}
+
+/** The first host that fits, empty for any; undefined when none does. */
+function fittingHost(hosts: readonly string[] | undefined, asked: Asked): string | undefined {
+  return hosts === undefined ? '' : hosts.find(each => fits(each, asked))
 }
 
 /** Only here a port counts: it is looked for in the Host as it came (facts core 2.3). */

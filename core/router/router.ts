@@ -25,10 +25,22 @@ export interface Found<T> {
   readonly host: string
 }
 
+/** A route whose path fits a request. */
+export interface Seen<T> extends Found<T> {
+  readonly priority: number
+  /** Undefined when the host fits too. */
+  readonly wrongHost: readonly string[] | undefined
+}
+
 export interface Router<T extends Target> {
   add(pattern: Pattern, value: T): void
   /** Takes back what `add` was given. */
   remove(pattern: Pattern, value: T): void
   /** The first in order of precedence that `accept` takes. */
   find(asked: Asked, accept: (value: T) => boolean): Found<T> | undefined
+  /**
+   * Shows every pattern of a path that fits: those whose host fits in order of precedence, then those of other hosts, as far
+   * as ten thousand of these go. For explanations.
+   */
+  visit(asked: Asked, see: (seen: Seen<T>) => void): void
 }

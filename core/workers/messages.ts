@@ -2,6 +2,7 @@
 import type { Touched } from '../budgets/touched.ts'
 import type { AccountView } from '../budgets/view.ts'
 import type { Decision } from '../explain/decision.ts'
+import type { AskedRequest, Rehearsed } from '../explain/rehearsal.ts'
 import type { ForwardingOptions } from '../forwarding.ts'
 import type { GatewayOptions } from '../gateway.ts'
 import type { SandboxLimits } from '../javascript/sandbox.ts'
@@ -98,11 +99,15 @@ export type FeedAnswer =
   | { type: 'changed'; changes: readonly Change[]; more: boolean }
   | { type: 'lost'; message: string }
 
-/** What a worker is asked by operators. */
-export interface Question {
-  /** The id of a request. */
-  decision: string
+/** What operators ask a worker, and what it says. */
+export interface Questions {
+  /** By the id of a request. */
+  decision: { asked: string; answer: Decision | undefined }
+  rehearsal: { asked: AskedRequest; answer: Rehearsed }
 }
+
+/** One of them. */
+export type Question = { [Q in keyof Questions]: { about: Q; asked: Questions[Q]['asked'] } }[keyof Questions]
 
 export type ToWorker =
   | FeedAnswer
@@ -112,7 +117,7 @@ export type ToWorker =
   | { type: 'standings'; question: number; views: readonly AccountView[] }
   /** Series that have not moved for long, by the worker's numbers. */
   | { type: 'expire'; series: readonly number[] }
-  | ({ type: 'ask'; number: number } & Question)
+  | { type: 'ask'; number: number; question: Question }
   | PageAnswer
 
 export type ToMain =
@@ -126,7 +131,7 @@ export type ToMain =
   | { type: 'unwatch_health'; key: string }
   | { type: 'touched'; accounts: readonly Touched[] }
   | { type: 'ask_standings'; question: number; principals: readonly string[] }
-  | { type: 'answered'; number: number; decision: Decision | undefined }
+  | { type: 'answered'; number: number; answer: Questions[keyof Questions]['answer'] }
   | PageRequest
   | { type: 'failing'; message: string; stack: string | undefined }
   | { type: 'drained' }

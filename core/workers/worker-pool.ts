@@ -1,6 +1,7 @@
 // The workers as one: started, replaced when they die or stand still, drained. Knows threads, not what they serve.
 import type { Books } from '../budgets/books.ts'
 import type { Decision } from '../explain/decision.ts'
+import type { AskedRequest, Rehearsed } from '../explain/rehearsal.ts'
 import { LedgerMemory } from '../ledger/ledger-memory.ts'
 import type { Logger } from '../observe/log.ts'
 import type { MetricsReader, WriterId } from '../observe/metrics-reader.ts'
@@ -48,6 +49,8 @@ const SHORT_LIFE_MS = 1_000
 const MAX_BACKOFF_MS = 5_000
 // A worker that is asked something and stands still for so long has not answered.
 const ANSWER_WITHIN_MS = 1_000
+// A rehearsal may have functions of routes asked.
+const REHEARSED_WITHIN_MS = 5_000
 
 interface Seat {
   readonly number: number
@@ -177,7 +180,7 @@ export class WorkerPool {
     const told = await Promise.all(
       this.#seats.map(async ({ number, worker }) => ({
         worker: number,
-        said: await worker.ask({ decision: id }, ANSWER_WITHIN_MS),
+        said: await worker.ask('decision', id, ANSWER_WITHIN_MS),
       })),
     )
     const silent = told.filter(({ said }) => said === undefined).map(({ worker }) => worker)
@@ -188,6 +191,15 @@ export class WorkerPool {
       if (decision !== undefined && (found === undefined || found.time < decision.time)) found = { worker, ...decision }
     }
     return { found, silent }
+  }
+
+  /** What would become of a request, as the first worker says that answers; undefined when none does. */
+  async rehearse(asked: AskedRequest): Promise<Rehearsed | undefined> {
+    for (const { worker } of this.#seats) {
+      const said = await worker.ask('rehearsal', asked, REHEARSED_WITHIN_MS)
+      if (said !== undefined) return said.answer
+    }
+    return undefined
   }
 
   /** Logs of workers that serve go on in new files of the old names. */

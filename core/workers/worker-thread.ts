@@ -1,7 +1,6 @@
 // A worker thread as main sees it: its configuration feed, what it has applied, its metrics, its end.
 import { Worker } from 'node:worker_threads'
 import type { Books } from '../budgets/books.ts'
-import type { Decision } from '../explain/decision.ts'
 import type { SeriesDefinition, WithdrawnSeries } from '../observe/metrics.ts'
 import type { HealthKeeper } from '../proxy/health/keeper.ts'
 import type { ConfigSource, Revision } from '../store/store.ts'
@@ -9,7 +8,7 @@ import type { Rejected } from '../sync.ts'
 import { breadcrumbMemory } from './breadcrumb.ts'
 import { Feeder } from './feeder.ts'
 import { type Answered, Inquiries } from './inquiries.ts'
-import type { Birth, DrainOrder, Question, ToMain, ToWorker, WorkerSettings } from './messages.ts'
+import type { Birth, DrainOrder, Question, Questions, ToMain, ToWorker, WorkerSettings } from './messages.ts'
 import { PageServer } from './metrics-page.ts'
 import type { SharedMemory } from './shared-memory.ts'
 
@@ -59,7 +58,7 @@ export class WorkerThread {
   readonly #options: WorkerThreadOptions
   readonly #feeder: Feeder
   readonly #pages: PageServer
-  readonly #inquiries = new Inquiries<Decision | undefined>()
+  readonly #inquiries = new Inquiries<Questions[keyof Questions]['answer']>()
   readonly #waiting = new Set<{ revision: Revision; resolve: () => void }>()
   #drained: (() => void) | undefined
   #failed: (error: Error) => void = () => {}
@@ -127,8 +126,15 @@ export class WorkerThread {
   }
 
   /** What it says, if it says anything within that time. */
-  ask(question: Question, withinMs: number): Promise<Answered<Decision | undefined>> {
-    return this.#inquiries.ask(number => this.#send({ type: 'ask', number, ...question }), withinMs)
+  ask<Q extends keyof Questions>(
+    about: Q,
+    asked: Questions[Q]['asked'],
+    withinMs: number,
+  ): Promise<Answered<Questions[Q]['answer']>> {
+    const question = { about, asked } as Question
+    const answered = this.#inquiries.ask(number => this.#send({ type: 'ask', number, question }), withinMs)
+    // What is answered is what was asked.
+    return answered as Promise<Answered<Questions[Q]['answer']>>
   }
 
   /** Its log goes on in a new file of the old name. */
@@ -177,7 +183,7 @@ export class WorkerThread {
         for (const waiter of this.#waiting) if (waiter.revision <= message.revision) waiter.resolve()
         return
       case 'answered':
-        this.#inquiries.answered(message.number, message.decision)
+        this.#inquiries.answered(message.number, message.answer)
         return
       case 'watch_health':
         this.#options.health.watch(this.id, message.watch)

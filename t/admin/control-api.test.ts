@@ -16,7 +16,6 @@ describe('the control API', () => {
   let workers: WorkerStatus[] = []
   let checked: CheckedUpstream[] = []
   let called: string[] = []
-  let decided: { found: object | undefined; silent: number[] }
   const keyring = new Keyring(['0123456789abcdef'])
 
   beforeEach(async () => {
@@ -24,7 +23,6 @@ describe('the control API', () => {
     workers = []
     checked = []
     called = []
-    decided = { found: undefined, silent: [] }
     catalogue = new Catalogue({ source: store, tags: () => [], log: silent })
     await catalogue.start()
     api = await serve(
@@ -38,10 +36,7 @@ describe('the control API', () => {
         reload: async () => {
           called.push('reload')
         },
-        decision: async id => {
-          called.push(id)
-          return decided
-        },
+        asked: { decision: async () => ({ found: undefined, silent: [] }), rehearse: async () => undefined },
         collectGarbage: () => called.push('gc'),
         pluginCode: () => ({ files: [], reloads: 0 }),
         log: silent,
@@ -214,21 +209,5 @@ describe('the control API', () => {
     store.away = true
     assert.equal((await api.call('GET', '/v1/routes')).json.length, 1)
     assert.equal((await api.call('GET', '/v1/route/1')).status, 200)
-  })
-
-  it('explains a request by its id, whatever is in that', async () => {
-    decided.found = { worker: 1, request_id: 'a/b' }
-    const { status, json } = await api.call('GET', '/v1/explain/a%2Fb')
-    assert.deepEqual([status, json, called], [200, decided.found, ['a/b']])
-  })
-
-  it('says of a request that it is not known, and whether a worker has not answered', async () => {
-    const unknown = await api.call('GET', '/v1/explain/x')
-    assert.equal(unknown.status, 404)
-    assert.match(unknown.json.error_msg, /^request\[x\] is not known/)
-    decided.silent = [0, 2]
-    const away = await api.call('GET', '/v1/explain/x')
-    assert.equal(away.status, 503)
-    assert.match(away.json.error_msg, /workers 0, 2 did not$/)
   })
 })

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { noAccounts } from '../../../core/budgets/touched.ts'
 import { Editions } from '../../../core/editions.ts'
+import { type Candidate, candidatesOf } from '../../../core/explain/candidates.ts'
 import { silent } from '../../../core/observe/log.ts'
 import { MetricsWriter } from '../../../core/observe/metrics-writer.ts'
 import { checkResource } from '../../../core/resource.ts'
@@ -25,14 +26,31 @@ export async function compareRouters(pairs: number, seed: number): Promise<void>
     async (router, changes, asked) => {
       for (const { routes, find } of playing(router, changes)) {
         for (const each of asked) {
-          const facts = await find(each)
+          const { facts, candidates } = await find(each)
           const found = facts && { id: facts.id, uri: facts.matchedUri, host: facts.matchedHost }
           assert.deepEqual(found, decide(router, routes, each))
+          explains(candidates, found)
         }
       }
     },
   )
   await fc.assert(property, { numRuns: Math.ceil(pairs / REQUESTS), seed })
+}
+
+const CONDITIONS: ReadonlySet<unknown> = new Set(['status', 'host', 'methods', 'remote_addrs', 'vars'])
+
+/** What is before the one that serves has failed at a condition, and only what is behind it could have served too. */
+function explains(
+  candidates: readonly Candidate[],
+  found: { id: string; uri: string; host: string } | undefined,
+): void {
+  const at = candidates.findIndex(({ matches }) => matches)
+  const serving = candidates[at]
+  assert.deepEqual(serving && { id: serving.route, uri: serving.uri, host: serving.host }, found)
+  for (const [place, { matches, failed }] of candidates.entries()) {
+    if (at < 0 || place < at) assert.ok(CONDITIONS.has(failed), String(failed))
+    if (place > at) assert.equal(matches, false)
+  }
 }
 
 /** The routes there are after each batch, and what a gateway that went through all of them finds. */
@@ -72,7 +90,10 @@ function* playing(router: RouterName, changes: History) {
       routes,
       find: async ({ method, target, authority, remoteAddress, h }: Asking) => {
         const headers = { Host: authority, ...(h !== undefined && { H: h }) }
-        return editions.current.match(await makeContext({ method, target, headers, remoteAddress }))?.facts
+        const ctx = await makeContext({ method, target, headers, remoteAddress })
+        const found = await editions.current.findWhenKnown(ctx)
+        const { shown: candidates } = candidatesOf(ctx, editions.current, found)
+        return { facts: editions.current.match(ctx)?.facts, candidates }
       },
     }
   }
