@@ -7,6 +7,7 @@ import type { Plugin } from './plugin.ts'
 import { fillPlugin } from './resource.ts'
 import { referencesIn } from './secrets/reference.ts'
 import type { Snapshot } from './snapshot.ts'
+import { veiled } from './veiled.ts'
 
 /** What consumers are recognised by: their own plugin configs, and those of their credentials. */
 export type Recognising = Edition<'consumers'> | Edition<'credentials'>
@@ -54,7 +55,7 @@ export class Credentials {
     const key = known ?? keyOf(plugin, credential)
     const claims = this.#claims.get(key) ?? []
     for (let at = claims.length - 1; at >= 0; at--) {
-      const consumer = claims[at]!.in(snapshot)
+      const consumer = claims[at]!.in(snapshot, this.#plugins.get(plugin)!)
       if (consumer === undefined) continue
       if (known === undefined) this.#remember(plugin, credential, key)
       return consumer
@@ -103,14 +104,15 @@ class Claim {
   }
 
   /** Undefined where the snapshot has not the edition or not its consumer: a credential of nobody recognises nobody. */
-  in(snapshot: View): Consumer | undefined {
+  in(snapshot: View, plugin: Plugin): Consumer | undefined {
     if (!this.edition.seenBy(snapshot.number)) return undefined
     const username = this.#username
     const of = snapshot.get('consumers', username)
     if (of === undefined) return undefined
     if (this.#made?.of !== of) {
       const { labels = {}, group_id: groupId } = of.resource
-      this.#made = { of, consumer: { username, labels, groupId, credentialId: this.#credentialId, auth: this.#auth } }
+      const auth = veiled(plugin, this.#auth)
+      this.#made = { of, consumer: { username, labels, groupId, credentialId: this.#credentialId, auth } }
     }
     return this.#made.consumer
   }

@@ -9,7 +9,9 @@ import { type Filter, type Reply, reply } from './reply.ts'
 import { configProblem, fillPlugin } from './resource/plugin-configs.ts'
 import { compileExpr } from './router/expr.ts'
 import { variable } from './router/vars.ts'
+import { copied } from './schema/json.ts'
 import { referencesIn } from './secrets/reference.ts'
+import { veiled } from './veiled.ts'
 import { markOf } from './workers/breadcrumb.ts'
 
 /** What `_meta` may say about one use of a plugin (facts core 1.2). */
@@ -77,7 +79,10 @@ export class Instance {
     mustBeKnown(this.#config)
     const use = (name: string, config: Record<string, unknown>) => this.#use(name, config)
     const metadataOf = (name: string) => this.#other(name)?.metadata
-    const hooks = this.plugin.setup(this.#config, { ...this.#env, use, metadataOf })
+    const metadata = this.#env.metadata && veiled(this.plugin, copied(this.#env.metadata))
+    // Functions of configs get theirs as JSON, and what it says.
+    const config = veiled(this.plugin, copied(this.#config))
+    const hooks = this.plugin.setup(config, { ...this.#env, metadata, use, metadataOf })
     this.#lasting = hooks.lasting === true
     const { pre_function: source } = this.#meta
     const prepared = source === undefined ? hooks : withPreFunction(hooks, this.#preparation(source))
