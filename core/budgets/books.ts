@@ -1,6 +1,6 @@
 // The books of budgets, kept by main: what is spent is looked at and written, and whoever should hears of it; grants nothing.
 import type { Ledger, Limit } from '../ledger/ledger.ts'
-import type { Ledgers, OpenedLedger, RedisServers } from '../ledger/ledgers.ts'
+import type { Ledgers, OpenedLedger } from '../ledger/ledgers.ts'
 import { type AccountStanding, adjustAccount, freeze, standing } from './account.ts'
 import { type Account, type Budget, spendKey } from './budget.ts'
 import { Directory, type DirectoryOptions, type Kept } from './directory.ts'

@@ -43,8 +43,8 @@ export function credentialNames(ctx: Context): ReadonlySet<string> | undefined {
 export function isCredential(ctx: Context, name: string): boolean {
   const lower = name.toLowerCase()
   if (ALWAYS.has(lower) || marked.get(ctx)?.has(lower) || ctx.consumers.carriers?.has(lower)) return true
-  const endings = ENDINGS[lower.charCodeAt(lower.length - 1)]
-  return endings !== undefined && endings.some(ending => lower.endsWith(ending)) && !HARMLESS.has(lower)
+  const endings = ENDINGS[lower.charCodeAt(lower.length - 1)] ?? []
+  return endings.some(ending => lower.endsWith(ending)) && !HARMLESS.has(lower)
 }
 
 /** What logs may have of a header field: nothing of a credential, and no argument that is one where it is a URL. */
