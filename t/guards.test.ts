@@ -1,5 +1,7 @@
 // Guards that ask a service, together and at odd places: side by side, in a row, in global rules, behind a converter.
 import assert from 'node:assert/strict'
+import Anthropic from '@anthropic-ai/sdk'
+import OpenAI from 'openai'
 import { type Exchange, exchange, plugin } from '../core/sluice.ts'
 import { type Resources, startGateway, type TestGateway } from './helpers/gateway.ts'
 import { assertNothingOfTheClient, chunk, done, streams, textOf, whole } from './helpers/guarded.ts'
@@ -160,6 +162,32 @@ describe('guards that ask a service', () => {
     assert.equal(got.match(/event: message_start/g)?.length, 1)
     assert.match(got, /"text":"says Aliyun"/)
     assert.ok(got.endsWith('event: message_stop\ndata: {"type":"message_stop"}\n\n'))
+  })
+
+  it('refuse requests and answers so that the SDKs read it as an answer, streamed or not', async () => {
+    await start(guards({ check_response: true, stream_check_mode: 'realtime', stream_hold: true }))
+    provider.script = async received => {
+      const { stream } = JSON.parse((await received.body).toString()) as { stream?: boolean }
+      if (stream !== true) return received.json(200, whole('so aliyun-bad'))
+      await streams(chunk('so aliyun'), chunk('-bad'), chunk(null, 'stop'), done)(received)
+    }
+    const openai = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'of-the-client', maxRetries: 0 })
+    const anthropic = new Anthropic({ baseURL: gateway.url, apiKey: 'of-the-client', maxRetries: 0 })
+    for (const [content, expected] of [
+      ['lakera-bad', 'says Lakera'],
+      ['Hi!', 'says Aliyun'],
+    ] as const) {
+      const messages = [{ role: 'user' as const, content }]
+      const question = { model: 'm', messages }
+      const { choices } = await openai.chat.completions.create(question)
+      const streamed = await openai.chat.completions.stream(question).finalChatCompletion()
+      assert.deepEqual([choices[0]!.message.content, streamed.choices[0]!.message.content], [expected, expected])
+      const message = await anthropic.messages.create({ ...question, max_tokens: 9 })
+      const final = await anthropic.messages.stream({ ...question, max_tokens: 9 }).finalMessage()
+      for (const { content: blocks, stop_reason } of [message, final])
+        assert.deepEqual([blocks, stop_reason], [[{ type: 'text', text: expected }], 'end_turn'])
+    }
+    for (const received of service.received) await assertNothingOfTheClient(received)
   })
 
   it('charge in full for an answer that was refused', async () => {

@@ -9,7 +9,7 @@ import OpenAI from 'openai'
 import { EndsHere } from '../core/llm/answer-event.ts'
 import { Denied, type EventFilter, plugin } from '../core/sluice.ts'
 import { startGateway, type TestGateway } from './helpers/gateway.ts'
-import { anthropic as anthropicWire, openai as openaiWire } from './helpers/llm-answers.ts'
+import { anthropic as anthropicWire, openai as openaiWire, type Wire } from './helpers/llm-answers.ts'
 import { until } from './helpers/until.ts'
 import { type Received, type ScriptedUpstream, startUpstream } from './helpers/upstream.ts'
 
@@ -35,11 +35,14 @@ interface Client {
   read(url: string, streams: boolean): Promise<{ text: string; ended: unknown }>
 }
 
-const anthropicClient = (Sdk: typeof Anthropic1): Client => ({
+const anthropicClient = (
+  Sdk: typeof Anthropic1,
+  [provider, wire]: [string, Wire] = ['anthropic', anthropicWire],
+): Client => ({
   path: '/v1/messages',
-  provider: 'anthropic',
-  stream: { events: anthropicWire.stream(said), type: 'text/event-stream' },
-  whole: anthropicWire.whole(said),
+  provider,
+  stream: { events: wire.stream(said), type: 'text/event-stream' },
+  whole: wire.whole(said),
   async read(url, streams) {
     const client = new Sdk({ baseURL: url, apiKey: 'client', maxRetries: 0 })
     const asked = { model: 'm', max_tokens: 9, messages }
@@ -80,6 +83,7 @@ const clients: Record<string, Client> = {
   },
   'of Anthropic’s messages, 1.x': anthropicClient(Anthropic1),
   'of Anthropic’s messages, 0.x': anthropicClient(Anthropic0 as unknown as typeof Anthropic1),
+  'of Anthropic’s messages, before OpenAI’s protocol': anthropicClient(Anthropic1, ['openai-compatible', openaiWire]),
   'of Bedrock': {
     path: '/model/m/converse',
     provider: 'bedrock',

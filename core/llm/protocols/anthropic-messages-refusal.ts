@@ -13,19 +13,25 @@ export function messageRefusal(said: Refusal, streaming: boolean): Buffer {
   return Buffer.from(JSON.stringify({ id, type: 'message', role: 'assistant', model, content, ...ended, usage }))
 }
 
-/** A message begins once: its clients take a second beginning for a fault. What it says is another block of it. */
+/**
+ * A message begins once: its clients take a second beginning for a fault. What it says is another block of it, or a block of
+ * text that has begun and says nothing yet.
+ */
 export class BegunMessage implements BegunStream {
   #begun = false
   #usage: JsonObject | undefined
   #next = 0
   readonly #open = new Set<number>()
+  #empty: number | undefined
 
-  took({ type, index, message }: JsonObject): void {
+  took({ type, index, message, content_block: block }: JsonObject): void {
     if (type === 'message_start') {
       this.#begun = true
       if (isObject(message) && isObject(message.usage)) this.#usage = message.usage
     }
     if (typeof index !== 'number') return
+    const isText = type === 'content_block_start' && isObject(block) && block.type === 'text' && block.text === ''
+    this.#empty = isText ? index : undefined
     if (type === 'content_block_start') this.#open.add(index)
     else if (type === 'content_block_stop') this.#open.delete(index)
     this.#next = Math.max(this.#next, index + 1)
@@ -33,11 +39,15 @@ export class BegunMessage implements BegunStream {
 
   refusal({ text, model, id, usage = this.#usage ?? nothingUsed }: Refusal): Buffer {
     const message = { id, type: 'message', role: 'assistant', model, content: [], stop_reason: null }
-    const index = this.#next
+    const empty = this.#empty
+    const index = empty ?? this.#next
+    const others = [...this.#open].filter(open => open !== empty)
     const events = [
       ...(this.#begun ? [] : [{ type: 'message_start', message: { ...message, stop_sequence: null, usage } }]),
-      ...[...this.#open].map(open => ({ type: 'content_block_stop', index: open })),
-      { type: 'content_block_start', index, content_block: { type: 'text', text: '' } },
+      ...others.map(open => ({ type: 'content_block_stop', index: open })),
+      ...(empty === undefined
+        ? [{ type: 'content_block_start', index, content_block: { type: 'text', text: '' } }]
+        : []),
       { type: 'content_block_delta', index, delta: { type: 'text_delta', text } },
       { type: 'content_block_stop', index },
       { type: 'message_delta', delta: ended, usage },
