@@ -10,20 +10,26 @@ export function changedBody(bytes: Buffer, before: JsonObject, after: JsonObject
   return Object.keys(after).reduce((changed, key) => {
     const [old, value] = [before[key], after[key]]
     if (old === value) return changed
-    const grown = Array.isArray(old) && Array.isArray(value) ? grownList(changed, key, [old, value]) : undefined
-    return withMember(changed, key, grown ?? JSON.stringify(value))
+    const grown = Array.isArray(old) && Array.isArray(value) ? withGrownList(changed, key, [old, value]) : undefined
+    return grown ?? withMember(changed, key, JSON.stringify(value))
   }, bytes)
 }
 
 /** Undefined when the old list does not stand within the new one. */
-function grownList(bytes: Buffer, key: string, [old, list]: [old: unknown[], list: unknown[]]): Buffer | undefined {
+function withGrownList(bytes: Buffer, key: string, [old, list]: [old: unknown[], list: unknown[]]): Buffer | undefined {
   const from = list.indexOf(old[0])
   const span = memberSpan(bytes, key)
   if (span === undefined || from < 0 || !old.every((item, at) => item === list[from + at])) return undefined
   const text = (items: unknown[]) => items.map(item => JSON.stringify(item))
   const own = bytes.subarray(span.start + 1, span.end - 1)
-  const parts = [...text(list.slice(0, from)), own, ...text(list.slice(from + old.length))]
-  return Buffer.concat(
-    ['[', ...parts.flatMap((part, at) => (at === 0 ? [part] : [',', part])), ']'].map(part => Buffer.from(part)),
+  const [first, last] = [list.slice(0, from), list.slice(from + old.length)].map(items =>
+    items.map(item => JSON.stringify(item)).join(','),
   )
+  return Buffer.concat([
+    bytes.subarray(0, span.start),
+    Buffer.from(first === '' ? '[' : `[${first},`),
+    own,
+    Buffer.from(last === '' ? ']' : `,${last}]`),
+    bytes.subarray(span.end),
+  ])
 }

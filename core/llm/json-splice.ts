@@ -70,10 +70,22 @@ function skipSpace(json: Buffer, from: number): number {
   return at
 }
 
+// Most strings are keys and short; for the long ones it takes a search of Node's own, which a call costs 50 ns.
+const SHORT = 48
+
 /** `from` is the opening quote. */
 function skipString(json: Buffer, from: number): number {
+  const near = Math.min(from + SHORT, json.length)
   let at = from + 1
-  while (at < json.length && json[at] !== QUOTE) at += json[at] === BACKSLASH ? 2 : 1
+  while (at < near && json[at] !== QUOTE) at += json[at] === BACKSLASH ? 2 : 1
+  while (at < json.length && json[at] !== QUOTE) {
+    const quote = json.indexOf(QUOTE, at)
+    if (quote < 0) return json.length + 1
+    // Behind an odd number of backslashes it is escaped.
+    let text = quote
+    while (text > at && json[text - 1] === BACKSLASH) text--
+    at = (quote - text) % 2 === 0 ? quote : quote + 1
+  }
   return at + 1
 }
 

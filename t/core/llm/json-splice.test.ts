@@ -42,6 +42,19 @@ const object = fc.dictionary(key, anything, { maxKeys: 6 })
 const seed = fc.array(fc.double({ min: 0, max: 0.999, noNaN: true }), { minLength: 1, maxLength: 40 })
 
 describe('json-splice', () => {
+  it('finds what stands behind a long text, whatever is escaped in it', () => {
+    const unit = fc.constantFrom('"', '\\', 'a', '{', 'some words that are many', '\\"')
+    fc.assert(
+      fc.property(fc.array(unit, { maxLength: 40 }), units => {
+        const json = Buffer.from(JSON.stringify({ long: units.join(''), next: [1] }))
+        const span = memberSpan(json, 'next')!
+        assert.equal(json.toString('utf8', span.start, span.end), '[1]')
+        assert.deepEqual(keysOf(json), ['long', 'next'])
+      }),
+      { numRuns: 500, seed: 8 },
+    )
+  })
+
   it('changes one member as an assignment would, and no other byte', () => {
     fc.assert(
       fc.property(object, key, anything, seed, (value, name, put, numbers) => {
