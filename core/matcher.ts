@@ -1,7 +1,7 @@
 // Whether a pattern of a user's is found in a text of anybody's, in a time that nobody can stretch; changes no text.
 import { RE2JS } from 're2js'
 import { cutOff } from './cut-off.ts'
-import { longestDirect, requiredText } from './effort.ts'
+import { longestDirect, requiredPart } from './effort.ts'
 import { GatewayError } from './errors.ts'
 import { compilePattern, linearPattern, PatternError } from './pattern.ts'
 
@@ -19,7 +19,7 @@ export interface Matcher {
 export function compileMatcher(source: string, options = ''): Matcher {
   const regex = compilePattern(source, options)
   const short = longestDirect(regex.source)
-  const needed = requiredText(regex.source)
+  const needed = requiredPart(regex.source)
   const glance = needed === undefined ? undefined : new RegExp(needed, regex.flags)
   let thorough: Matcher | undefined
   return {

@@ -1,10 +1,10 @@
 // What is known of a regular expression before it is run.
 import assert from 'node:assert/strict'
-import { longestDirect, requiredText } from '../../core/effort.ts'
+import { longestDirect, requiredPart } from '../../core/effort.ts'
 import { compilePattern } from '../../core/pattern.ts'
 
 const longest = (pattern: string) => longestDirect(compilePattern(pattern).source)
-const required = (pattern: string) => requiredText(compilePattern(pattern).source)
+const required = (pattern: string) => requiredPart(compilePattern(pattern).source)
 
 describe('a regular expression', () => {
   it('that repeats nothing without end may be tried on any text', () => {
@@ -34,7 +34,7 @@ describe('a regular expression', () => {
     assert.equal(longest('(?:ab){3}'), Number.POSITIVE_INFINITY)
   })
 
-  it('may have to find a text', () => {
+  it('may have to find a part of itself', () => {
     for (const [pattern, text] of [
       ['ignore\\s+all\\s+previous', 'previous'],
       ['(credit|debit)\\s*card', 'card'],
@@ -46,6 +46,12 @@ describe('a regular expression', () => {
       ['a\\.b\\*c', 'a\\.b\\*c'],
       ['(?=never)maybe', 'maybe'],
       ['👋👋👋', '👋👋👋'],
+      ['(?:one|two)\\s+x', '(?:one|two)'],
+      ['(a+)?(b|c)+d*', '(b|c)'],
+      ['(?:a|b)?(?=c|d)(?<x>e?)', undefined],
+      ['(?:a|b+)', undefined],
+      ['([ab])\\1', '([ab])'],
+      ['(a)(?:b(\\1))', '(a)'],
       ['ab', undefined],
       ['one|another', undefined],
       ['[password]', undefined],

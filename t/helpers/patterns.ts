@@ -1,7 +1,7 @@
 // Patterns without lookaheads and back references, and texts that they often match; both engines must be of one mind on them.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { requiredText } from '../../core/effort.ts'
+import { requiredPart } from '../../core/effort.ts'
 import { compileMatcher, linearMatcher } from '../../core/matcher.ts'
 import { compilePattern } from '../../core/pattern.ts'
 
@@ -74,6 +74,6 @@ export function agree([source, text, options]: readonly [string, string, string]
   assert.ok(linear !== undefined, `${source} is known to the linear engine`)
   assert.equal(linear.test(text), said)
   assert.equal(compileMatcher(source, options).test(text), said)
-  const needed = requiredText(regex.source)
+  const needed = requiredPart(regex.source)
   if (needed !== undefined && said) assert.ok(new RegExp(needed, regex.flags).test(text))
 }
