@@ -140,10 +140,13 @@ export class RequestBody {
     return { bytes: this.#bytes, value: this.#parsed.value }
   }
 
-  /** Puts other bytes in the place of the body, for every later reader and for the upstream. */
-  replace(bytes: Buffer): void {
+  /**
+   * Puts other bytes in the place of the body, for every later reader and for the upstream. `json` is what they say, where
+   * that is known: nobody need parse them then.
+   */
+  replace(bytes: Buffer, json?: object): void {
     this.#bytes = bytes
-    this.#parsed = undefined
+    this.#parsed = json && { value: json }
     this.#replaced = true
   }
 

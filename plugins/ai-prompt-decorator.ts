@@ -45,7 +45,7 @@ export default plugin({
         const protocol = (name && protocolNamed(name)) ?? openaiChat
         const own = json as JsonObject
         const decorated = protocol.withMessages(own, { before, after })
-        if (decorated !== own) ctx.body.replace(changedBody(bytes, own, decorated))
+        if (decorated !== own) ctx.body.replace(changedBody(bytes, own, decorated), decorated)
         return undefined
       },
     }

@@ -75,7 +75,10 @@ export default plugin({
           return reply(400, { message: `template: ${String(name).slice(0, 256)} not configured.` })
         try {
           const rendered = template(ctx.request.method === 'GET' ? queryOf(ctx) : given)
-          ctx.body.replace(Buffer.from(JSON.stringify(rendered)))
+          const bytes = Buffer.from(JSON.stringify(rendered))
+          // A value may stand in more than one place, and escapes are longer than what they stand for.
+          if (bytes.length > max_req_body_size) throw new TemplateError(`larger than ${max_req_body_size} bytes`)
+          ctx.body.replace(bytes)
           return undefined
         } catch (error) {
           if (!(error instanceof TemplateError)) throw error

@@ -109,6 +109,16 @@ describe('ai-prompt-template', () => {
     assert.equal(await refused({ template_name: 'x' }, 503), 'request template rendering: a is missing, and has no b')
   })
 
+  it('makes no body larger than one that it would take', async () => {
+    const nodes = { [`127.0.0.1:${upstream.port}`]: 1 }
+    const config = { templates: [{ name: 'x', template: { said: '{{a}}{{a}}' } }], max_req_body_size: 200 }
+    const route = { uri: '/0', plugins: { 'ai-prompt-template': config }, upstream: { nodes } }
+    gateway = await startGateway({ resources: { routes: { 1: route } } })
+    assert.equal((await post({ template_name: 'x', a: '"'.repeat(10) })).status, 200)
+    const said = await refused({ template_name: 'x', a: '"'.repeat(20) }, 503)
+    assert.equal(said, 'request template rendering: larger than 200 bytes')
+  })
+
   for (const [config, said] of [
     [{ templates: [translate] }, undefined],
     [{ templates: [{ name: 'x', template: { any: { thing: 1 } } }] }, undefined],
