@@ -38,6 +38,12 @@ export function unsaid(ctx: Context, { cutBy }: Exchange, { bytes }: Sending, wo
   return { usage: withOutput({ ...worst, prompt: Math.max(1, Math.ceil(bytes / 4)) }, completion), estimated: true }
 }
 
+/** An estimate that is no more than what was asked for. */
+export function within(usage: Usage, worst: Usage): Usage {
+  const bounded = { ...usage, prompt: Math.min(usage.prompt, worst.prompt) }
+  return withOutput(bounded, Math.min(usage.completion, worst.completion))
+}
+
 export function withOutput(usage: Usage, completion: number): Usage {
   return { ...usage, completion, total: usage.prompt + completion }
 }

@@ -15,7 +15,7 @@ import type { Logger } from '../../core/observe/log.ts'
 import type { Awaitable } from '../../core/plugin.ts'
 import type { Reply } from '../../core/reply.ts'
 import type { Rule } from './config.ts'
-import { expectedOf, outputKey, type ReservePolicy, unsaid, worstOf } from './estimate.ts'
+import { expectedOf, outputKey, type ReservePolicy, unsaid, within, worstOf } from './estimate.ts'
 import { firstOf, PayAsYouGo } from './pay-as-you-go.ts'
 import { away, exhausted, unpriced } from './refusal.ts'
 import { amountOf, reservedOf, type Share } from './share.ts'
@@ -222,6 +222,7 @@ export class Spending {
       if (onAbandon === 'reserved' && goes === undefined) return 'reserved'
       if (onAbandon === 'zero') return undefined
     }
+    if (charge?.estimated === true) return { usage: within(charge.usage, worst), estimated: true }
     return charge ?? unsaid(this.#ctx, call, sending, worst)
   }
 

@@ -1,5 +1,6 @@
 // ai-budget at the front door: who pays for what, what is refused and in which words, and what calls are charged for however they end.
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { promptEstimate } from '../../../core/llm/charge.ts'
 import { estimateTokens } from '../../../core/llm/token-estimate.ts'
 import { configProblem } from '../../../core/resource/plugin-configs.ts'
@@ -443,6 +444,16 @@ describe('ai-budget', () => {
         assert.equal(await spent(), 50)
       })
 
+      it('that is cut short for no more than it asked for, however it is estimated', async () => {
+        await pays([budget()])
+        upstream.script = async received => {
+          await begun(received)
+          received.cut()
+        }
+        await (await ask('', { stream: true, max_tokens: 3 })).text()
+        assert.equal(await spent(), promptEstimate(question, 'openai-chat') + 3)
+      })
+
       for (const [policy, charged] of [
         ['delivered', delivered],
         [
@@ -544,6 +555,16 @@ describe('ai-budget', () => {
     assert.match(metric('sluice_spend_tokens_total')[0] ?? '', / 12$/)
     assert.equal((await ask()).status, 429)
     assert.equal(await remaining(), '988')
+  })
+
+  it('takes every configuration that its page shows', () => {
+    const page = readFileSync('docs/budgets.md', 'utf8')
+    const shown = [...page.matchAll(/^```json\n(.*?)^```/gms)].map(
+      ([, json]) => JSON.parse(json!) as { budgets?: object[] },
+    )
+    const configs = shown.filter(each => each.budgets?.some(budget => 'principal' in budget && 'name' in budget))
+    assert.equal(configs.length, 2)
+    for (const config of configs) assert.equal(configProblem(aiBudget, 'config', { ...config }), undefined)
   })
 
   it('refuses configurations that cannot be', () => {
