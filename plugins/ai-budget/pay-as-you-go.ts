@@ -66,7 +66,8 @@ export class PayAsYouGo {
   /** False when what has come is not paid for. */
   #pay(): Awaitable<boolean> {
     if (this.#closed || this.delivered <= this.#paid) return true
-    return this.#payFor(Math.max(FIRST, Math.floor(this.#paid / 2)))
+    // Each time as much again: a stream of any length has few tickets.
+    return this.#payFor(Math.max(FIRST, this.#paid))
   }
 
   /** For so many tokens more, or half of them, and so on. */
@@ -90,6 +91,6 @@ export class PayAsYouGo {
         return this.#pay()
       })
     // No stream is cut because Redis is away: what it costs counts when that is back.
-    return unlessUncounted(pay, () => true)
+    return unlessUncounted(pay, ({ reason }) => reason === 'away')
   }
 }

@@ -26,7 +26,10 @@ export function exhausted(call: Exchange, spent: readonly Exhausted[]): Reply {
   if (ms === Number.POSITIVE_INFINITY) {
     const frozen = spent.some(({ frozen }) => frozen)
     const message = frozen ? `the budget ${names} is frozen` : `the budget ${names} does not pay for this request`
-    return told(call, { status: 429, code: 'insufficient_quota', message })
+    const refusal = told(call, { status: 429, code: 'insufficient_quota', message })
+    // What the SDKs of OpenAI and Anthropic go by before they look at the status.
+    refusal.headers.set('x-should-retry', 'false')
+    return refusal
   }
   const seconds = Math.max(1, Math.ceil(ms / 1000))
   const message = `the budget ${names} is used up for now; it begins anew in ${seconds} s`

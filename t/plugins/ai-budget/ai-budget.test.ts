@@ -1,6 +1,7 @@
 // ai-budget at the front door: who pays for what, what is refused and in which words, and what calls are charged for however they end.
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import OpenAI from 'openai'
 import { promptEstimate } from '../../../core/llm/charge.ts'
 import { estimateTokens } from '../../../core/llm/token-estimate.ts'
 import { configProblem } from '../../../core/resource/plugin-configs.ts'
@@ -129,6 +130,16 @@ describe('ai-budget', () => {
       assert.deepEqual([headers['x-consumer-username'], headers['x-credential-identifier']], [undefined, undefined])
     })
 
+    it('by a configuration of its own too', async () => {
+      const { jack } = consumers.consumers
+      const own = { budgets: [budget({ principal: 'consumer', cap: WORST })] }
+      await gateway.put({ consumers: { jack: { ...jack, plugins: { ...jack.plugins, 'ai-budget': own } } } })
+      await gateway.put({ routes: { 1: { uri: '/*', plugins: { 'ai-proxy': aiProxy(), 'key-auth': {} } } } })
+      const statuses: number[] = []
+      for (const key of ['jack', 'jack', 'jill', 'jill']) statuses.push((await ask(key)).status)
+      assert.deepEqual(statuses, [200, 429, 200, 200])
+    })
+
     it('all that apply together, or nothing', async () => {
       const budgets = [
         budget({ name: 'own', principal: 'consumer', cap: 10_000 }),
@@ -155,6 +166,16 @@ describe('ai-budget', () => {
       assert.deepEqual([refused.status, refused.headers.get('retry-after')], [429, null])
       const { type, code } = await errorOf(refused)
       assert.deepEqual([type, code], ['insufficient_quota', 'insufficient_quota'])
+    })
+
+    it('so that SDKs do not try again', async () => {
+      await pays([budget({ cap: 1 })])
+      const sdk = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'x', maxRetries: 3 })
+      const asking = sdk.chat.completions.create({ model: 'm', messages: [{ role: 'user', content: 'hi' }] })
+      await assert.rejects(asking, { code: 'insufficient_quota', type: 'insufficient_quota' })
+      assert.deepEqual(metric('sluice_budget_refused_total'), [
+        'sluice_budget_refused_total{budget="b",mode="enforce"} 1',
+      ])
     })
 
     it('until the next window what a window does not pay for: 429 rate_limit_exceeded, with Retry-After', async () => {
