@@ -1,4 +1,5 @@
 // The books of budgets, kept by main: what is spent is looked at and written, and whoever should hears of it; grants nothing.
+import { setImmediate as turnOfLoop } from 'node:timers/promises'
 import type { Ledger, Limit } from '../ledger/ledger.ts'
 import type { Ledgers, OpenedLedger } from '../ledger/ledgers.ts'
 import { type AccountStanding, adjustAccount, freeze, standing } from './account.ts'
@@ -142,6 +143,8 @@ export class Books {
       for (const [key] of batch) this.#dirty.delete(key)
       const looked = await Promise.all(batch.map(async ([key, kept]) => await this.#look(key, kept)))
       const changed = looked.flatMap(each => (each === undefined ? [] : [each]))
+      // Others want to be answered by this thread too.
+      if (left > AT_ONCE) await turnOfLoop()
       if (changed.length === 0) continue
       try {
         // What others keep is theirs to keep.

@@ -52,6 +52,8 @@ type Of = Pick<Account, 'budget' | 'principal'>
 
 /** Of periods that are over, so many days are kept. */
 const DAYS_KEPT = 400
+/** Of rolling windows that are shorter only the last one is kept. */
+const SHORT_SECONDS = 86_400
 /** The most rows of periods that are over, and changes. */
 const MOST_PAST = 200_000
 const MOST_CHANGES = 20_000
@@ -179,6 +181,11 @@ export class Journal {
   #put({ account: { budget, principal, period }, used, granted, since, told }: Entry, grows: boolean): void {
     this.#sql.define.run(budget.name, JSON.stringify(budget))
     const end = Number.isFinite(period.end) ? period.end : null
+    // Of every minute a row would be too many, and nobody asks for last week's minutes.
+    const { window } = budget
+    if (window.kind === 'rolling' && window.seconds < SHORT_SECONDS) {
+      this.#sql.supersede.run(budget.name, principal, period.start)
+    }
     this.#sql[grows ? 'raise' : 'put'].run(
       budget.name,
       principal,
@@ -236,6 +243,7 @@ function prepare(db: DatabaseSync) {
     tooMany: db.prepare(`
       delete from account where rowid in (
         select rowid from account where end <= ? order by end desc limit -1 offset ?)`),
+    supersede: db.prepare('delete from account where budget = ? and principal = ? and start < ?'),
     unused: db.prepare(`
       delete from budget where name not in (select budget from account union select budget from frozen)`),
   }

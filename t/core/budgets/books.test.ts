@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Budget } from '../../../core/budgets/budget.ts'
 import { amountOf, carryOut } from '../../../core/budgets/desk.ts'
 import { EUR, monthly, Office, prepaid } from '../../helpers/office.ts'
 
@@ -197,6 +198,22 @@ describe('the books of budgets', () => {
     writeFileSync(join(one.folder!, 'budgets.db'), 'x'.repeat(4_096))
     chmodSync(join(one.folder!, 'budgets.db'), 0o600)
     await assert.rejects(one.restart(), /journal of budgets in .* cannot be opened: budgets\.db is not a database/)
+  })
+
+  it('keep of short rolling windows only the last one', async () => {
+    const one = office()
+    const rolling: Budget = { ...prepaid, name: 'minute', window: { kind: 'rolling', seconds: 60 } }
+    for (const amount of [1, 2, 3]) {
+      one.clock.now += 60_000
+      await one.spend(one.account(rolling), amount)
+    }
+    await one.restart()
+    assert.equal((await one.view('minute')).spent, 3)
+    const past = one.books.journal.past(one.account(rolling), { now: one.clock.now + 60_000, most: 10 })
+    assert.deepEqual(
+      past.map(({ used }) => used),
+      [3],
+    )
   })
 
   it('forget periods that are too old', async () => {
