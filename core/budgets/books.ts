@@ -1,6 +1,6 @@
 // The books of budgets, kept by main: what is spent is looked at and written, and whoever should hears of it; grants nothing.
 import { setImmediate as turnOfLoop } from 'node:timers/promises'
-import type { Ledger, Limit } from '../ledger/ledger.ts'
+import { type Ledger, LedgerError, type Limit } from '../ledger/ledger.ts'
 import type { Ledgers, OpenedLedger } from '../ledger/ledgers.ts'
 import { type AccountStanding, adjustAccount, freeze, standing } from './account.ts'
 import { type Account, type Budget, spendKey } from './budget.ts'
@@ -53,15 +53,32 @@ export class Books {
 
   /** Puts what the journal has into the process's own ledger. To be called before anybody spends. */
   async restore(): Promise<void> {
-    const { ledgers, journal, now } = this.#options
+    const { journal, now, log } = this.#options
     const { entries, frozen } = journal.read(now())
+    let lost = 0
+    for (const of of frozen) if (!(await this.#fits(ledger => freeze(ledger, of, true)))) lost++
     for (const entry of entries) {
       const { account, used, granted } = entry
-      await adjustAccount(ledgers.own, account, { what: 'used', to: used })
-      await adjustAccount(ledgers.own, account, { what: 'granted', to: granted })
-      this.accounts.restore(entry)
+      const change = async (ledger: Ledger) => {
+        if (used > 0) await adjustAccount(ledger, account, { what: 'used', to: used })
+        if (granted > 0) await adjustAccount(ledger, account, { what: 'granted', to: granted })
+      }
+      if (await this.#fits(change)) this.accounts.restore(entry)
+      else lost++
     }
-    for (const of of frozen) await freeze(ledgers.own, of, true)
+    if (lost > 0)
+      log.error({ accounts: lost }, 'there is no place in memory for all accounts of budgets that are on disk')
+  }
+
+  /** Whether the process's own ledger has place for it. Whoever spends finds none either, and is refused. */
+  async #fits(change: (ledger: Ledger) => Promise<void>): Promise<boolean> {
+    try {
+      await change(this.#options.ledgers.own)
+      return true
+    } catch (error) {
+      if (error instanceof LedgerError) return false
+      throw error
+    }
   }
 
   start(): void {
@@ -139,7 +156,10 @@ export class Books {
   async #write(): Promise<void> {
     const { journal, log } = this.#options
     for (let left = this.#dirty.size; left > 0; left -= AT_ONCE) {
-      const batch = [...this.#dirty].slice(0, AT_ONCE)
+      const batch: [string, Kept][] = []
+      for (const each of this.#dirty) {
+        if (batch.push(each) === AT_ONCE) break
+      }
       for (const [key] of batch) this.#dirty.delete(key)
       const looked = await Promise.all(batch.map(async ([key, kept]) => await this.#look(key, kept)))
       const changed = looked.flatMap(each => (each === undefined ? [] : [each]))

@@ -216,6 +216,23 @@ describe('the books of budgets', () => {
     )
   })
 
+  it('begin with what there is place for, and say so, where the disk has more accounts than memory', async () => {
+    const one = office()
+    const account = one.account(prepaid)
+    const entry = (n: number) => ({
+      account: { ...account, principal: `route:${n}` },
+      ...{ used: 1, granted: 0, since: one.clock.now, told: 0 },
+    })
+    one.books.journal.write(
+      Array.from({ length: 66_000 }, (_, n) => entry(n)),
+      one.clock.now,
+    )
+    await one.restart()
+    const [{ accounts } = { accounts: 0 }] = one.books.accounts.budgets()
+    assert.ok(accounts > 40_000 && accounts < 66_000, `${accounts}`)
+    assert.match(one.said.join(), /no place in memory for all accounts/)
+  }).timeout(60_000)
+
   it('forget periods that are too old', async () => {
     const one = office()
     const march = one.account(monthly)
