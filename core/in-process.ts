@@ -29,6 +29,7 @@ import type { Plugin } from './plugin.ts'
 import type { RouterName } from './router/routers.ts'
 import { type ResolvedOptions, ResolvedSource } from './secrets/resolved.ts'
 import { Secrets, type SecretsOptions } from './secrets/secrets.ts'
+import { inSlices, steps } from './slices.ts'
 import type { Change, ConfigSource, Item, Kind, Revision } from './store/store.ts'
 import { type Rejected, Sync } from './sync.ts'
 
@@ -118,7 +119,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
   const keepSeries = expireSeries({
     reader,
     settings: options.metrics ?? {},
-    withdraw: (_, series) => metrics.expire(series),
+    withdraw: (_, all) => void inSlices(steps(all, series => metrics.expire(series))),
     now: () => performance.now(),
   })
   const upstreams = options.upstreams ?? localUpstreams({ log })

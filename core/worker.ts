@@ -33,6 +33,7 @@ import { Watches } from './proxy/health/watches.ts'
 import { Transport } from './proxy/transport.ts'
 import { warnDenied } from './proxy/upstream-env.ts'
 import { compileChecks } from './resource.ts'
+import { inSlices, steps } from './slices.ts'
 import { type Rejected, Sync } from './sync.ts'
 import { PluginsOrNone } from './unknown-plugins.ts'
 import { Breadcrumb } from './workers/breadcrumb.ts'
@@ -162,7 +163,7 @@ port.on('message', (message: ToWorker) => {
   else if (message.type === 'reopen_log') log.reopen()
   else if (message.type === 'standings') asker.answer(message.question, message.views)
   else if (message.type === 'slice') pages.receive(message)
-  else if (message.type === 'expire') metrics.expire(message.series)
+  else if (message.type === 'expire') void inSlices(steps(message.series, series => metrics.expire(series)))
   else if (message.type === 'ask') void answer(message.number, message.question)
   else feed.receive(message)
 })

@@ -126,12 +126,10 @@ export class MetricsWriter implements Metrics {
     return this.#kind(kind).configured(value)
   }
 
-  /** Withdraws series, by their numbers, that have not moved for long; those that are gone already are passed over. */
-  expire(ids: readonly number[]): void {
-    for (const id of ids) {
-      const found = this.#expiring.get(id)
-      found?.family.expire(found.series)
-    }
+  /** Withdraws a series, by its number, that has not moved for long: some 2 us. One that is gone already is passed over. */
+  expire(id: number): void {
+    const found = this.#expiring.get(id)
+    found?.family.expire(found.series)
   }
 
   forget(labels: readonly string[], value: string): void {

@@ -32,7 +32,7 @@ function threads(workers = 2, expiring = ['requests', 'latency', 'live']) {
   const look = (now: number) => {
     const asked: [WriterId, number][] = []
     for (const _ of reader.expire(now, (writer, id) => asked.push([writer, id])));
-    for (const [writer, id] of asked) toWorker[Number(writer)]!.push(() => writers[Number(writer)]!.expire([id]))
+    for (const [writer, id] of asked) toWorker[Number(writer)]!.push(() => writers[Number(writer)]!.expire(id))
   }
   const value = (series: string) => {
     const line = reader
@@ -165,7 +165,9 @@ describe('series that have not moved for as long as their family may keep them',
     const stop = expireSeries({
       reader,
       settings: { requests: { expireMs: EXPIRY } },
-      withdraw: (_, ids) => writers[0]!.expire(ids),
+      withdraw(_, ids) {
+        for (const id of ids) writers[0]!.expire(id)
+      },
       now: () => {
         now += EXPIRY
         return now
