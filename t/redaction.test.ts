@@ -1,10 +1,12 @@
 // Secrets planted wherever a gateway gets any, and looked for in everything that comes out of it: a real process, at every level.
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { type Collector, startCollector } from './helpers/collector.ts'
 import { Plants } from './helpers/plants.ts'
-import { configFolder, type GatewayProcess, startProcess } from './helpers/process.ts'
+import { configFolder, type GatewayProcess, run, startProcess } from './helpers/process.ts'
 import { connectRaw } from './helpers/raw-client.ts'
 import { pem } from './helpers/samples.ts'
 import { until } from './helpers/until.ts'
@@ -13,6 +15,8 @@ import { type FakeVault, startVault } from './helpers/vault.ts'
 
 const plants = new Plants()
 const secret = (name: string, plain = false) => plants.secret(name, plain)
+
+const debugKey = secret('debug key', true)
 
 /** Fields in which clients send credentials, and what else in a request is one. */
 const fields = {
@@ -25,6 +29,7 @@ const fields = {
   'x-amz-security-token': secret('X-Amz-Security-Token'),
   'x-auth-token': secret('X-Auth-Token'),
   'x-request-id': 'request-0',
+  'x-sluice-debug': debugKey,
   referer: `https://other.test/?a=1&access_token=${secret('token in a referer', true)}`,
 }
 const query = new URLSearchParams({
@@ -44,6 +49,10 @@ const credentialKey = secret('credential of jack', true)
 const vaultKey = secret('member of a Vault secret')
 const rewriteKey = secret('key of ai-request-rewrite', true)
 const ragKeys = [secret('key of embeddings', true), secret('key of a search', true)] as const
+const aliyunSecret = secret('secret of Aliyun', true)
+const comprehendSecret = secret('secret of Comprehend', true)
+const comprehendToken = secret('session token of Comprehend', true)
+const etcdPassword = secret('etcd password', true)
 const lakeraKey = secret('key of Lakera Guard', true)
 const llmKey = secret('LLM key', true)
 const llmQuery = secret('LLM key in the query', true)
@@ -93,8 +102,23 @@ const variables = [
 ]
 
 const config = `sluice:
+  debug_key: ${debugKey}
   worker_heap_mb: 256
 `
+
+/** A Redis that quotes what it does not understand, as Redis does, and understands nothing. */
+async function startQuotingRedis(): Promise<Server> {
+  const server = createServer(socket => {
+    socket.on('error', () => {})
+    socket.setEncoding('utf8').on('data', text => {
+      const [words] = [text.toString().replaceAll('\r\n', ' ')]
+      socket.write(`-ERR unknown command, with args beginning with: ${words}\r\n`)
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return server
+}
 
 describe('no secret', function () {
   this.timeout(180_000)
@@ -104,6 +128,7 @@ describe('no secret', function () {
   let sink: ScriptedUpstream
   let collector: Collector
   let vault: FakeVault
+  let redisServer: Server
   /** What clients were told by the gateway itself, and what it passed on of what LLM providers said of an error. */
   const told: string[] = []
   const relayed: string[] = []
@@ -111,12 +136,13 @@ describe('no secret', function () {
   const shown = new Map<string, string>()
 
   before(async () => {
-    ;[upstream, provider, sink, collector, vault] = await Promise.all([
+    ;[upstream, provider, sink, collector, vault, redisServer] = await Promise.all([
       startUpstream(answer),
       startUpstream(provide),
       startUpstream(),
       startCollector(),
       startVault(),
+      startQuotingRedis(),
     ])
     vault.token = vaultToken
     vault.secrets.set('kv/jack', { key: vaultKey })
@@ -150,6 +176,7 @@ describe('no secret', function () {
   })
   after(async () => {
     await gateway.dispose()
+    redisServer.close()
     await Promise.all([upstream, provider, sink, collector, vault].map(server => server.close()))
   })
 
@@ -306,9 +333,36 @@ describe('no secret', function () {
           vector_search_provider: { azure_ai_search: service(ragKeys[1]) },
         },
       },
+      aliyun: {
+        'ai-aliyun-content-moderation': {
+          endpoint: provider.origin,
+          region_id: 'cn-shanghai',
+          access_key_id: 'a',
+          access_key_secret: aliyunSecret,
+        },
+      },
+      comprehend: {
+        'ai-aws-content-moderation': {
+          comprehend: {
+            endpoint: provider.origin,
+            region: 'us-east-1',
+            access_key_id: 'a',
+            secret_access_key: comprehendSecret,
+            session_token: comprehendToken,
+          },
+        },
+      },
       lakera: { 'ai-lakera-guard': { api_key: lakeraKey, lakera_endpoint: `${provider.origin}/guard` } },
     }))
       await put(`/routes/${id}`, { uri: `/beside/${id}`, plugins: { 'ai-proxy': instance, ...plugins }, ...to() })
+    const { port } = redisServer.address() as AddressInfo
+    await put('/routes/quoted', {
+      uri: '/quoted',
+      plugins: {
+        'limit-count': { count: 1, time_window: 60, policy: 'redis', ...redis, redis_port: port, redis_timeout: 500 },
+      },
+      ...to(),
+    })
     await put('/routes/env', {
       uri: '/env',
       plugins: {
@@ -343,15 +397,15 @@ describe('no secret', function () {
     await drop(await ask('/plain/500', { headers: key }))
     await keep(await ask('/plain/ok', { headers: { 'x-team-key': wrongKey } }))
     for (const path of ['/plain/reset', '/plain/lie']) await keep(await ask(path, { headers: key }))
-    for (const path of ['/tls', '/gone', '/nowhere', '/redis', '/env'])
+    for (const path of ['/tls', '/gone', '/nowhere', '/redis', '/quoted', '/env'])
       await keep(await ask(path, post(bodySecret, key)))
     const chat = (content: string, more: object = {}) =>
       JSON.stringify({ model: 'm', messages: [{ role: 'user', content }], ...more })
     await drop(await ask('/llm/ok', post(chat(bodySecret))))
     for (const path of ['/llm/reset', '/aws']) await keep(await ask(path, post(chat(bodySecret))))
     const rag = { ai_rag: { embeddings: { input: bodySecret }, vector_search: { fields: 'f' } } }
-    for (const path of ['/beside/rewrite', '/beside/rag', '/beside/lakera'])
-      await keep(await ask(path, post(chat(bodySecret, rag))), relayed)
+    for (const path of ['rewrite', 'rag', 'lakera', 'aliyun', 'comprehend'])
+      await keep(await ask(`/beside/${path}`, post(chat(bodySecret, rag))), relayed)
     for (const path of ['/llm/refused', '/multi']) await keep(await ask(path, post(chat(bodySecret))), relayed)
     await keep(await ask('/llm/stream', post(chat(bodySecret, { stream: true }))), relayed)
     await drop(await ask('/llm/ok', post(`{"messages": ${bodySecret}`)))
@@ -489,7 +543,8 @@ describe('no secret', function () {
     assert.match([...shown].map(([url, text]) => (url.includes('/v1/explain/') ? text : '')).join(), /"steps"/)
   })
 
-  it('is in errors of ours', () => {
+  it('is in errors of ours, or in what those are told who may see more of them', () => {
+    assert.ok(told.some(text => text.includes('x-sluice-trace')))
     for (const text of told) assert.deepEqual(plants.foundIn(text), [], text)
   })
 
@@ -501,6 +556,18 @@ describe('no secret', function () {
         [],
         text,
       )
+  })
+
+  it('is told by a gateway that cannot reach its store', async () => {
+    const more = `role_traditional: {config_provider: etcd}
+  etcd: {host: ['http://127.0.0.1:1'], user: root, password: ${etcdPassword}, startup_retry: 1}`
+    const { folder, file: configFile } = configFolder('', { deployment: more, nginx_config: 'error_log_level: debug' })
+    const { stdout, stderr, code } = await run(['--config', configFile])
+    const log = existsSync(join(folder, 'error.log')) ? readFileSync(join(folder, 'error.log'), 'utf8') : ''
+    assert.notEqual(code, 0)
+    assert.match(stdout + stderr + log, /etcd/)
+    assert.deepEqual(plants.foundIn(stdout + stderr + log), [])
+    rmSync(folder, { recursive: true })
   })
 
   it('is written down in clear by the store', () => {

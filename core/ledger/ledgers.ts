@@ -74,8 +74,7 @@ export class Ledgers {
     const link = new RedisLink(servers, {
       away: error => {
         away.set(1)
-        // Of the error only its message: its other properties may be the command with the password.
-        this.#log.error({ server, reason: error.message }, 'Redis is away: limits are answered as their plugins say')
+        this.#log.error({ server, reason: reasonOf(error) }, 'Redis is away: limits are answered as their plugins say')
       },
       back: () => {
         away.set(0)
@@ -84,6 +83,14 @@ export class Ledgers {
     })
     return { link, ledger: new RedisLedger({ link, books: this.#books, lost: () => lost.add() }), users: 0 }
   }
+}
+
+/**
+ * Without anything that Redis quotes: what it does not understand it repeats, and that may be the password. The error's other
+ * properties may be the whole command.
+ */
+function reasonOf({ name, message }: Error): string {
+  return name === 'ReplyError' ? `Redis says ${/^\w+/.exec(message)?.[0] ?? 'no'}` : message
 }
 
 /** As logs and metrics name it. */
