@@ -7,6 +7,7 @@ import { below, ConfigError, type Environment, readSource, type Source, Substitu
 import { nearest } from './config/suggest.ts'
 import { compileLine } from './observe/line-template.ts'
 import { isVariable } from './router/vars.ts'
+import { veil } from './veil.ts'
 
 export { ConfigError }
 
@@ -40,6 +41,7 @@ export function loadConfig({ file, env = process.env }: { file?: string; env?: E
   checkTogether(config, source, warnings)
   const kept = `conf/apisix${profile}.${providerOf(config) === 'json' ? 'json' : 'yaml'}`
   const document = { file: config.deployment.standalone.path || kept, env }
+  veilSecrets(config)
   return { config: freeze(config), warnings, where: source.where, document, env }
 }
 
@@ -244,6 +246,14 @@ function collide(a: Listener, b: Listener): boolean {
   return (
     a.host === b.host || (a.host.includes(':') === b.host.includes(':') && (a.host === wildcard || b.host === wildcard))
   )
+}
+
+/** The configuration can be printed: what is secret in it has no printable form. */
+function veilSecrets({ apisix, deployment, sluice }: Config): void {
+  for (const key of deployment.admin.adminKey) veil(key, ['key'])
+  veil(deployment.etcd, ['password'])
+  veil(apisix.dataEncryption, ['keyring'])
+  veil(sluice, ['debugKey', 'gcpServiceAccount'])
 }
 
 function freeze<T>(value: T): T {

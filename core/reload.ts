@@ -1,4 +1,5 @@
 // SIGHUP: logs are opened anew, the configuration is read again, and what can change does, by fresh workers.
+import { isDeepStrictEqual } from 'node:util'
 import type { Config, LoadedConfig } from './config.ts'
 import { asError } from './errors.ts'
 import type { Address } from './listener.ts'
@@ -50,7 +51,7 @@ export async function reload({ load, started, listen, plugins, pool, log }: Relo
   try {
     const { config } = load()
     for (const [key, of] of Object.entries(FIXED)) {
-      if (JSON.stringify(of(config)) !== JSON.stringify(of(started)))
+      if (!isDeepStrictEqual(of(config), of(started)))
         log.warn({ key }, 'this key has changed; it takes effect when the gateway is started again')
     }
     log.level = logLevel(config)

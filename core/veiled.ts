@@ -1,10 +1,8 @@
 // Configs of plugins whose secrets have no printable form: they can be used, and are `***` wherever they are written out.
-import { inspect } from 'node:util'
 import type { Plugin } from './plugin.ts'
 import { isObject } from './schema/json.ts'
 import { secretsIn } from './secret-places.ts'
-
-const VEIL = '***'
+import { veil } from './veil.ts'
 
 /**
  * Makes every object of `config` that holds a secret of `plugin` one that JSON and util.inspect, and so the log, show without it;
@@ -24,20 +22,4 @@ export function veiled<T>(plugin: Plugin, config: T): T {
   }
   for (const [holder, names] of holders) veil(holder, names)
   return config
-}
-
-function veil(holder: object, names: ReadonlySet<string | number>): void {
-  const shown = () => {
-    const copy = Array.isArray(holder) ? [...(holder as unknown[])] : { ...holder }
-    for (const name of names) (copy as Record<string | number, unknown>)[name] = VEIL
-    return copy
-  }
-  // Not enumerable: nobody who compares, copies or posts the object sees them. It may be veiled already.
-  Object.defineProperties(holder, {
-    toJSON: { value: shown, configurable: true },
-    [inspect.custom]: {
-      value: (_depth: number, options: object, print: typeof inspect) => print(shown(), options),
-      configurable: true,
-    },
-  })
 }

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { inspect } from 'node:util'
 import fc from 'fast-check'
 import type { Key } from '../../core/config/key.ts'
 import { schema } from '../../core/config/schema.ts'
@@ -228,6 +229,19 @@ describe('the configuration', () => {
       assert.equal(config.apisix.enableControl, false)
       assert.equal(config.nginxConfig.http.clientMaxBodySize, 10 * 1024 * 1024)
       assert.equal(config.deployment.admin.adminKey[0]!.key, '0012')
+    })
+
+    it('has secrets that can be used and not printed', () => {
+      const { config } = load(`
+        sluice: {debug_key: S3CRET-of-sixteen-characters}
+        apisix: {data_encryption: {keyring: [S3CRET-of-16-cha]}}
+        deployment:
+          admin: {admin_key: [{name: a, key: S3CRET-key, role: admin}]}
+          etcd: {user: u, password: S3CRET-password}`)
+      assert.doesNotMatch(JSON.stringify(config) + inspect(config, { depth: 9 }), /S3CRET/)
+      assert.match(JSON.stringify(config.deployment.etcd), /"user":"u","password":"\*\*\*"/)
+      assert.equal(config.deployment.etcd.password, 'S3CRET-password')
+      assert.deepEqual(config.apisix.dataEncryption.keyring, ['S3CRET-of-16-cha'])
     })
 
     it('uses the default of a variable that is not set, and not of one that is empty', () => {
