@@ -20,7 +20,6 @@ function withGrownList(bytes: Buffer, key: string, [old, list]: [old: unknown[],
   const from = list.indexOf(old[0])
   const span = memberSpan(bytes, key)
   if (span === undefined || from < 0 || !old.every((item, at) => item === list[from + at])) return undefined
-  const text = (items: unknown[]) => items.map(item => JSON.stringify(item))
   const own = bytes.subarray(span.start + 1, span.end - 1)
   const [first, last] = [list.slice(0, from), list.slice(from + old.length)].map(items =>
     items.map(item => JSON.stringify(item)).join(','),
