@@ -323,6 +323,23 @@ describe('a refusal in the place of an answer', () => {
       assert.equal(answer.status, 200)
     })
 
+    it('what has passed leaves, also what came with the next in one read', async () => {
+      await start('openai-compatible')
+      upstream.script = async received => {
+        received.startStream()
+        await received.write(chunk('a') + chunk('b') + chunk('c', 'stop'))
+      }
+      const verdict = Promise.withResolvers<void>()
+      open = () => event => (event?.text === 'c' ? verdict.promise : undefined)
+      const answer = await ask()
+      const reader = answer.body!.getReader()
+      assert.equal(Buffer.from((await reader.read()).value!).toString(), chunk('a') + chunk('b'))
+      verdict.reject(denial())
+      let heard = ''
+      for (let read = await reader.read(); !read.done; read = await reader.read()) heard += Buffer.from(read.value)
+      assert.match(heard, /^data: \{.*That is nothing.*\}\n\ndata: \[DONE\]\n\n$/)
+    })
+
     it('nothing is heard where the framing has no comments', async () => {
       await start('bedrock', 20)
       upstream.script = async received => {

@@ -149,6 +149,9 @@ class FilteredStream implements Source, Sink {
   #silence: NodeJS.Timeout | undefined
   #sink: Sink | undefined
   #waiting: Buffer[] = []
+  /** What has passed and leaves in one write. */
+  readonly #out: Buffer[] = []
+  #soon: NodeJS.Immediate | undefined
   #sent = false
   #paused = false
   #busy = 0
@@ -280,24 +283,34 @@ class FilteredStream implements Source, Sink {
 
   /** What has no data is for no filter, and goes on at once: it may be there to keep a connection alive. */
   async #pass(events: readonly (AnswerEvent | Buffer)[], last: boolean): Promise<void> {
-    const out: Buffer[] = []
-    const leave = (passed: readonly AnswerEvent[]) => {
-      for (const { bytes, json } of passed) {
-        out.push(bytes)
-        if (json !== undefined) this.#begun?.took(json)
-      }
-    }
     try {
       for (const event of events) {
         if (this.#over) return
-        if (Buffer.isBuffer(event)) out.push(event)
-        else leave(await this.#way.through([event], false))
+        if (Buffer.isBuffer(event)) this.#leave(event)
+        else for (const passed of await this.#way.through([event], false)) this.#leave(passed)
       }
-      if (last && !this.#over) leave(await this.#way.through([], true))
+      if (last && !this.#over) for (const passed of await this.#way.through([], true)) this.#leave(passed)
     } finally {
       // What has passed before somebody refuses what follows it leaves, wherever a read has ended.
-      if (!this.#over && out.length > 0) this.#emit(out.length === 1 ? out[0]! : Buffer.concat(out))
+      this.#flush()
     }
+  }
+
+  /** With the rest of its read, or before it where a verdict on that takes its time. */
+  #leave(passed: AnswerEvent | Buffer): void {
+    if (Buffer.isBuffer(passed)) this.#out.push(passed)
+    else {
+      this.#out.push(passed.bytes)
+      if (passed.json !== undefined) this.#begun?.took(passed.json)
+    }
+    this.#soon ??= setImmediate(() => this.#flush())
+  }
+
+  #flush(): void {
+    clearImmediate(this.#soon)
+    this.#soon = undefined
+    const out = this.#out.splice(0)
+    if (!this.#over && out.length > 0) this.#emit(out.length === 1 ? out[0]! : Buffer.concat(out))
   }
 
   #refuse(error: Error): void {
