@@ -7,6 +7,9 @@ export type AnswerKinds = ReadonlySet<AnswerPiece['kind']>
 /** Characters that are looked at again with what comes after them: a part may end within a word. */
 const OVERLAP = 32
 
+/** Texts whose end is remembered while others go on. */
+const MAX_ENDS = 64
+
 interface Running {
   text: string
   /** Something of it has come since the last `take`. */
@@ -58,11 +61,15 @@ export class AnswerTexts {
     this.#bytes = 0
     const taken: string[] = []
     for (const [of, running] of this.#texts) {
-      if (running.isNew) {
-        taken.push(running.text)
-        running.text = endOf(running.text)
-        running.isNew = false
-      } else this.#texts.delete(of)
+      if (!running.isNew) continue
+      taken.push(running.text)
+      // It goes behind those that have been silent for longer.
+      this.#texts.delete(of)
+      this.#texts.set(of, { text: endOf(running.text), isNew: false })
+    }
+    for (const of of this.#texts.keys()) {
+      if (this.#texts.size <= MAX_ENDS) break
+      this.#texts.delete(of)
     }
     return taken.join(' ')
   }

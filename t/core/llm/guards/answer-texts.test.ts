@@ -28,11 +28,21 @@ describe('the texts of an answer', () => {
     assert.equal(texts.take(), 'a bad!')
     texts.add(chunk(1, '?'))
     // Nothing has come of it for a whole part.
-    assert.equal(texts.take(), '?')
+    assert.equal(texts.take(), 'x yz?')
     texts.add(chunk(1, 'c'.repeat(100)))
     texts.take()
     texts.add(chunk(1, 'd'))
     assert.equal(texts.take(), `${'c'.repeat(32)}d`)
+  })
+
+  it('are forgotten when many others have gone on since', () => {
+    const texts = new AnswerTexts(text)
+    for (let index = 0; index < 70; index++) texts.add(chunk(index, 'a'))
+    texts.take()
+    for (const index of [0, 69]) {
+      texts.add(chunk(index, 'b'))
+      assert.equal(texts.take(), index === 0 ? 'b' : 'ab')
+    }
   })
 
   it('are not cut within a character', () => {
