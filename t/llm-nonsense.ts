@@ -29,6 +29,10 @@ function sources(): string[] {
     'openai-responses-prompts',
     'anthropic-messages-prompts',
     'bedrock-converse-prompts',
+    'openai-chat-texts',
+    'openai-responses-texts',
+    'anthropic-messages-texts',
+    'bedrock-converse-texts',
   )
   return files.map(file => readFileSync(new URL(`../core/llm/protocols/${file}.ts`, import.meta.url), 'utf8'))
 }
@@ -113,6 +117,23 @@ export function readNonsense(drawn: readonly [Buffer, Buffer, readonly number[],
   }
 }
 
+/** Takes JSON for what an answer says, and for the last that has left of a stream that a guard ends. */
+function answerNonsense({ pieces, isEnd, openBegun, framing = sse }: Protocol, body: Record<string, unknown>): void {
+  for (const { kind, of, text } of pieces?.(body) ?? []) {
+    assert.match(kind, /^(text|tool_arguments|reasoning)$/)
+    assert.ok(typeof of === 'string' && typeof text === 'string')
+  }
+  assert.ok(['boolean', 'undefined'].includes(typeof isEnd?.(body)))
+  const begun = openBegun?.()
+  if (begun === undefined) return
+  begun.took(body)
+  const bytes = begun.refusal({ text: 'No.', model: 'm', id: 'i', usage: undefined })
+  const { ends } = framing.open().feed(bytes)!
+  assert.equal(ends.at(-1), bytes.length)
+  const events = ends.map((end, at) => framing.read(bytes.subarray(ends[at - 1] ?? 0, end))!.data)
+  assert.ok(events.some(data => data.includes('No.')))
+}
+
 /** Takes JSON for a request and for an answer of every protocol. */
 export function takeNonsense([value, path]: readonly [unknown, string]): void {
   const before = JSON.stringify(value)
@@ -144,6 +165,7 @@ export function takeNonsense([value, path]: readonly [unknown, string]): void {
     for (const count of Object.values(usage ?? {})) assert.ok(count >= 0)
     assert.ok(['string', 'undefined'].includes(typeof text))
     assert.ok(failed === undefined || failed === true || (failed >= 400 && failed < 600))
+    answerNonsense(protocol, body)
   }
   assert.equal(JSON.stringify(value), before)
 }

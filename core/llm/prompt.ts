@@ -1,5 +1,6 @@
 // What a request to an LLM says, piece by piece, as guards look at it: what a piece is and how readers of protocols write it
 // down; knows no protocol.
+import { isShallow } from './json.ts'
 
 /** Who speaks. `developer` is the system's, `function` a tool; whoever is not known counts as the user. */
 export type PromptRole = 'system' | 'user' | 'assistant' | 'tool'
@@ -30,8 +31,6 @@ export const IN_FRONT = -1
 const MAX_PROMPTS = 100_000
 // What a type is called is the client's word, and comes to logs.
 const MAX_TYPE = 64
-// Nobody's tools nest deeper; JSON.stringify takes 8 s for five million levels.
-const MAX_DEPTH = 200
 
 /** The pieces of one request in the order in which they come. What is past the hundred thousandth is one `not_text`. */
 export class PromptList {
@@ -47,7 +46,7 @@ export class PromptList {
   json(place: PromptPlace, value: unknown, named: string, kind: PromptKind = 'tool_arguments'): void {
     if (value === undefined || value === null) return
     if (typeof value === 'string') this.#push(place, kind, unescaped(value))
-    else if (isShallow(value, MAX_DEPTH)) this.#push(place, kind, JSON.stringify(value))
+    else if (isShallow(value)) this.#push(place, kind, JSON.stringify(value))
     else this.notText(place, named)
   }
 
@@ -75,13 +74,8 @@ function unescaped(json: string): string {
   if (!json.includes('\\u') && !json.includes('\\/')) return json
   try {
     const value: unknown = JSON.parse(json)
-    return isShallow(value, MAX_DEPTH) ? JSON.stringify(value) : json
+    return isShallow(value) ? JSON.stringify(value) : json
   } catch {
     return json
   }
-}
-
-function isShallow(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return true
-  return levels > 0 && Object.values(value).every(member => isShallow(member, levels - 1))
 }

@@ -1,5 +1,5 @@
 // The texts in Anthropic's messages and in the events of their streams, to be read and changed; knows no bytes and no stream.
-import { isObject, type JsonObject } from '../json.ts'
+import { isObject, isShallow, type JsonObject } from '../json.ts'
 import { mapMember, mapObjects } from '../json-parts.ts'
 import type { AnswerPiece, TextPlace } from './protocol.ts'
 
@@ -49,7 +49,7 @@ export function messagePieces(event: JsonObject): AnswerPiece[] {
   if (isObject(delta) && typeof delta.partial_json === 'string')
     pieces.push({ kind: 'tool_arguments', of: `${String(index)}.tool`, text: delta.partial_json })
   for (const [at, block] of (Array.isArray(content) ? content : []).entries()) {
-    if (isObject(block) && isObject(block.input))
+    if (isObject(block) && isObject(block.input) && isShallow(block.input))
       pieces.push({ kind: 'tool_arguments', of: `${at}.tool`, text: JSON.stringify(block.input) })
   }
   return pieces

@@ -1,5 +1,5 @@
 // The texts in Converse's answers and events, to be read and changed; knows no bytes and no stream.
-import { isObject, type JsonObject } from '../json.ts'
+import { isObject, isShallow, type JsonObject } from '../json.ts'
 import { mapMember, mapObjects } from '../json-parts.ts'
 import type { AnswerPiece, TextPlace } from './protocol.ts'
 
@@ -61,7 +61,7 @@ export function conversePieces(event: JsonObject): AnswerPiece[] {
   const content = isObject(message) && Array.isArray(message.content) ? message.content : []
   for (const [at, block] of [...(isObject(delta) ? [[index, delta] as const] : []), ...content.entries()]) {
     const input = isObject(block) && isObject(block.toolUse) ? block.toolUse.input : undefined
-    const text = isObject(input) ? JSON.stringify(input) : input
+    const text = isObject(input) && isShallow(input) ? JSON.stringify(input) : input
     if (typeof text === 'string') pieces.push({ kind: 'tool_arguments', of: `${String(at)}.tool`, text })
   }
   return pieces

@@ -77,6 +77,12 @@ describe("the pieces of Anthropic's messages", () => {
     ])
   })
 
+  it('are none of what nobody nests so deep', () => {
+    let input: object = {}
+    for (let level = 0; level < 300; level++) input = { input }
+    assert.deepEqual(said({ type: 'message', content: [{ type: 'tool_use', input }] }), [])
+  })
+
   it('end with why the message does', () => {
     assert.ok(isMessageEnd({ type: 'message_delta' }))
     assert.ok(!isMessageEnd({ type: 'content_block_stop', index: 0 }))
