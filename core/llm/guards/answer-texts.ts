@@ -11,6 +11,7 @@ const OVERLAP = 32
 const MAX_ENDS = 64
 
 interface Running {
+  readonly kind: AnswerPiece['kind']
   text: string
   /** Something of it has come since the last `take`. */
   isNew: boolean
@@ -41,7 +42,7 @@ export class AnswerTexts {
     for (const { kind, of, text, again = false } of pieces) {
       if (!this.#kinds.has(kind) || text === '' || (again && this.#pieced.has(kind))) continue
       if (!again) this.#pieced.add(kind)
-      const running = this.#texts.get(of) ?? { text: '', isNew: true }
+      const running = this.#texts.get(of) ?? { kind, text: '', isNew: true }
       running.isNew = true
       if (running.text.length < this.#max) running.text += text
       this.#texts.set(of, running)
@@ -53,7 +54,7 @@ export class AnswerTexts {
   /** All that has been said, texts that stand apart with a space between them. */
   read(): string {
     this.#bytes = 0
-    return [...this.#texts.values()].map(({ text }) => text).join(' ')
+    return [...this.#texts.values()].map(plain).join(' ')
   }
 
   /** What has come since the last time, each text behind the end of what was taken of it then. */
@@ -62,10 +63,10 @@ export class AnswerTexts {
     const taken: string[] = []
     for (const [of, running] of this.#texts) {
       if (!running.isNew) continue
-      taken.push(running.text)
+      taken.push(plain(running))
       // It goes behind those that have been silent for longer.
       this.#texts.delete(of)
-      this.#texts.set(of, { text: endOf(running.text), isNew: false })
+      this.#texts.set(of, { ...running, text: endOf(running.text), isNew: false })
     }
     for (const of of this.#texts.keys()) {
       if (this.#texts.size <= MAX_ENDS) break
@@ -73,6 +74,12 @@ export class AnswerTexts {
     }
     return taken.join(' ')
   }
+}
+
+/** Arguments are JSON, in which `b\u0061d` is how one may say bad. */
+function plain({ kind, text }: Running): string {
+  if (kind !== 'tool_arguments') return text
+  return text.replace(/\\u([\da-f]{4})/gi, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)))
 }
 
 function endOf(text: string): string {

@@ -35,6 +35,18 @@ describe('the texts of an answer', () => {
     assert.equal(texts.take(), `${'c'.repeat(32)}d`)
   })
 
+  it('are what arguments of tools mean, however they are escaped and cut', () => {
+    const texts = new AnswerTexts(new Set(['tool_arguments']))
+    const call = (piece: string) =>
+      event(
+        { choices: [{ index: 0, delta: { tool_calls: [{ index: 0, function: { arguments: piece } }] } }] },
+        openaiChat,
+      )
+    texts.add(call('{"a":"b\\u00'))
+    texts.add(call('61d"'))
+    assert.equal(texts.take(), '{"a":"bad"')
+  })
+
   it('are forgotten when many others have gone on since', () => {
     const texts = new AnswerTexts(text)
     for (let index = 0; index < 70; index++) texts.add(chunk(index, 'a'))
