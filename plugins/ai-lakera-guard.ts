@@ -1,15 +1,16 @@
 // ai-lakera-guard: what is said to a model and what it says are shown to Lakera Guard, which may refuse either (facts ai-plugins 17).
 import type { Context } from '../core/context.ts'
-import { Guarding, type GuardSide } from '../core/llm/guarding.ts'
+import { Guarding } from '../core/llm/guarding.ts'
 import { guardAnswer } from '../core/llm/guards/answer-guard.ts'
 import { guardProblem, serviceGuardAttributes } from '../core/llm/guards/guard-config.ts'
 import type { GuardPolicy, Opinion } from '../core/llm/guards/judging.ts'
+import type { Asked } from '../core/llm/guards/moderation.ts'
 import { requestHooks } from '../core/llm/guards/request-guard.ts'
 import { askService, MAX_ANSWER, type ServiceAnswer, ServiceError, useless } from '../core/llm/guards/service.ts'
 import { isObject, type JsonObject } from '../core/llm/json.ts'
 import { objects } from '../core/llm/json-parts.ts'
 import type { Prompt } from '../core/llm/prompt.ts'
-import { errandTo, Sidecar } from '../core/llm/sidecar.ts'
+import { errandTo, Sidecar, type Wisher } from '../core/llm/sidecar.ts'
 import { plugin } from '../core/plugin.ts'
 import { isReference } from '../core/schema.ts'
 
@@ -66,12 +67,12 @@ export default plugin({
       failure: ({ side }) => (failOpen ? 'pass' : { reason: 'not judged', told: told[side] }),
     }
 
-    async function look(ctx: Context, side: GuardSide, messages: readonly object[]): Promise<Opinion> {
+    async function look(ctx: Context, { side, wisher }: Asked, messages: readonly object[]): Promise<Opinion> {
       const { project_id } = config
       const body = Buffer.from(JSON.stringify({ messages, breakdown: true, project_id }))
       let answer: JsonObject
       try {
-        answer = answerOf(sidecar, await asked(ctx, body))
+        answer = answerOf(sidecar, await asked(wisher, body))
       } catch (error) {
         if (!(error instanceof ServiceError)) throw error
         const then = failOpen ? 'allowing' : 'blocking'
@@ -92,9 +93,9 @@ export default plugin({
       return { finding: { reason: `flagged: ${named.join(', ')}`, told: told[side] + more } }
     }
 
-    async function asked(ctx: Context, body: Buffer): Promise<ServiceAnswer> {
+    async function asked(wisher: Wisher, body: Buffer): Promise<ServiceAnswer> {
       try {
-        return await askService(sidecar, ctx, { ...errand, body })
+        return await askService(sidecar, wisher, { ...errand, body })
       } catch (error) {
         if (!(error instanceof ServiceError)) throw error
         throw new ServiceError(`failed to request Lakera Guard: ${error.message}`, { cause: error })
@@ -115,13 +116,15 @@ export default plugin({
       log: env.log,
       deniedText: config.request_failure_message,
       unreadable: 'unsupported protocol: passthrough',
-      look: (ctx: Context, said: readonly Prompt[]) => look(ctx, 'request', messagesOf(said)),
+      look: (ctx: Context, said: readonly Prompt[], wisher: Wisher) =>
+        look(ctx, { side: 'request', wisher }, messagesOf(said)),
     } as const
     const answers = {
       policy,
       kinds: new Set(config.response_check_kinds),
       streams: { ...UNTIL_THE_END, now: () => 0 },
-      look: (ctx: Context, content: string) => look(ctx, 'response', [{ role: 'assistant', content }]),
+      look: (ctx: Context, content: string) =>
+        look(ctx, { side: 'response', wisher: ctx }, [{ role: 'assistant', content }]),
     }
     return {
       ...requestHooks(requests, config, env),

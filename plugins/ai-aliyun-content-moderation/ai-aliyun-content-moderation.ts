@@ -1,11 +1,10 @@
 // ai-aliyun-content-moderation: what is said to a model and what it says is judged by Aliyun, and refused from a level of risk on (facts ai-plugins 15).
 import { randomUUID } from 'node:crypto'
 import { type Context, slot } from '../../core/context.ts'
-import type { GuardSide } from '../../core/llm/guarding.ts'
 import { firstHit } from '../../core/llm/guards/first-hit.ts'
 import { guardProblem, moderationAttributes } from '../../core/llm/guards/guard-config.ts'
 import type { Opinion } from '../../core/llm/guards/judging.ts'
-import { moderationHooks } from '../../core/llm/guards/moderation.ts'
+import { type Asked, moderationHooks } from '../../core/llm/guards/moderation.ts'
 import { reaches, riskier, riskLevel } from '../../core/llm/guards/risk-level.ts'
 import { ServiceError } from '../../core/llm/guards/service.ts'
 import { textPieces } from '../../core/llm/guards/text-pieces.ts'
@@ -59,20 +58,20 @@ export default plugin({
       : 'endpoint is no URL of http or https',
   setup(config, env) {
     const moderation = new TextModeration(NAME, config, env)
-    const asked = {
+    const questions = {
       request: { service: config.request_check_service, limit: config.request_check_length_limit },
       response: { service: config.response_check_service, limit: config.response_check_length_limit },
     }
 
     /** Asks about all pieces of a text, also when about one nothing can be said. */
-    async function look(ctx: Context, side: GuardSide, content: string): Promise<Opinion> {
-      const { service, limit } = asked[side]
+    async function look(ctx: Context, { side, wisher: client }: Asked, content: string): Promise<Opinion> {
+      const { service, limit } = questions[side]
       const known = session.get(ctx) ?? randomUUID()
       session.set(ctx, known)
       let worst: string | undefined
       let failure: ServiceError | undefined
       const pieces = Buffer.byteLength(content) <= limit ? [content] : textPieces(content, limit, 'characters')
-      const hit = await firstHit<string, Judgement>(ctx, pieces, async (piece, wisher) => {
+      const hit = await firstHit<string, Judgement>(client, pieces, async (piece, wisher) => {
         try {
           const judged = await moderation.judge(wisher, { content: piece, service, session: known })
           worst = riskier(worst, judged.level)

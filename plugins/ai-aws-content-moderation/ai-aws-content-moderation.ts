@@ -1,10 +1,9 @@
 // ai-aws-content-moderation: what is said to a model and what it says is judged by Amazon Comprehend, and refused where it is too toxic (facts ai-plugins 16).
 import type { Context } from '../../core/context.ts'
-import type { GuardSide } from '../../core/llm/guarding.ts'
 import { firstHit } from '../../core/llm/guards/first-hit.ts'
 import { guardProblem, moderationAttributes } from '../../core/llm/guards/guard-config.ts'
 import type { Opinion } from '../../core/llm/guards/judging.ts'
-import { moderationHooks } from '../../core/llm/guards/moderation.ts'
+import { type Asked, moderationHooks } from '../../core/llm/guards/moderation.ts'
 import { riskLevel } from '../../core/llm/guards/risk-level.ts'
 import { textPieces } from '../../core/llm/guards/text-pieces.ts'
 import { plugin } from '../../core/plugin.ts'
@@ -84,9 +83,9 @@ export default plugin({
       return overall > config.moderation_threshold ? 'toxicity threshold' : undefined
     }
 
-    async function look(ctx: Context, side: GuardSide, content: string): Promise<Opinion> {
+    async function look(ctx: Context, { side, wisher: client }: Asked, content: string): Promise<Opinion> {
       const limit = side === 'request' ? config.request_check_length_limit : config.response_check_length_limit
-      const hit = await firstHit(ctx, batches(content, limit), async (texts, wisher) => {
+      const hit = await firstHit(client, batches(content, limit), async (texts, wisher) => {
         const judged = await comprehend.judge(wisher, texts)
         return judged.map(excess).find(over => over !== undefined)
       })

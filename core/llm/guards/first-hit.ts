@@ -1,6 +1,7 @@
 // Asks about the parts of a text at the same time, until one of them is found to be bad; knows no service and no text.
 import { asError } from '../../errors.ts'
 import type { Wisher } from '../sidecar.ts'
+import { Asking } from './asking.ts'
 
 /** How many questions of one request are under way at once: services limit how many they take of one account. */
 const AT_ONCE = 8
@@ -14,50 +15,26 @@ export async function firstHit<T, R>(
   parts: Iterable<T>,
   ask: (part: T, wisher: Wisher) => Promise<R | undefined>,
 ): Promise<R | undefined> {
-  const asking = new Asking()
-  const stop = (reason: Error) => asking.stop(reason)
+  const asking = new Asking(wisher)
   const { promise: ended, resolve, reject } = Promise.withResolvers<R | undefined>()
   const waiting = parts[Symbol.iterator]()
   const work = async () => {
     for (let next = waiting.next(); !next.done && asking.aborted === undefined; next = waiting.next()) {
       const hit = await ask(next.value, asking)
       if (hit !== undefined) resolve(hit)
-      if (hit !== undefined) stop(new Error('a part is known to be bad'))
+      if (hit !== undefined) asking.stop(new Error('a part is known to be bad'))
     }
   }
-  wisher.onAbort(stop)
   try {
     const all = Array.from({ length: AT_ONCE }, () =>
       work().catch((thrown: unknown) => {
         reject(asError(thrown))
-        stop(asError(thrown))
+        asking.stop(asError(thrown))
       }),
     )
     void Promise.all(all).then(() => (asking.aborted === undefined ? resolve(undefined) : reject(asking.aborted)))
     return await ended
   } finally {
-    wisher.offAbort(stop)
-  }
-}
-
-/** Several who ask at once, all of whom can be stopped. */
-class Asking implements Wisher {
-  aborted: Error | undefined
-  readonly #listeners = new Set<(reason: Error) => void>()
-
-  onAbort(listener: (reason: Error) => void): void {
-    if (this.aborted === undefined) this.#listeners.add(listener)
-    else listener(this.aborted)
-  }
-
-  offAbort(listener: (reason: Error) => void): void {
-    this.#listeners.delete(listener)
-  }
-
-  stop(reason: Error): void {
-    if (this.aborted !== undefined) return
-    this.aborted = reason
-    for (const listener of this.#listeners) listener(reason)
-    this.#listeners.clear()
+    asking.end()
   }
 }

@@ -8,6 +8,7 @@ import type { Exchange } from '../exchange.ts'
 import { Guarding, type GuardLog, type GuardSide } from '../guarding.ts'
 import type { PromptRole } from '../prompt.ts'
 import { joined } from '../prompts.ts'
+import type { Wisher } from '../sidecar.ts'
 import { guardAnswer } from './answer-guard.ts'
 import type { moderationAttributes } from './guard-config.ts'
 import type { GuardPolicy, Opinion } from './judging.ts'
@@ -18,13 +19,19 @@ export type ModerationConfig = Infer<{
   readonly properties: typeof moderationAttributes
 }> & { readonly request_check_roles: readonly PromptRole[]; readonly request_check_mode: 'last' | 'all' }
 
+export interface Asked {
+  readonly side: GuardSide
+  /** Who goes takes the question along. */
+  readonly wisher: Wisher
+}
+
 export interface Moderation {
   readonly plugin: string
   /** Where `not_text` denies and no `deny_message` says how. */
   readonly deniedText: string
   /** What becomes of what could not be judged. */
   readonly failure: GuardPolicy['failure']
-  look(ctx: Context, side: GuardSide, content: string): Promise<Opinion>
+  look(ctx: Context, asked: Asked, content: string): Promise<Opinion>
 }
 
 export interface ModerationHooks extends RequestHooks {
@@ -62,11 +69,12 @@ export function moderationHooks(
     log: env.log,
     deniedText: config.deny_message ?? deniedText,
     unreadable: 'protocol passthrough cannot moderate the configured request_check_roles',
-    look: (ctx: Context, said: Parameters<typeof joined>[0]) => look(ctx, 'request', joined(said)),
+    look: (ctx: Context, said: Parameters<typeof joined>[0], wisher: Wisher) =>
+      look(ctx, { side: 'request', wisher }, joined(said)),
   }
   const answers = {
     kinds: new Set(config.response_check_kinds),
-    look: (ctx: Context, content: string) => look(ctx, 'response', content),
+    look: (ctx: Context, content: string) => look(ctx, { side: 'response', wisher: ctx }, content),
   }
   const parts = {
     bytes: config.stream_check_cache_size,

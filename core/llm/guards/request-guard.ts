@@ -9,6 +9,8 @@ import { sse } from '../framing/sse.ts'
 import type { GuardLog } from '../guarding.ts'
 import type { Prompt } from '../prompt.ts'
 import { protocolNamed } from '../protocols/detect.ts'
+import type { Wisher } from '../sidecar.ts'
+import { Asking } from './asking.ts'
 import { type GuardPolicy, Judging, type Opinion } from './judging.ts'
 import { type RequestScope, requestTexts } from './request-texts.ts'
 
@@ -30,13 +32,14 @@ export interface RequestGuard {
   readonly deniedText: string
   /** Why a request is skipped that is passed through: nobody knows what it says. */
   readonly unreadable: string
-  /** `said` is never empty. */
-  look(ctx: Context, said: readonly Prompt[]): Promise<Opinion>
+  /** `said` is never empty. Who goes takes the question along. */
+  look(ctx: Context, said: readonly Prompt[], wisher: Wisher): Promise<Opinion>
 }
 
 export interface RequestHooks {
   access(ctx: Context): Promise<Reply | undefined> | undefined
   before_proxy(ctx: Context): Promise<Reply | undefined> | undefined
+  log(ctx: Context): void
 }
 
 /**
@@ -48,24 +51,27 @@ export function requestHooks(
   { parallel }: { readonly parallel: boolean },
   { owner }: { readonly owner: { readonly kind: string } },
 ): RequestHooks {
-  const begun = new WeakMap<Context, Promise<Reply | undefined>>()
+  const begun = new WeakMap<Context, { verdict: Promise<Reply | undefined>; asking: Asking }>()
   const isGlobal = owner.kind === 'global_rule'
   return {
     access(ctx) {
       if (isGlobal) return undefined
-      const verdict = guardRequest(ctx, guard)
-      if (!parallel) return verdict
+      // Where verdicts have no effect, the request does not wait, nor the question for it.
+      if (!parallel || guard.policy.watches) return guardRequest(ctx, guard, ctx)
+      const asking = new Asking(ctx)
+      const verdict = guardRequest(ctx, guard, asking)
       // Another plugin may end the request before anybody asks.
       verdict.catch(() => {})
-      begun.set(ctx, verdict)
+      begun.set(ctx, { verdict, asking })
       return undefined
     },
-    before_proxy: ctx => (isGlobal ? guardRequest(ctx, guard) : begun.get(ctx)),
+    before_proxy: ctx => (isGlobal ? guardRequest(ctx, guard, ctx) : begun.get(ctx)?.verdict),
+    log: ctx => begun.get(ctx)?.asking.stop(new Error('the request is over')),
   }
 }
 
 /** Returns what the client gets instead of an answer. */
-async function guardRequest(ctx: Context, guard: RequestGuard): Promise<Reply | undefined> {
+async function guardRequest(ctx: Context, guard: RequestGuard, wisher: Wisher): Promise<Reply | undefined> {
   const call = exchange.get(ctx)
   if (call === undefined)
     return skipped(
@@ -84,7 +90,7 @@ async function guardRequest(ctx: Context, guard: RequestGuard): Promise<Reply | 
   try {
     const unseen = new Set(notText.map(({ text }) => text).filter(type => !guard.notTextAllowed.has(type)))
     if (unseen.size > 0) notSeen(ctx, guard, judging, [...unseen].slice(0, MAX_TYPES))
-    if (texts.some(({ text }) => text.trim() !== '')) await judging.ask(() => guard.look(ctx, texts))
+    if (texts.some(({ text }) => text.trim() !== '')) await judging.ask(() => guard.look(ctx, texts, wisher))
     judging.end()
     return undefined
   } catch (error) {
