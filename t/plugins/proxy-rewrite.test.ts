@@ -56,6 +56,13 @@ describe('proxy-rewrite', () => {
     })
   }
 
+  it('is not kept by a path that is made to take long', async () => {
+    const began = performance.now()
+    const path = `/${'a'.repeat(20_000)}`
+    assert.equal((await through({ regex_uri: ['^(/(\\w+/?)*)+!$', '/x', '(a+)$', 'b'] }, path)).target, '/b')
+    assert.ok(performance.now() - began < 5_000)
+  })
+
   it('sets method and host', async () => {
     const { method, headers } = await through({ method: 'POST', host: 'other.test:99' }, '/')
     assert.equal(method, 'POST')

@@ -146,6 +146,14 @@ describe('response-rewrite', () => {
     })
   }
 
+  it('leaves a body on which a filter takes too long', async () => {
+    const body = `${'a'.repeat(30_000)}b`
+    const began = performance.now()
+    const response = await through({ filters: [{ regex: '(a+)+$', replace: 'x' }] }, sends(body))
+    assert.equal(await response.text(), body)
+    assert.ok(performance.now() - began < 5_000)
+  })
+
   it('leaves a body in an encoding it does not know', async () => {
     const filters = [{ regex: 'a', replace: 'b' }]
     const response = await through({ filters }, sends('aaa', { 'Content-Encoding': 'x-rot13' }))

@@ -134,6 +134,16 @@ describe('an expression', () => {
     )
   })
 
+  it('is not kept by a value that is made to take long', () => {
+    const began = performance.now()
+    const compiled = compileExpr([['a', '~~', '^(a+)+$']])
+    assert.equal(
+      compiled.test(() => `${'a'.repeat(30_000)}b`),
+      false,
+    )
+    assert.ok(performance.now() - began < 2_000)
+  })
+
   it('is refused when it is nested without end', () => {
     let expr: unknown = ['a', '==', 'x']
     for (let depth = 0; depth < 50_000; depth++) expr = [expr]

@@ -124,6 +124,9 @@ describe('ai-prompt-guard, of a request,', () => {
     assert.equal(await verdict({ messages: [{ role: 'user', content: 'a'.repeat(100_000) }] }), 'passes')
     assert.equal(await verdict({ messages: [{ role: 'user', content: `xyz${'a'.repeat(100_000)}` }] }), PROHIBITED)
     assert.match(lines[0]!, /a pattern of deny_patterns took too long/)
+    await gateway.close()
+    await start({ allow_patterns: ['^(?=xyz)xyz(?:\\w+,?){1,99}!$'] })
+    assert.equal(await verdict({ messages: [{ role: 'user', content: `xyz${'a'.repeat(100_000)}` }] }), PROHIBITED)
   })
 
   describe('says no as an error of the protocol, which', () => {

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { AnswerEvent } from '../../../../core/llm/answer-event.ts'
 import { type Watch, watchedAnswer } from '../../../../core/llm/guards/watched-answer.ts'
 import { openaiChat } from '../../../../core/llm/protocols/openai-chat.ts'
+import { openaiResponses } from '../../../../core/llm/protocols/openai-responses.ts'
 import { passthrough } from '../../../../core/llm/protocols/passthrough.ts'
 
 const event = (json: object | string) =>
@@ -120,6 +121,22 @@ describe('an answer that is watched', () => {
     )
     const call = (args: string) => chunk({ tool_calls: [{ index: 0, function: { arguments: args } }] })
     assert.ok(run([call('{"a":"SEC'), call('RET"}')], /SECRET/, { kinds: new Set(['tool_arguments']) }).found)
+  })
+
+  it('is looked at where a stream says all of it at once, and once where it says it again', () => {
+    const say = (type: string, more: object) =>
+      AnswerEvent.ofStream(
+        Buffer.from(`event: ${type}\ndata: ${JSON.stringify({ type, ...more })}\n\n`),
+        openaiResponses,
+      )!
+    const output = [{ type: 'message', content: [{ type: 'output_text', text: 'a SECRET' }] }]
+    const completed = say('response.completed', { response: { output } })
+    assert.ok(run([completed], /SECRET/).found)
+    const delta = say('response.output_text.delta', { output_index: 0, content_index: 0, delta: 'a SECRET, ' })
+    const looked: string[] = []
+    run([delta, completed], /never/, { look: part => void looked.push(part) })
+    // Once as it comes, and once at its end.
+    assert.deepEqual(looked, ['a SECRET, \0', 'a SECRET, '])
   })
 
   it('has its own beginning and end and no other', () => {
