@@ -5,7 +5,7 @@ import { alertsOf, budgetMetadata, budgetMetadataProblem, budgetSecrets } from '
 import { formatNano } from '../../core/budgets/money.ts'
 import type { PriceRow } from '../../core/budgets/prices.ts'
 import { PriceTable } from '../../core/budgets/prices.ts'
-import { type Context, IDENTITY_FIELDS, slot } from '../../core/context.ts'
+import { type Context, slot } from '../../core/context.ts'
 import { openBacking, redisInert, redisSecrets } from '../../core/limits/backing.ts'
 import { clientBody } from '../../core/llm/client-body.ts'
 import { exchange } from '../../core/llm/exchange.ts'
@@ -59,10 +59,6 @@ export default plugin({
       now: env.now,
     }
     return {
-      // Nobody is who they say they are; for whoever was identified these fields have been set.
-      rewrite(ctx) {
-        if (ctx.consumer === undefined) for (const field of IDENTITY_FIELDS) ctx.request.headers.delete(field)
-      },
       // Also for a global rule's, whose access comes before the route's: who makes the call is known only now.
       async before_proxy(ctx) {
         const call = exchange.get(ctx)
