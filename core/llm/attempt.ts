@@ -138,6 +138,7 @@ class Attempt {
       const refused = call.admissions.length === 0 ? undefined : await this.#refused(sent)
       if (refused !== undefined) {
         this.#books.close(undefined, undefined)
+        call.tries.at(-1)!.reason = 'not_admitted'
         return { begun: true, reply: refused }
       }
       answer = await this.#ask(sent, wire, streams)

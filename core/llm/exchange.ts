@@ -35,7 +35,7 @@ export interface Tried {
   status: number | undefined
   /** Whole milliseconds until it was over. */
   ms: number | undefined
-  /** Why it did not come to its end, see `cutBy`. */
+  /** Why it did not come to its end, see `cutBy`; `not_admitted` when nothing was sent, because somebody has refused it. */
   reason: string | undefined
 }
 

@@ -3,7 +3,9 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import OpenAI from 'openai'
 import { promptEstimate } from '../../../core/llm/charge.ts'
+import { exchange, type Tried } from '../../../core/llm/exchange.ts'
 import { estimateTokens } from '../../../core/llm/token-estimate.ts'
+import { plugin } from '../../../core/plugin.ts'
 import { configProblem } from '../../../core/resource/plugin-configs.ts'
 import aiBudget from '../../../plugins/ai-budget/ai-budget.ts'
 import { startGateway, type TestGateway } from '../../helpers/gateway.ts'
@@ -34,13 +36,23 @@ describe('ai-budget', () => {
   let gateway: TestGateway
   let clock: { now: number }
   let lines: Line[]
+  /** Of the request that has logged last: who was tried, and what came of it. */
+  let tries: readonly Tried[] | undefined
 
   beforeEach(async () => {
     clock = { now: START }
     upstream = await startUpstream(received => received.json(200, answer(usageOf(8, 4))))
     const journal = openJournal()
     lines = journal.lines
-    gateway = await startGateway({ now: () => clock.now, log: journal.log })
+    const spy = plugin({
+      ...{ name: 'spy', priority: 1, version: 1, schema: { type: 'object' } },
+      setup: () => ({
+        log(ctx) {
+          tries = exchange.get(ctx)?.tries
+        },
+      }),
+    })
+    gateway = await startGateway({ now: () => clock.now, log: journal.log, plugins: [spy] })
   })
   afterEach(async () => {
     await until(() => gateway.gateway.inFlight === 0, 'every request has logged')
@@ -338,7 +350,7 @@ describe('ai-budget', () => {
         budget({ name: 'asked', models: ['m'] }),
         budget({ name: 'other', models: ['n'] }),
       ]
-      await pays(budgets, {}, { 'ai-proxy-multi': multi })
+      await pays(budgets, {}, { 'ai-proxy-multi': multi, spy: {} })
       upstream.script = async received => {
         const { model } = JSON.parse((await received.body).toString()) as { model: string }
         if (model === 'big') return received.json(500, { usage: usageOf(100, 100) })
@@ -354,6 +366,14 @@ describe('ai-budget', () => {
       assert.equal(refused.status, 429)
       assert.match((await errorOf(refused)).message, /small/)
       assert.equal(upstream.received.length, 3)
+      await until(() => gateway.gateway.inFlight === 0, 'it has logged')
+      assert.deepEqual(
+        tries?.map(({ instance, status, reason }) => [instance, status, reason]),
+        [
+          ['big', 500, undefined],
+          ['small', 429, 'not_admitted'],
+        ],
+      )
     })
 
     it('an attempt that has begun and failed, and the one that made it good', async () => {
