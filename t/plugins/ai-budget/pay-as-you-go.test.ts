@@ -1,6 +1,17 @@
 // ai-budget with stop_at_cap: streams pay as they go, and end in good order where no budget pays for more.
 import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { type Claimed, claim } from '../../../core/budgets/account.ts'
+import { spendKey } from '../../../core/budgets/budget.ts'
+import { mostCostOf, type Price } from '../../../core/budgets/prices.ts'
+import type { Standing } from '../../../core/ledger/ledger.ts'
+import { type AnswerEvent, EndsHere } from '../../../core/llm/answer-event.ts'
+import { worstCase } from '../../../core/llm/charge.ts'
+import { rulesOf } from '../../../plugins/ai-budget/config.ts'
+import { firstOf, PayAsYouGo } from '../../../plugins/ai-budget/pay-as-you-go.ts'
+import { amountOf } from '../../../plugins/ai-budget/share.ts'
 import { startGateway, type TestGateway } from '../../helpers/gateway.ts'
+import { ledgers } from '../../helpers/ledgers.ts'
 import { until } from '../../helpers/until.ts'
 import { type Received, type ScriptedUpstream, startUpstream } from '../../helpers/upstream.ts'
 
@@ -125,5 +136,72 @@ describe('ai-budget with stop_at_cap', () => {
       await ends(2_000)(received)
     }
     assert.equal(countOf(await (await ask()).text()), 2_000)
+  })
+})
+
+describe('streams that pay as they go', () => {
+  const price: Price = { input: 3e9, cachedInput: 1e9, cacheWrite: 4e9, output: 15e9, reasoning: 15e9 }
+  const PROMPT_TOKENS = 10
+  const worst = worstCase({ max_tokens: 100_000 }, 4 * PROMPT_TOKENS, { spoken: 'openai-chat' })
+  const says = (words: number) =>
+    ({ pieces: [{ kind: 'text', of: '0', text: 'word '.repeat(words) }] }) as unknown as AnswerEvent
+
+  it('never let more come than a budget pays for, however they take turns', () => {
+    const turn = fc.record({
+      which: fc.nat(3),
+      words: fc.integer({ min: 1, max: 200 }),
+      ends: fc.nat(9).map(n => n === 0),
+    })
+    let played = 0
+    fc.assert(
+      fc.property(fc.nat(6_000), fc.boolean(), fc.array(turn, { maxLength: 60 }), (tokens, inMoney, turns) => {
+        const ledger = ledgers().own
+        // As many tokens of output as that, in whatever unit.
+        const cap = inMoney ? tokens * 15_000 : tokens
+        const window = { type: 'balance' } as const
+        const config = { name: 'b', principal: 'route', unit: inMoney ? 'money' : 'tokens', window } as const
+        const [rule] = rulesOf(
+          { budgets: [{ ...config, cap: 1, mode: 'enforce' }], show_budget_header: false } as never,
+          'EUR',
+        )
+        const { budget } = rule!
+        const account = { budget: { ...budget, cap }, principal: `p${played++}`, period: rule!.period(0) }
+        const costOfAll = (output: number) =>
+          inMoney ? mostCostOf({ prompt: PROMPT_TOKENS, completion: output }, price) : PROMPT_TOKENS + output
+        let spent = 0
+        const open = [0, 1, 2, 3].map(() => {
+          const amount = amountOf(rule!, firstOf(worst), price)
+          const first = { account, expected: amount, worst: amount, unbound: false }
+          const { reservation } = claim(ledger, [first]) as Claimed
+          const shares = [{ rule: rule!, claim: first }]
+          const goes = new PayAsYouGo({ ledger, shares, price, worst, stopped() {} })
+          return { reservation, goes, said: 0 }
+        })
+        const end = (stream: (typeof open)[number]) => {
+          if (stream.reservation === undefined) return
+          const cost = costOfAll(stream.said)
+          void stream.reservation.settle([cost])
+          stream.goes.close()
+          stream.reservation = undefined
+          spent += cost
+        }
+        for (const { which, words, ends } of turns) {
+          const stream = open[which]!
+          if (stream.reservation === undefined) continue
+          try {
+            void stream.goes.filter(says(words), [])
+            stream.said += words
+          } catch (error) {
+            assert.ok(error instanceof EndsHere)
+            end(stream)
+          }
+          if (ends) end(stream)
+        }
+        for (const stream of open) end(stream)
+        assert.ok(spent <= cap, `${spent} of ${cap}`)
+        assert.equal((ledger.look(spendKey(account), { kind: 'balance', limit: cap }) as Standing).used, spent)
+      }),
+      { numRuns: 300, seed: 9 },
+    )
   })
 })
