@@ -53,7 +53,7 @@ export class ConfigFunction {
   /** Whether it returns something true of a request's variables. Rejects with GatewayError, which is in the log then. */
   test(ctx: Context): Promise<boolean> {
     return this.#logged(ctx, async () => {
-      const { value } = await this.#call([this.#variables(ctx)])
+      const { value } = await this.#call(ctx, [this.#variables(ctx)])
       return Boolean(value)
     })
   }
@@ -69,7 +69,7 @@ export class ConfigFunction {
   /** What takes the place of a piece of the body; undefined when it stays. */
   edit(ctx: Context, conf: unknown, { text, last }: Piece): Promise<string | undefined> {
     return this.#logged(ctx, async () => {
-      const { args } = await this.#call([conf, { ...this.#view(ctx, 'body_filter'), body: text, last }])
+      const { args } = await this.#call(ctx, [conf, { ...this.#view(ctx, 'body_filter'), body: text, last }])
       const after = args[1] as View | null
       if (after === null || after.body === text) return undefined
       if (typeof after.body !== 'string') throw new TypeError('ctx.body of a function is no text')
@@ -79,7 +79,7 @@ export class ConfigFunction {
 
   async #run(ctx: Context, phase: FunctionPhase, conf: unknown): Promise<Reply | undefined> {
     const shown = this.#view(ctx, phase)
-    const { value, args } = await this.#call([conf, shown])
+    const { value, args } = await this.#call(ctx, [conf, shown])
     const after = args[1] as View | null
     if (phase === 'header_filter') {
       if (after?.reply !== undefined) changeReply(ctx.reply, shown.reply!, after.reply)
@@ -90,10 +90,10 @@ export class ConfigFunction {
     return value === undefined || value === null ? undefined : replyOf(value)
   }
 
-  async #call(args: readonly unknown[]): Promise<Returned> {
+  async #call(ctx: Context, args: readonly unknown[]): Promise<Returned> {
     const { sandbox, log, place } = this.#env
     const returned = await sandbox.call(this.#source, args)
-    for (const line of returned.lines) log.info(place, line)
+    for (const line of returned.lines) log.info({ ...place, request_id: ctx.id }, line)
     return returned
   }
 

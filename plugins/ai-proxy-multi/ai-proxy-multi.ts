@@ -73,7 +73,7 @@ export default plugin({
           choices.set(ctx, choice)
           known.instance = choice.instance.name
           known.choices.push(semantic.candidates(choice))
-          log.info({ route: ctx.route?.id }, `picked instance: ${known.instance}`)
+          log.info({ route: ctx.route?.id, request_id: ctx.id }, `picked instance: ${known.instance}`)
           ctx.upstream = llmCall(choice.instance.target, means.limits, means.services)
           return undefined
         }

@@ -59,8 +59,7 @@ export class InstanceCourse implements Course {
   async begin(): Promise<Reply | undefined> {
     const { instances } = this.#policy
     const first = await this.#next()
-    // Of every request: an id costs more than the line, which few logs take.
-    this.#policy.log.info({ route: this.#ctx.route?.id }, `picked instance: ${first?.name ?? 'nil'}`)
+    this.#policy.log.info(this.#about, `picked instance: ${first?.name ?? 'nil'}`)
     if (first !== undefined) return undefined
     // Nobody was asked, so whoever could be is at rest, though a rest may have ended since.
     const resting = this.#asked.size === 0 && instances.hasOther(this.#asked, true)
