@@ -37,6 +37,8 @@ export interface MetricsWriterOptions {
   maxBytes?: number
   /** What the configuration says of families. */
   settings?: MetricSettings
+  /** Milliseconds. */
+  now?(): number
 }
 
 export class MetricsWriter implements Metrics {
@@ -54,9 +56,10 @@ export class MetricsWriter implements Metrics {
     maxSeries = 10_000,
     maxBytes = MAX_BYTES,
     settings = {},
+    now = () => performance.now(),
   }: MetricsWriterOptions) {
-    this.traits = familyTraits(settings)
-    const memory = new MetricsMemory()
+    this.traits = familyTraits(settings, now)
+    const memory = new MetricsMemory(now)
     let ids = 0
     let bytes = 0
     this.#keeper = {

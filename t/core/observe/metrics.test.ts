@@ -523,7 +523,9 @@ describe('metrics of what is gone', () => {
   it('leave their memory to others: any number of routes may come and go', () => {
     const reader = new MetricsReader()
     const memories = new Set<ArrayBufferLike>()
+    let now = 0
     const metrics = new MetricsWriter({
+      now: () => now,
       publish(series) {
         memories.add(series.memory.buffer)
         reader.add(1, series)
@@ -536,9 +538,26 @@ describe('metrics of what is gone', () => {
       requests.add([`r${route}`])
       latency.observe(['request', `r${route}`], route % 7)
       metrics.forget(['route'], `r${route}`)
+      now += 100
     }
     assert.equal(memories.size, 1)
     assert.equal(reader.print(), '')
+  })
+
+  it('show nothing of others while main has not heard that they are gone', () => {
+    const reader = new MetricsReader()
+    const said: (() => void)[] = []
+    const metrics = new MetricsWriter({
+      publish: series => reader.add(1, series),
+      withdraw: series => said.push(() => reader.remove(1, series)),
+    })
+    const requests = metrics.counter('requests', 'R', ['route'])
+    requests.add(['a'], 5)
+    metrics.forget(['route'], 'a')
+    requests.add(['b'], 2)
+    assert.match(reader.print(), /^apisix_requests\{route="a"\} 5$/m)
+    for (const hear of said) hear()
+    assert.doesNotMatch(reader.print(), /route="a"/)
   })
 
   it('stay while something is live in them', () => {
