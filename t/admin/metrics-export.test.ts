@@ -101,6 +101,19 @@ async function start(): Promise<void> {
       ...proxied,
     },
     'routes/guarded': { uri: '/guarded', plugins: { 'ai-prompt-guard': { deny_patterns: ['bad'] } }, ...proxied },
+    'plugin_metadata/ai-budget': { currency: 'EUR', prices: [{ model: 'priced', input: 1, output: 1 }] },
+    ...Object.fromEntries(
+      Object.entries({ paid: { unit: 'money', cap: 1 }, broke: { cap: 1 } }).map(([name, cap]) => [
+        `routes/${name}`,
+        {
+          uri: `/${name}`,
+          plugins: {
+            'ai-proxy': { ...llm, options: {} },
+            'ai-budget': { budgets: [{ name, principal: 'route', window: { type: 'balance' }, ...cap }] },
+          },
+        },
+      ]),
+    ),
     'routes/logged': {
       uri: '/logged',
       plugins: { 'file-logger': { path: join(folder, 'not', 'there', 'access.log') } },
@@ -367,6 +380,27 @@ const cases: readonly Case[] = [
       'sluice_sidecar_failures_total{plugin="ai-request-rewrite",reason="status 503"}': 1,
     },
     alsoMoves: /^sluice_sidecar_seconds_(bucket|sum)\{/,
+  },
+  {
+    what: 'what budgets pay for, and what they do not',
+    async act() {
+      const ask = async (path: string, model: string) => {
+        const body = JSON.stringify({ model, messages: [{ role: 'user', content: 'hi' }] })
+        return (await send('POST', path, { 'content-type': 'application/json' }, body)).status
+      }
+      assert.deepEqual(
+        [await ask('/paid', 'priced'), await ask('/paid', 'dear'), await ask('/broke', 'priced')],
+        [200, 400, 429],
+      )
+    },
+    moves: {
+      'sluice_spend_tokens_total{consumer="",credential=""}': 16,
+      'sluice_spend_prompt_tokens_total{consumer="",credential=""}': 5,
+      'sluice_spend_completion_tokens_total{consumer="",credential=""}': 11,
+      'sluice_spend_money_total{consumer="",credential="",currency="EUR"}': 0.000016,
+      'sluice_budget_unpriced_total{route_id="paid"}': 1,
+      'sluice_budget_refused_total{budget="broke",mode="enforce"}': 1,
+    },
   },
   {
     what: 'what was no request',
