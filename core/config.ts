@@ -1,5 +1,7 @@
 // conf/*.yaml and the environment become one validated, frozen object; knows what is written, not what anybody does with it.
+import { dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import { readDebugMode } from './config/debug-mode.ts'
 import { foreignBelow, judge } from './config/foreign.ts'
 import { isGroup, type Key, type Place, unwrap, type Values } from './config/key.ts'
 import { isPublished, schema } from './config/schema.ts'
@@ -19,6 +21,8 @@ export interface Config extends Values<typeof schema.keys> {}
 
 export interface LoadedConfig {
   readonly config: Config
+  /** debug.yaml beside the file: every response says which plugins it went through. */
+  readonly debugMode: boolean
   /** One line each, for the log: keys without effect, and settings that leave a door open. */
   readonly warnings: readonly string[]
   /** `file:line: path` of a key, for errors that show later (a port in use). */
@@ -35,14 +39,16 @@ export interface LoadedConfig {
  */
 export function loadConfig({ file, env = process.env }: { file?: string; env?: Environment } = {}): LoadedConfig {
   const profile = env.APISIX_PROFILE ? `-${env.APISIX_PROFILE}` : ''
-  const source = readSource(file ?? `conf/config${profile}.yaml`, env)
+  const main = file ?? `conf/config${profile}.yaml`
+  const source = readSource(main, env)
+  const debugMode = readDebugMode(join(dirname(main), `debug${profile}.yaml`), env)
   const warnings: string[] = []
   const config: Config = schema.read(withOverrides(source.value ?? {}, env, warnings), place('', source, warnings))
   checkTogether(config, source, warnings)
   const kept = `conf/apisix${profile}.${providerOf(config) === 'json' ? 'json' : 'yaml'}`
   const document = { file: config.deployment.standalone.path || kept, env }
   veilSecrets(config)
-  return { config: freeze(config), warnings, where: source.where, document, env }
+  return { config: freeze(config), debugMode, warnings, where: source.where, document, env }
 }
 
 /** Variables of APISIX's that stand above the file (facts core 5.3). */

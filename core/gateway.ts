@@ -47,6 +47,8 @@ export interface GatewayOptions {
   decisions: Decisions
   /** Whoever shows it sees in the response what the request went through. */
   debugKey: DebugKey
+  /** Every response says which plugins the request went through. */
+  debugMode: boolean
   limits: DeliveryLimits &
     BodyLimits & {
       /** Milliseconds in which a plugin must keep a promise; 0 means for ever. */
@@ -178,7 +180,7 @@ class Turn implements Listed {
       overload: options.overload,
       now: Date.now(),
       tick: performance.now(),
-      trail: options.decisions.begin(this.#isTraced),
+      trail: options.decisions.begin(this.#isTraced || options.debugMode),
     })
     // `finish` misses broken responses, and a keep-alive socket closes minutes later: `close` of the response is the end.
     response.on('close', () => this.#onClose())
@@ -404,7 +406,7 @@ class Turn implements Listed {
       })
     }
     ctx.trail?.enter(HEAD)
-    if (this.#isTraced) this.#tell(answer)
+    if (this.#isTraced || this.#gateway.options.debugMode) this.#tell(answer)
     try {
       const delivered = deliver(ctx, this.#response, filters, {
         limits,
@@ -421,9 +423,9 @@ class Turn implements Listed {
   /** What is known when the head leaves. */
   #tell({ headers }: Reply): void {
     // Whoever sees it wants to find it again.
-    void this.#ctx.id
+    if (this.#isTraced) void this.#ctx.id
     const decision = this.#gateway.options.decisions.describe(this.#ctx)
-    headers.set(TRACE_FIELD, traceOf(decision))
+    if (this.#isTraced) headers.set(TRACE_FIELD, traceOf(decision))
     headers.set(PLUGINS_FIELD, pluginsOf(decision, this.#plan))
   }
 

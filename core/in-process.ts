@@ -72,6 +72,8 @@ export interface InProcessOptions {
   explain?: number
   /** Whoever shows it sees what a request went through; nobody without it. */
   debugKey?: string
+  /** Every response says which plugins the request went through. */
+  debugMode?: boolean
   /** Closed with the gateway. */
   upstreams?: LocalUpstreams
   /** Where it is written what is spent of budgets; without it they begin anew with the gateway. */
@@ -211,6 +213,7 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     failures: new PluginFailures(metrics),
     decisions: new Decisions(options.explain ?? 0, () => plugins.keys()),
     debugKey: new DebugKey(options.debugKey),
+    debugMode: options.debugMode ?? false,
     limits: { ...LIMITS, ...options.limits },
     forwarding: new Forwarding({ trusted: undefined, realIp: NOBODY, ...options.forwarding }),
     serverName: 'APISIX/3.18.0',

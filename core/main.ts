@@ -177,7 +177,7 @@ async function compose(loaded: LoadedConfig) {
   const ports = await dataPorts(loaded)
   const pool = new WorkerPool({
     count: hasDataPlane(config) ? config.nginxConfig.workerProcesses : 0,
-    settings: workerSettings(config, ports.addresses, ownPlugins),
+    settings: workerSettings(loaded, ports.addresses, ownPlugins),
     source: clear,
     reader,
     log,

@@ -49,14 +49,15 @@ export async function reload({ load, started, listen, plugins, pool, log }: Relo
   // They may have requests for a while yet, and something to say of them.
   pool.reopenLogs()
   try {
-    const { config } = load()
+    const { config, debugMode } = load()
     for (const [key, of] of Object.entries(FIXED)) {
       if (!isDeepStrictEqual(of(config), of(started)))
         log.warn({ key }, 'this key has changed; it takes effect when the gateway is started again')
     }
     log.level = logLevel(config)
     // Main goes on reading what old workers count: families of before are those of after.
-    await pool.replaceAll(workerSettings({ ...config, pluginAttr: started.pluginAttr }, listen, plugins))
+    const served = { ...config, pluginAttr: started.pluginAttr }
+    await pool.replaceAll(workerSettings({ config: served, debugMode }, listen, plugins))
     log.info({}, 'reloaded')
   } catch (error) {
     log.error({ err: asError(error) }, 'the configuration could not be read; everything stays as it is')

@@ -1,5 +1,5 @@
 // What of the configuration concerns the workers, as they are told it.
-import type { Config } from './config.ts'
+import type { Config, LoadedConfig } from './config.ts'
 import type { Address } from './listener.ts'
 import type { AccessLogSettings } from './observe/access-log.ts'
 import type { MetricSettings } from './observe/family-traits.ts'
@@ -14,7 +14,7 @@ const MAX_HEADER_FIELDS = 1_000
 
 /** `listen` are the data plane's addresses with real ports. */
 export function workerSettings(
-  config: Config,
+  { config, debugMode }: Pick<LoadedConfig, 'config' | 'debugMode'>,
   listen: readonly Address[],
   plugins: Pick<OwnPlugins, 'enabled' | 'code'>,
 ): WorkerSettings {
@@ -78,6 +78,7 @@ export function workerSettings(
     metricsPage: config.pluginAttr.prometheus.enableExportServer ? undefined : config.pluginAttr.prometheus.exportUri,
     explain: config.sluice.explain,
     debugKey: config.sluice.debugKey,
+    debugMode,
     log: { level: logLevel(config), file: nginxConfig.errorLog },
     accessLog: accessLog(http),
   }

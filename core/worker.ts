@@ -150,6 +150,7 @@ const gateway = new Gateway({
   failures: new PluginFailures(metrics),
   decisions: new Decisions(settings.explain, () => known.keys()),
   debugKey: new DebugKey(settings.debugKey),
+  debugMode: settings.debugMode,
   limits: settings.limits,
   forwarding: new Forwarding(settings.forwarding),
   serverName: settings.serverName,

@@ -1,5 +1,7 @@
 // Why a request did what it did, asked of a gateway of two workers as its operators do.
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { configFolder, type GatewayProcess, startProcess } from './helpers/process.ts'
 import { until } from './helpers/until.ts'
 import { type ScriptedUpstream, startUpstream } from './helpers/upstream.ts'
@@ -13,9 +15,9 @@ describe('a gateway that explains itself', function () {
 
   before(async () => {
     upstream = await startUpstream()
-    gateway = await startProcess(
-      configFolder(`sluice:\n  debug_key: ${KEY}\n`, { nginx_config: 'worker_processes: 2' }),
-    )
+    const place = configFolder(`sluice:\n  debug_key: ${KEY}\n`, { nginx_config: 'worker_processes: 2' })
+    writeFileSync(join(place.folder, 'debug.yaml'), 'basic:\n  enable: true\n#END\n')
+    gateway = await startProcess(place)
     const plugins = { 'request-id': {} }
     const put = await gateway.admin('PUT', '/routes/r', { uri: '/r/*', plugins, upstream: { nodes: upstream.nodes } })
     assert.equal(put.status, 201)
@@ -54,7 +56,7 @@ describe('a gateway that explains itself', function () {
     assert.match(String(body.error_msg), /^request\[never-sent\] is not known/)
   })
 
-  it('tells whoever has the configured key in the response', async () => {
+  it('tells whoever has the configured key in the response, and others only the plugins', async () => {
     let plugins: string | null = null
     await until(async () => {
       const response = await fetch(`${gateway.urls.requests}/r/x`, { headers: { 'X-Sluice-Debug': KEY } })
@@ -65,6 +67,8 @@ describe('a gateway that explains itself', function () {
     assert.match(String(plugins), /^request-id#rewrite, /)
     const other = await fetch(`${gateway.urls.requests}/r/x`, { headers: { 'X-Sluice-Debug': `${KEY}r` } })
     assert.deepEqual([other.status, other.headers.get('x-sluice-trace')], [200, null])
+    // It runs in debug mode.
+    assert.equal(other.headers.get('apisix-plugins'), plugins)
   })
 
   it('tells what would become of a request, without sending it', async () => {

@@ -60,6 +60,7 @@ export interface WorkerSettings {
   /** Bytes of decision records that each worker keeps; 0 for none. */
   explain: number
   debugKey: string | undefined
+  debugMode: boolean
   log: { level: string; file: string | undefined }
   accessLog: AccessLogSettings | undefined
 }

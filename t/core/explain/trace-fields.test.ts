@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import type { Decision } from '../../../core/explain/decision.ts'
 import { traceOf } from '../../../core/explain/trace-fields.ts'
 import { plugin } from '../../../core/plugin.ts'
-import { type Resources, startGateway, type TestGateway } from '../../helpers/gateway.ts'
+import { type GatewayOptionsForTest, type Resources, startGateway, type TestGateway } from '../../helpers/gateway.ts'
 import { connectRaw } from '../../helpers/raw-client.ts'
 import { until } from '../../helpers/until.ts'
 import { type ScriptedUpstream, startUpstream } from '../../helpers/upstream.ts'
@@ -23,7 +23,7 @@ describe('a gateway with a debug key', () => {
   let upstream: ScriptedUpstream
   let gateway: TestGateway
 
-  async function start(resources: Resources, more: { explain?: number; debugKey?: string } = {}): Promise<void> {
+  async function start(resources: Resources, more: GatewayOptionsForTest = {}): Promise<void> {
     gateway = await startGateway({ debugKey: KEY, plugins: [everywhere], resources, ...more })
     assert.deepEqual(gateway.rejected, [])
   }
@@ -102,6 +102,13 @@ describe('a gateway with a debug key', () => {
     const response = await ask('/')
     assert.deepEqual([response.status, response.headers.get('apisix-plugins')], [404, 'no plugin'])
     assert.equal(toldIn(response).status, 404)
+  })
+
+  it('names the plugins to everybody in debug mode, and tells nothing else', async () => {
+    await start({ routes: { r: route() } }, { debugMode: true, explain: 0 })
+    const { headers } = await ask('/', {})
+    assert.match(headers.get('apisix-plugins')!, /^everywhere#rewrite, everywhere#access, /)
+    assert.equal(headers.get('x-sluice-trace'), null)
   })
 
   it('tells of a stream what is known when its head leaves: who was asked, and why the others were not', async () => {

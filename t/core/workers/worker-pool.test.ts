@@ -70,6 +70,7 @@ describe('a pool of workers', function () {
       accessLog: undefined,
       explain: 0,
       debugKey: undefined,
+      debugMode: false,
       listen,
       limits: {
         headerTimeout: 60_000,
