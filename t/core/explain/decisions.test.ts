@@ -234,6 +234,44 @@ describe('the decision record', () => {
     assert.deepEqual([over?.ending, over?.error, over?.status], ['client_gone', 'client_gone', 499])
   })
 
+  it('keeps requests apart that run side by side, and one after another', async () => {
+    upstream.script = async received => {
+      await new Promise(resolve => setImmediate(resolve))
+      received.json(200, {})
+    }
+    const nodes = upstream.nodes
+    await start({
+      routes: {
+        asks: { uri: '/asks/*', plugins: { actor: {} }, upstream: { nodes } },
+        answers: { uri: '/answers/*', plugins: { actor: { in: 'rewrite', do: 'answer' } } },
+        bare: { uri: '/bare/*', upstream: { nodes } },
+      },
+    })
+    const expected: Record<string, string[]> = {
+      asks: ['actor#rewrite', 'actor#access', 'upstream', 'answer', 'actor#header_filter'],
+      answers: ['actor#rewrite', 'actor#header_filter'],
+      bare: ['upstream', 'answer'],
+    }
+    const ids = Array.from({ length: 90 }, (_, at) => [`side-${at}`, Object.keys(expected)[at % 3]!] as const)
+    for (const half of [ids.slice(0, 45), ids.slice(45)])
+      await Promise.all(
+        half.map(async ([id, where]) => {
+          const response = await fetch(`${gateway.url}/${where}/${id}`, { headers: { 'X-Request-Id': id } })
+          await response.text()
+        }),
+      )
+    await until(() => gateway.gateway.inFlight === 0, 'all have logged')
+    for (const [id, where] of ids) {
+      const decision = gateway.gateway.explain(id)!
+      assert.deepEqual([decision.path, decision.route?.id], [`/${where}/${id}`, where])
+      const steps = stepsOf(decision).map(step => step.split(' ')[0])
+      assert.deepEqual(
+        steps.filter(step => !step!.startsWith('request-id#') && step !== 'head'),
+        expected[where],
+      )
+    }
+  })
+
   it('keeps failures when other requests have long been forgotten', async () => {
     await start(
       {
