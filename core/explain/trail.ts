@@ -31,7 +31,7 @@ export type Verdict = (typeof VERDICTS)[number]
 
 const VERDICT_CODES: Readonly<Record<Verdict, number>> = { passed: 0, answered: 1, failed: 2, skipped: 3 }
 
-const MAX_STEPS = 48
+const MAX_STEPS = 64
 const CELLS = 3
 
 /**

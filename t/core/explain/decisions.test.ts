@@ -272,6 +272,36 @@ describe('the decision record', () => {
     }
   })
 
+  it('says that there were more steps than it has room for', async () => {
+    const many = Array.from({ length: 33 }, (_, at) =>
+      plugin({
+        name: `many-${at}`,
+        priority: at,
+        version: 1,
+        schema: { type: 'object' },
+        setup: () => ({ rewrite() {}, access() {} }),
+      }),
+    )
+    gateway = await startGateway({
+      explain: 1 << 20,
+      plugins: many,
+      resources: {
+        global_rules: { ids: { plugins: { 'request-id': {} } } },
+        routes: {
+          r: {
+            uri: '/*',
+            plugins: Object.fromEntries(many.map(({ name }) => [name, {}])),
+            upstream: { nodes: upstream.nodes },
+          },
+        },
+      },
+    })
+    const decision = await decided('/')
+    assert.deepEqual([decision.is_cut, decision.steps.length, decision.status], [true, 64, 200])
+    assert.equal(decision.attempts.length, 1)
+    assert.ok(decision.steps.every(({ verdict }) => verdict === 'passed'))
+  })
+
   it('keeps failures when other requests have long been forgotten', async () => {
     await start(
       {
