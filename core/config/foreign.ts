@@ -24,7 +24,7 @@ const ineffective: Readonly<Record<string, Foreign>> = {
   'apisix.disable_sync_configuration_during_start': ['workers are ready when they have their configuration', false],
   'apisix.worker_startup_time_threshold': 'workers are ready when they have their configuration',
   'apisix.lru': 'there are no such caches here',
-  'apisix.tracing': ['phases have no spans of their own in this version', false],
+  'apisix.tracing': ['`phases` of the plugin opentelemetry says which routes have spans of phases', false],
   'nginx_config.envs': ['the environment needs no list here', []],
   'nginx_config.worker_rlimit_nofile': 'raise the limit where the process is started (ulimit -n)',
   'nginx_config.enable_cpu_affinity': ['nginx does not run here', false],

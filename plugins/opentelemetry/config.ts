@@ -41,6 +41,8 @@ export const schema = {
     propagators: { type: 'array', minItems: 1, uniqueItems: true, items: { type: 'string', enum: propagators } },
     // Ours: a provider is somebody else.
     propagate_to_llm: { type: 'boolean', default: true },
+    // Ours, in the place of `apisix.tracing`, which is for all routes or none: a span of each phase.
+    phases: { type: 'boolean', default: false },
     // Ours: what was asked and what was answered is in no span unless it is asked for.
     capture_content: {
       type: 'object',

@@ -66,6 +66,7 @@ export default plugin({
           forms: config.propagators ?? ['tracecontext', ...inKind],
           toLlm: config.propagate_to_llm,
           capture: config.capture_content,
+          phases: config.phases,
           shows: settings.set_ngx_var,
         })
         spans.announce(ctx)

@@ -2,6 +2,7 @@
 import type { Attempt, Context } from '../../core/context.ts'
 import { type Exchange, exchange } from '../../core/llm/exchange.ts'
 import { responseSource } from '../../core/observe/measures.ts'
+import { phasesOf } from '../../core/observe/trace/phases.ts'
 import {
   dropTrace,
   type Incoming,
@@ -26,6 +27,8 @@ export interface RequestSpansOptions {
   readonly toLlm: boolean
   /** What of calls to LLMs is kept. */
   readonly capture: Capture
+  /** Phases have spans, too. */
+  readonly phases: boolean
   /** Whether logs may know the trace. */
   readonly shows: boolean
 }
@@ -88,7 +91,7 @@ export class RequestSpans implements RequestTrace {
 
   /** All spans, once the request is over. `extra` is what the configuration adds to the first. */
   *spans(ctx: Context, extra: Attributes): Iterable<Span> {
-    const { incoming, traceId, traceState } = this.#options
+    const { incoming, traceId, traceState, phases, ids } = this.#options
     const { request, route, reply } = ctx
     const of = { traceId, traceState }
     yield {
@@ -101,6 +104,19 @@ export class RequestSpans implements RequestTrace {
       end: this.#time(ctx, ctx.endTick),
       attributes: [...serverAttributes(ctx, responseSource(ctx)), ...extra],
       failed: (reply?.status ?? 0) >= 500 || ctx.ending === 'broken',
+    }
+    for (const { name, hooks, from, to } of phases ? phasesOf(ctx) : []) {
+      yield {
+        ...of,
+        spanId: ids.span(),
+        parentSpanId: this.#spanId,
+        name: `apisix.phase.${name}`,
+        kind: 'internal',
+        start: this.#time(ctx, from),
+        end: this.#time(ctx, to),
+        attributes: [['sluice.hooks', hooks]],
+        failed: false,
+      }
     }
     for (const [resent, { at, spanId, tick, call }] of this.#sent.entries()) {
       const attempt = ctx.attempts[at]

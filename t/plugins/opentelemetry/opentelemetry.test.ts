@@ -62,6 +62,7 @@ describe('opentelemetry', () => {
     gateway = await startGateway({
       plugins: [witness],
       log: journal.log,
+      explain: 1 << 20,
       resources: {
         routes: {
           7: {
@@ -226,6 +227,27 @@ describe('opentelemetry', () => {
     assert.equal(upstream.received[0]!.headers.traceparent, `00-${server!.traceId}-${first!.spanId}-01`)
     assert.equal(second.received[0]!.headers.traceparent, `00-${server!.traceId}-${last!.spanId}-01`)
     await second.close()
+  })
+
+  it('has a span of each phase where that is asked for', async () => {
+    await start({ ...always, phases: true }, { plugins: { 'response-rewrite': { headers: { set: { a: 'b' } } } } })
+    await (await fetch(`${gateway.url}/cats/1`)).text()
+    await until(() => collector.spans.some(({ name }) => name === 'GET'), 'the attempt has come')
+    const server = collector.spans.find(({ kind }) => kind === 2)
+    const phases = collector.spans.filter(({ kind }) => kind === 1)
+    assert.deepEqual(
+      phases.map(({ name, attributes }) => [name, attributes['sluice.hooks']]),
+      [
+        ['apisix.phase.rewrite', 1],
+        ['apisix.phase.header_filter', 1],
+        ['apisix.phase.body_filter', 1],
+      ],
+    )
+    for (const { parentSpanId, startTimeUnixNano, endTimeUnixNano } of phases) {
+      assert.equal(parentSpanId, server!.spanId)
+      assert.ok(BigInt(startTimeUnixNano) <= BigInt(endTimeUnixNano))
+      assert.ok(BigInt(endTimeUnixNano) <= BigInt(server!.endTimeUnixNano))
+    }
   })
 
   it('calls a request failed from 500 on, and says what it was', async () => {
