@@ -450,9 +450,12 @@ describe('no secret', function () {
 
   /** Everything that can be read by somebody who is no admin. */
   async function look(): Promise<void> {
-    const read = async (url: string, headers: Record<string, string> = {}) => {
-      const response = await fetch(url, { headers })
-      shown.set(`${response.status} ${url}`, (await response.text()) + JSON.stringify([...response.headers]))
+    const read = async (url: string, headers: Record<string, string> = {}, more: RequestInit = {}) => {
+      const response = await fetch(url, { headers, ...more })
+      shown.set(
+        `${response.status} ${url} ${shown.size}`,
+        (await response.text()) + JSON.stringify([...response.headers]),
+      )
     }
     const collections = [
       'routes',
@@ -494,6 +497,17 @@ describe('no secret', function () {
       'healthcheck',
     ])
       await read(`${gateway.urls.control}/v1/${path}`)
+    for (const path of ['/plain/ok', '/llm/ok', '/multi', '/beside/rag', '/aws', '/tls', '/nowhere', '/quoted']) {
+      const question = {
+        method: 'POST',
+        uri: `${path}?${query}`,
+        host: 'a',
+        headers: fields,
+        consumer: 'jack',
+        body: bodySecret,
+      }
+      await read(`${gateway.urls.control}/v1/explain`, {}, { method: 'POST', body: JSON.stringify(question) })
+    }
     for (let id = 1; id <= asked; id++) await read(`${gateway.urls.control}/v1/explain/request-${id}`)
     for (const path of ['status', 'status/ready']) await read(`${gateway.urls.status}/${path}`)
     await read(`${gateway.urls.prometheus}/apisix/prometheus/metrics`)
@@ -540,6 +554,7 @@ describe('no secret', function () {
   it('is shown to a viewer, or by the control API, or by the status server', () => {
     for (const [url, text] of shown) assert.deepEqual([url, plants.foundIn(text)], [url, []])
     assert.ok([...shown.keys()].filter(url => url.startsWith('200')).length > 20)
+    assert.equal([...shown.keys()].filter(url => /^200 .*\/v1\/explain \d+$/.test(url)).length, 8)
     assert.match([...shown].map(([url, text]) => (url.includes('/v1/explain/') ? text : '')).join(), /"steps"/)
   })
 
