@@ -65,6 +65,8 @@ const STRIPE_WIDTH = TICKETS_AT + TICKETS * TICKET_WIDTH
 
 /** How often a thread looks whether a stripe is free before it sleeps for a moment. */
 const LOOKS = 100
+/** Milliseconds that a stripe may be held while its holder lives: what is done there takes microseconds. */
+const PATIENCE = 50
 
 /** Memory for `LedgerMemory`, 8 MB of which only what is used is there: made once by main, handed to every thread. */
 export function ledgerMemory(): SharedArrayBuffer {
@@ -82,12 +84,17 @@ export class LedgerMemory {
   readonly numbers: Float64Array
   readonly #ints: Int32Array
   readonly #owner: number
+  readonly #patience: number
 
-  /** `owner` is the thread's number, never given twice. */
-  constructor(memory: SharedArrayBuffer, owner: number) {
+  /**
+   * `owner` is the thread's number, never given twice. Whoever `hears` of the deaths of others must not wait for one of them:
+   * it is told that the ledger is away.
+   */
+  constructor(memory: SharedArrayBuffer, owner: number, { hears = false }: { hears?: boolean } = {}) {
     this.numbers = new Float64Array(memory)
     this.#ints = new Int32Array(memory)
     this.#owner = owner + 1
+    this.#patience = hears ? PATIENCE : Number.POSITIVE_INFINITY
   }
 
   static account(kind: LimitKind, backing: Backing): number {
@@ -103,7 +110,9 @@ export class LedgerMemory {
     const ints = this.#ints
     const lock = stripe * 2 + LOCK
     for (let look = 1; Atomics.compareExchange(ints, lock, 0, this.#owner) !== 0; look++) {
-      if (look % LOOKS === 0) Atomics.wait(ints, lock, Atomics.load(ints, lock), 1)
+      if (look % LOOKS !== 0) continue
+      if (look > LOOKS * this.#patience) throw new LedgerError('away', 'a thread has died with this key in hand')
+      Atomics.wait(ints, lock, Atomics.load(ints, lock), 1)
     }
   }
 
@@ -247,13 +256,17 @@ export class LedgerMemory {
     })
   }
 
-  /** That thread is gone: its tickets lapse, and what it was about to write is put in order. `living` are the others. */
-  release(gone: number, living: ReadonlySet<number>): void {
+  /**
+   * That thread is gone: its tickets lapse, and what it was about to write is put in order. `living` are the others. False
+   * when one of them has died, too, in the way: to be called again when that has been heard.
+   */
+  release(gone: number, living: ReadonlySet<number>): boolean {
     // First where it died: somebody who lives may wait there, with another stripe in hand that would keep us waiting.
     const held = (stripe: number) => Atomics.load(this.#ints, stripe * 2 + LOCK) === gone + 1
     const first = [...stripes()].filter(held)
     for (const stripe of [...first, ...[...stripes()].filter(each => !first.includes(each))]) {
       const broken = this.#enterPast(stripe, living)
+      if (broken === undefined) return false
       let lapsed = 0
       for (const place of this.#tickets(stripe)) {
         if (this.#ints[place * 2] !== gone + 1) continue
@@ -264,6 +277,7 @@ export class LedgerMemory {
       if (broken || lapsed > 0) this.#putInOrder(stripe)
       this.leave(stripe)
     }
+    return true
   }
 
   /** Everything that follows from the tickets, anew: what is reserved, what is free, how many were opened. */
@@ -309,7 +323,7 @@ export class LedgerMemory {
 
   #tryEnter(stripe: number): boolean {
     const lock = stripe * 2 + LOCK
-    for (let tries = 0; tries < 50; tries++) {
+    for (let tries = 0; tries < PATIENCE; tries++) {
       const holder = Atomics.compareExchange(this.#ints, lock, 0, this.#owner)
       if (holder === 0) return true
       Atomics.wait(this.#ints, lock, holder, 1)
@@ -317,16 +331,17 @@ export class LedgerMemory {
     return false
   }
 
-  /** Enters, past whoever died within: true if somebody did. */
-  #enterPast(stripe: number, living: ReadonlySet<number>): boolean {
+  /** Enters, past whoever died within: true if somebody did. Undefined when one of the living does not leave. */
+  #enterPast(stripe: number, living: ReadonlySet<number>): boolean | undefined {
     const lock = stripe * 2 + LOCK
-    for (;;) {
+    for (let tries = 0; tries < PATIENCE; tries++) {
       const holder = Atomics.compareExchange(this.#ints, lock, 0, this.#owner)
       if (holder === 0) return false
       if (!living.has(holder - 1)) {
         if (Atomics.compareExchange(this.#ints, lock, holder, this.#owner) === holder) return true
       } else Atomics.wait(this.#ints, lock, holder, 1)
     }
+    return undefined
   }
 }
 

@@ -56,9 +56,10 @@ export class SharedLedger implements Ledger {
       return { ...taking, print, stripe: memory.stripe(print) }
     })
     const stripes = [...new Set(wanted.map(({ stripe }) => stripe))].sort((one, other) => one - other)
-    for (const stripe of stripes) memory.enter(stripe)
     const tickets: (SharedTicket | undefined)[] = []
+    let entered = 0
     try {
+      for (; entered < stripes.length; entered++) memory.enter(stripes[entered]!)
       const now = this.#now()
       const room = wanted.map(one => hasRoom(this.#count(one, now), one.limit, one.wish, now))
       const allowed = !room.includes(false)
@@ -80,7 +81,7 @@ export class SharedLedger implements Ledger {
       for (const ticket of tickets) ticket?.takeBack()
       throw error
     } finally {
-      for (const stripe of stripes) memory.leave(stripe)
+      for (let at = 0; at < entered; at++) memory.leave(stripes[at]!)
     }
   }
 

@@ -43,14 +43,13 @@ export function* roomOf(memory: SharedMemory, now: number): Iterable<Room & { na
   yield { name: 'limits', ...new LedgerMemory(ledger, MAIN).room(now) }
 }
 
-/** That worker is gone; `living` are the numbers of the others. */
+/** That worker is gone; `living` are the numbers of the others. What it has in the ledger is the ledger's to release. */
 export function releaseShared(memory: SharedMemory, owner: number, living: Iterable<number>): void {
   SharedTable.release(memory.cursors, owner)
   SharedTable.release(memory.latencies, owner)
   SharedTable.release(memory.rests, owner)
   SharedTable.release(memory.health.table, owner)
   SharedLoads.release(memory.loads, owner, living)
-  new LedgerMemory(memory.ledger, MAIN).release(owner, new Set(living))
 }
 
 /** What balancers of that worker count with all others. `full` hears what there is no place for: it is counted per worker. */

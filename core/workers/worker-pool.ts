@@ -47,6 +47,7 @@ const WATCH_MS = 100
 // A worker that dies sooner than this after it began is started again more and more slowly.
 const SHORT_LIFE_MS = 1_000
 const MAX_BACKOFF_MS = 5_000
+const RELEASE_AGAIN_MS = 10
 // A worker that is asked something and stands still for so long has not answered.
 const ANSWER_WITHIN_MS = 1_000
 // A rehearsal may have functions of routes asked.
@@ -84,7 +85,7 @@ export class WorkerPool {
     this.#options = options
     this.#settings = options.settings
     this.#shared = sharedMemory(options.count)
-    this.ledger = new LedgerMemory(this.#shared.ledger, MAIN)
+    this.ledger = new LedgerMemory(this.#shared.ledger, MAIN, { hears: true })
     const cells = new SharedHealth(this.#shared.health, MAIN, Date.now)
     this.health = new HealthKeeper({ cell: name => cells.cell(name), log: options.log })
   }
@@ -263,10 +264,16 @@ export class WorkerPool {
     void worker.gone.then(() => {
       this.#living.delete(id)
       this.health.forget(id)
-      releaseShared(this.#shared, id, new Set(this.#living.keys()))
-      this.#books?.lookAtAll()
+      releaseShared(this.#shared, id, this.#living.keys())
+      this.#releaseLedger(id)
     })
     return worker
+  }
+
+  #releaseLedger(gone: number): void {
+    if (this.ledger.release(gone, new Set(this.#living.keys()))) this.#books?.lookAtAll()
+    // Another has died in the way, of which we have not heard yet.
+    else setTimeout(() => this.#releaseLedger(gone), RELEASE_AGAIN_MS)
   }
 
   /** Each bad version once, whichever worker comes upon it first. */

@@ -129,6 +129,21 @@ describe('a ledger in shared memory', () => {
     }
   })
 
+  it('keeps nobody waiting who must hear of deaths, and is put in order when all have been heard of', () => {
+    const memory = ledgerMemory()
+    const books = new LedgerMemory(memory, MAIN, { hears: true })
+    const [one, other] = [new LedgerMemory(memory, 7), new LedgerMemory(memory, 8)]
+    const stripeOf = (key: number) => books.stripe({ high: key << 1, low: 0 })
+    one.enter(stripeOf(3))
+    other.enter(stripeOf(4))
+    assert.throws(() => books.enter(stripeOf(3)), { name: 'LedgerError', reason: 'away' })
+    assert.equal(books.release(7, new Set([8, MAIN])), false)
+    assert.equal(books.release(8, new Set([MAIN])), true)
+    assert.equal(books.release(7, new Set([MAIN])), true)
+    assert.deepEqual(books.totals(), [])
+    for (const key of [3, 4]) books.enter(stripeOf(key))
+  })
+
   it('goes past a lock that a dead thread has', () => {
     const memory = ledgerMemory()
     const books = new LedgerMemory(memory, MAIN)
