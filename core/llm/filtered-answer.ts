@@ -1,14 +1,12 @@
 // An LLM's answer on its way through filters of events; without filters an answer never comes here. Knows no plugin.
-import { asError, ClientGone, GatewayError } from '../errors.ts'
+import { asError, GatewayError } from '../errors.ts'
 import type { Reply, Sink, Source } from '../reply.ts'
-import { AnswerEvent, Denied, EndsHere, type EventFilter, Refused, type Verdict } from './answer-event.ts'
+import { AnswerEvent, Denied, EndsHere, Refused } from './answer-event.ts'
 import { failureOf } from './failure.ts'
+import { type Chain, Way } from './filter-chain.ts'
 import type { Splitter } from './framing/framing.ts'
 import { sse } from './framing/sse.ts'
 import type { BegunStream, Protocol, ProtocolError } from './protocols/protocol.ts'
-
-/** What a filter holds back, beyond which the answer ends. */
-export const MAX_HELD = 1024 * 1024
 
 /**
  * While filters hold an answer back its client hears something at least so often, in milliseconds: there are proxies that
@@ -16,85 +14,10 @@ export const MAX_HELD = 1024 * 1024
  */
 const KEEP_ALIVE_MS = 5_000
 
-export interface Filtering {
+export interface Filtering extends Chain {
   readonly protocol: Protocol
-  /** In the order in which events go through them. */
-  readonly filters: readonly EventFilter[]
-  /** What is promised, within its time. */
-  within<T>(promise: Promise<T>): Promise<T>
-  /** Told before filter `index` is called. */
-  enter(index: number): void
-  /** Told of what a filter has thrown that is no Refused; the answer ends with it. */
-  failed(index: number, error: Error): void
   /** Another time than KEEP_ALIVE_MS. */
   readonly keepAliveMs?: number | undefined
-}
-
-/** One answer's way: each filter with what it holds. */
-class Way {
-  readonly #filtering: Filtering
-  readonly #held: Held[]
-
-  constructor(filtering: Filtering) {
-    this.#filtering = filtering
-    this.#held = filtering.filters.map(() => new Held())
-  }
-
-  /** Some filter holds something. */
-  get holds(): boolean {
-    return this.#held.some(({ events }) => events.length > 0)
-  }
-
-  /** What goes to the client of events that come to filter `at`; with `last` nothing comes after them. */
-  async through(events: readonly AnswerEvent[], last: boolean): Promise<AnswerEvent[]> {
-    let passing = [...events]
-    for (let at = 0; at < this.#held.length; at++) {
-      const passed: AnswerEvent[] = []
-      for (const event of passing) passed.push(...(await this.#call(at, event)))
-      if (last) passed.push(...(await this.#call(at, undefined)))
-      passing = passed
-    }
-    return passing
-  }
-
-  async #call(at: number, event: AnswerEvent | undefined): Promise<readonly AnswerEvent[]> {
-    const { filters, within, enter, failed } = this.#filtering
-    const held = this.#held[at]!
-    try {
-      enter(at)
-      const called = filters[at]!(event, held.events)
-      const verdict: Verdict | void = called instanceof Promise ? await within(called) : called
-      if (verdict === 'hold' && event !== undefined) {
-        held.add(event)
-        return []
-      }
-      const all = held.release()
-      if (verdict !== undefined && verdict !== 'hold') return verdict
-      return event === undefined ? all : [...all, event]
-    } catch (error) {
-      if (!(error instanceof Refused || error instanceof ClientGone)) failed(at, asError(error))
-      throw error
-    }
-  }
-}
-
-/** What one filter holds back. */
-class Held {
-  events: AnswerEvent[] = []
-  #size = 0
-
-  add(event: AnswerEvent): void {
-    this.#size += event.bytes.length
-    if (this.#size > MAX_HELD) throw new Error(`a filter of events holds more than ${MAX_HELD} bytes`)
-    this.events.push(event)
-  }
-
-  release(): AnswerEvent[] {
-    const { events } = this
-    this.events = []
-    this.#size = 0
-    return events
-  }
 }
 
 /**

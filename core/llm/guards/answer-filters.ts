@@ -1,7 +1,7 @@
 // Filters that bring an answer before a guard: part by part while it streams, or marked at its end (facts ai-plugins 15.5,
 // 17.4); know no service.
 import type { AnswerEvent, EventFilter } from '../answer-event.ts'
-import { MAX_HELD } from '../filtered-answer.ts'
+import { MAX_HELD } from '../filter-chain.ts'
 import { isObject } from '../json.ts'
 import { type AnswerKinds, AnswerTexts } from './answer-texts.ts'
 import type { Judging, Opinion } from './judging.ts'
