@@ -36,10 +36,12 @@ export interface RequestGuard {
   look(ctx: Context, said: readonly Prompt[], wisher: Wisher): Promise<Opinion>
 }
 
+type Look = (ctx: Context) => Promise<Reply | undefined> | undefined
+
 export interface RequestHooks {
-  access(ctx: Context): Promise<Reply | undefined> | undefined
-  before_proxy(ctx: Context): Promise<Reply | undefined> | undefined
-  log(ctx: Context): void
+  access?: Look
+  before_proxy?: Look
+  log?(ctx: Context): void
 }
 
 /**
@@ -51,13 +53,13 @@ export function requestHooks(
   { parallel }: { readonly parallel: boolean },
   { owner }: { readonly owner: { readonly kind: string } },
 ): RequestHooks {
+  const look: Look = ctx => guardRequest(ctx, guard, ctx)
+  if (owner.kind === 'global_rule') return { before_proxy: look }
+  // Where verdicts have no effect, the request does not wait, nor the question for it.
+  if (!parallel || guard.policy.watches) return { access: look }
   const begun = new WeakMap<Context, { verdict: Promise<Reply | undefined>; asking: Asking }>()
-  const isGlobal = owner.kind === 'global_rule'
   return {
     access(ctx) {
-      if (isGlobal) return undefined
-      // Where verdicts have no effect, the request does not wait, nor the question for it.
-      if (!parallel || guard.policy.watches) return guardRequest(ctx, guard, ctx)
       const asking = new Asking(ctx)
       const verdict = guardRequest(ctx, guard, asking)
       // Another plugin may end the request before anybody asks.
@@ -65,7 +67,7 @@ export function requestHooks(
       begun.set(ctx, { verdict, asking })
       return undefined
     },
-    before_proxy: ctx => (isGlobal ? guardRequest(ctx, guard, ctx) : begun.get(ctx)?.verdict),
+    before_proxy: ctx => begun.get(ctx)?.verdict,
     log: ctx => begun.get(ctx)?.asking.stop(new Error('the request is over')),
   }
 }
