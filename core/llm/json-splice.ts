@@ -64,7 +64,7 @@ function keyOf(json: Buffer, { start, end }: Span): string {
   return text.includes('\\') ? (JSON.parse(text) as string) : text.slice(1, -1)
 }
 
-function skipSpace(json: Buffer, from: number): number {
+export function skipSpace(json: Buffer, from: number): number {
   let at = from
   while (json[at] === 0x20 || json[at] === 0x0a || json[at] === 0x0d || json[at] === 0x09) at++
   return at
@@ -74,7 +74,7 @@ function skipSpace(json: Buffer, from: number): number {
 const SHORT = 48
 
 /** `from` is the opening quote. */
-function skipString(json: Buffer, from: number): number {
+export function skipString(json: Buffer, from: number): number {
   const near = Math.min(from + SHORT, json.length)
   let at = from + 1
   while (at < near && json[at] !== QUOTE) at += json[at] === BACKSLASH ? 2 : 1

@@ -3,7 +3,8 @@ import type { Context } from '../../core/context.ts'
 import { GatewayError } from '../../core/errors.ts'
 import type { Guarding } from '../../core/llm/guarding.ts'
 import type { JsonObject } from '../../core/llm/json.ts'
-import type { Prompt } from '../../core/llm/prompt.ts'
+import { hasTwins } from '../../core/llm/json-twins.ts'
+import { IN_FRONT, type Prompt } from '../../core/llm/prompt.ts'
 import { joined } from '../../core/llm/prompts.ts'
 import { detectProtocol, protocolNamed } from '../../core/llm/protocols/detect.ts'
 import type { Protocol } from '../../core/llm/protocols/protocol.ts'
@@ -20,6 +21,11 @@ const PROHIBITED = 'Request contains prohibited content'
 interface Fault {
   readonly reason: string
   readonly message: string
+}
+
+interface Read {
+  readonly body: JsonObject
+  readonly bytes: Buffer
 }
 
 export function requestGuard(config: Config, guarding: Guarding, log: Env['log']): TurnHook {
@@ -44,8 +50,17 @@ export function requestGuard(config: Config, guarding: Guarding, log: Env['log']
     return hit === undefined ? undefined : { reason: found('deny_patterns', hit), message: PROHIBITED }
   }
 
-  function judge(ctx: Context, protocol: Protocol, body: JsonObject): Reply | undefined {
-    const prompts = scope(protocol.name, protocol.prompts(body))
+  /** What a key says that stands twice cannot be looked at: somebody else may read the other one. */
+  function piecesOf(protocol: Protocol, { body, bytes }: Read): Prompt[] {
+    const pieces = scope(protocol.name, protocol.prompts(body))
+    if (config.not_text !== 'pass' && hasTwins(bytes, body))
+      pieces.push({ role: 'user', kind: 'not_text', text: 'key_twice', turn: IN_FRONT })
+    return pieces
+  }
+
+  function judge(ctx: Context, protocol: Protocol, read: Read): Reply | undefined {
+    const { body } = read
+    const prompts = piecesOf(protocol, read)
     if (config.not_text === 'log') sayUnseen(ctx, prompts)
     const fault = faultOf(prompts)
     if (fault === undefined) guarding.allows(ctx, 'request')
@@ -66,10 +81,10 @@ export function requestGuard(config: Config, guarding: Guarding, log: Env['log']
   }
 
   /** The body, where there is one that can be read; else what the client is told, if anything. */
-  async function read(ctx: Context): Promise<{ body: unknown } | { told: Reply | undefined }> {
+  async function read(ctx: Context): Promise<{ body: unknown; bytes: Buffer } | { told: Reply | undefined }> {
     try {
       const bytes = await ctx.body.bytes(config.max_req_body_size)
-      if (bytes.length > 0) return { body: await ctx.body.json(config.max_req_body_size) }
+      if (bytes.length > 0) return { body: await ctx.body.json(config.max_req_body_size), bytes }
     } catch (error) {
       if (!(error instanceof GatewayError)) throw error
       if (error.code === 'body_not_json') return { told: unreadable(ctx, error.message) }
@@ -87,7 +102,8 @@ export function requestGuard(config: Config, guarding: Guarding, log: Env['log']
     if (protocol === undefined || name === 'passthrough')
       return unreadable(ctx, 'Request format not recognized by ai-prompt-guard')
     const begun = ctx.elapsed()
-    const told = judge(ctx, protocol, request.body as JsonObject)
+    // A protocol was found: it is an object.
+    const told = judge(ctx, protocol, { body: request.body as JsonObject, bytes: request.bytes })
     guarding.took('request', ctx.elapsed() - begun)
     return told
   }

@@ -102,6 +102,17 @@ describe('ai-prompt-guard, of a request,', () => {
     assert.equal(await verdict({ messages: old }), 'passes')
   })
 
+  it('cannot look at a key that stands twice, wherever it does', async () => {
+    await start({ deny_patterns: ['bad'], not_text: 'deny' })
+    const ask = async (body: string) =>
+      (await fetch(`${gateway.url}/chat`, { method: 'POST', body })).status === 200 ? 'passes' : 'is refused'
+    const message = (content: string) => `{"messages":[{"role":"user",${content}}]}`
+    assert.equal(await ask(message('"content":"good, \\"content\\": bed"')), 'passes')
+    assert.equal(await ask(message('"content":"bad","content":"good"')), 'is refused')
+    assert.equal(await ask(message('"c\\u006fntent":"bad","content":"good"')), 'is refused')
+    assert.equal(await ask('{"messages":[{"role":"user","content":"bad"}],"messages":[]}'), 'is refused')
+  })
+
   it('only says so in monitor mode, and counts it', async () => {
     await start({ deny_patterns: ['a', 'secret'], mode: 'monitor', fail_mode: 'error', not_text: 'pass' })
     assert.equal(await verdict({ messages: [{ role: 'user', content: 'secret' }] }), 'passes')
