@@ -1,5 +1,6 @@
 // ai-budget with stop_at_cap: streams pay as they go, and end in good order where no budget pays for more.
 import assert from 'node:assert/strict'
+import Anthropic from '@anthropic-ai/sdk'
 import fc from 'fast-check'
 import { type Claimed, claim } from '../../../core/budgets/account.ts'
 import { spendKey } from '../../../core/budgets/budget.ts'
@@ -12,6 +13,7 @@ import { firstOf, PayAsYouGo } from '../../../plugins/ai-budget/pay-as-you-go.ts
 import { amountOf } from '../../../plugins/ai-budget/share.ts'
 import { startGateway, type TestGateway } from '../../helpers/gateway.ts'
 import { ledgers } from '../../helpers/ledgers.ts'
+import { redisPolicy, startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 import { type Received, type ScriptedUpstream, startUpstream } from '../../helpers/upstream.ts'
 
@@ -43,11 +45,11 @@ describe('ai-budget with stop_at_cap', () => {
     await upstream.close()
   })
 
-  async function pays(cap: number, more: object = {}): Promise<void> {
+  async function pays(cap: number, more: object = {}, where: object = {}): Promise<void> {
     const endpoint = `${upstream.origin}/v1/chat/completions`
     const aiProxy = { provider: 'openai', auth: { header: { Authorization: 'Bearer x' } }, override: { endpoint } }
     const budgets = [{ name: 'b', principal: 'route', cap, window: { type: 'balance' }, ...more }]
-    const aiBudget = { budgets, stop_at_cap: true }
+    const aiBudget = { budgets, stop_at_cap: true, ...where }
     await gateway.put({ routes: { 1: { uri: '/*', plugins: { 'ai-proxy': aiProxy, 'ai-budget': aiBudget } } } })
     assert.deepEqual(gateway.rejected, [])
   }
@@ -62,6 +64,9 @@ describe('ai-budget with stop_at_cap', () => {
     received.startStream()
     await received.event(chunk({ role: 'assistant', content: '' }))
     for (let said = 0; said < count && !received.gone; said += 10) await received.event(chunk({ content: words(10) }))
+  }
+  const talksOn = async (received: Received, count: number) => {
+    for (let said = 0; said < count; said += 10) await received.event(chunk({ content: words(10) }))
   }
   const ends = (completion: number) => async (received: Received) => {
     await received.event(chunk({}, 'stop'))
@@ -92,6 +97,17 @@ describe('ai-budget with stop_at_cap', () => {
     assert.match(gateway.scrape(), /sluice_budget_refused_total\{budget="b",mode="stopped"\} 1/)
   })
 
+  it("ends it in the client's protocol where the provider speaks another", async () => {
+    await pays(2_000)
+    upstream.script = talks(5_000)
+    const client = new Anthropic({ baseURL: gateway.url, apiKey: 'x', maxRetries: 0 })
+    const asked = { model: 'm', max_tokens: 100_000, messages: [{ role: 'user' as const, content: 'Tell me all.' }] }
+    const message = await client.messages.stream(asked).finalMessage()
+    assert.equal(message.stop_reason, 'max_tokens')
+    const said = countOf(message.content.map(block => (block.type === 'text' ? block.text : '')).join(''))
+    assert.ok(said > 1_900 && said <= 2_000 && message.usage.output_tokens >= said, `${said}`)
+  })
+
   it('lets a stream begin that may need more than there is, and charges it for what it used', async () => {
     await pays(PROMPT + 1_000)
     upstream.script = async received => {
@@ -112,6 +128,26 @@ describe('ai-budget with stop_at_cap', () => {
     const said = texts.reduce((sum, text) => sum + countOf(text), 0)
     // Those that have ended free what their prompts were thought to need; of each share there may be too little for a read.
     assert.ok(said <= 3_000 + 5 * PROMPT && said > 3_000 - 5 * 30, `${said}`)
+  })
+
+  it('asks Redis for more where that counts, and ends no stream because it has gone', async function () {
+    this.timeout(300_000)
+    const redis = await startRedis()
+    await pays(PROMPT + 600, {}, redisPolicy(redis, 20_000))
+    upstream.script = talks(5_000)
+    const said = countOf(await (await ask()).text())
+    assert.ok(said > 560 && said <= 600, `${said}`)
+    await pays(PROMPT + 6_000, { name: 'other' }, redisPolicy(redis, 200))
+    upstream.script = async received => {
+      await talks(200)(received)
+      await redis.servers[0]!.kill()
+      await talksOn(received, 1_000)
+      await ends(1_200)(received)
+    }
+    assert.equal(countOf(await (await ask()).text()), 1_200)
+    await redis.servers[0]!.start()
+    await gateway.put({ routes: { 1: null } })
+    await redis.close()
   })
 
   it('counts arguments of tools too', async () => {
