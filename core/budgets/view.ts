@@ -75,13 +75,20 @@ export function viewOf({ budget, principal, period }: Account, known: Known, now
 }
 
 /** What all accounts of a budget share. */
-export function budgetView({ name, unit, cap, window }: Budget): {
+export function budgetView({ name, unit, cap, overshoot, window }: Budget): {
   name: string
   unit: string
   cap: Shown | null
+  overshoot: Shown
   window: WindowView
 } {
-  return { name, unit: unitName(unit), cap: cap === undefined ? null : shown(unit, cap), window: windowView(window) }
+  return {
+    name,
+    unit: unitName(unit),
+    cap: cap === undefined ? null : shown(unit, cap),
+    overshoot: shown(unit, overshoot),
+    window: windowView(window),
+  }
 }
 
 function unitName(unit: Unit): string {

@@ -30,8 +30,8 @@ describe('budgets at the admin API', () => {
     assert.deepEqual(all.json, {
       total: 2,
       list: [
-        { name: 'prepaid', unit: 'tokens', cap: 1_000, window: { type: 'balance' }, accounts: 2 },
-        { name: 'team', unit: 'EUR', cap: '100.00', window, accounts: 1 },
+        { name: 'prepaid', unit: 'tokens', cap: 1_000, overshoot: 0, window: { type: 'balance' }, accounts: 2 },
+        { name: 'team', unit: 'EUR', cap: '100.00', overshoot: '0.00', window, accounts: 1 },
       ],
     })
     const { json } = await get('/prepaid')
