@@ -1,6 +1,6 @@
 // What is spent of budgets survives the gateway, however it ends: real processes, killed where they stand.
 import assert from 'node:assert/strict'
-import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { configFolder, type GatewayProcess, startProcess } from './helpers/process.ts'
@@ -11,9 +11,9 @@ const spender = `
 import { spendKey } from '${new URL('../core/budgets/budget.ts', import.meta.url).pathname}'
 import { plugin, reply } from 'sluice'
 
-const budget = { name: 'team', unit: 'tokens', cap: 1000000, overshoot: 0, window: { kind: 'balance' } }
+const budget = { name: 'team', unit: 'tokens', cap: 10000, overshoot: 0, window: { kind: 'balance' } }
 const account = { budget, principal: 'consumer:jack', period: { start: 0, end: Infinity } }
-const alerts = { thresholds: [], webhook: undefined }
+const alerts = { thresholds: [1], webhook: undefined }
 
 export default plugin({
   name: 'spender', priority: 1, version: 1, schema: { type: 'object' },
@@ -103,5 +103,8 @@ describe('what is spent of budgets', function () {
     gateway = await start(made)
     assert.equal(await ask(gateway, '/'), 101)
     assert.deepEqual(await shown(), [101, 5, true, ['admin']])
+    // At 100, of all workers and processes together.
+    const log = readFileSync(join(made.folder, 'error.log'), 'utf8')
+    assert.equal(log.split('a threshold of a budget is reached').length, 2)
   })
 })
