@@ -27,6 +27,8 @@ export interface BooksOptions extends DirectoryOptions {
 /** Milliseconds between two writes. */
 const WRITE_MS = 200
 const COMPACT_MS = 3_600_000
+/** For which Redis is not asked again that did not answer. */
+const AWAY_MS = 1_000
 /** Looked at between two turns of the loop: some 10 ms. */
 const AT_ONCE = 500
 const MOST_SERVERS = 16
@@ -43,6 +45,8 @@ export class Books {
   #compacted = 0
   #writing: Promise<void> | undefined
   #complained = false
+  /** On a monotonic clock. */
+  #awayUntil = 0
 
   constructor(options: BooksOptions) {
     this.#options = options
@@ -198,18 +202,21 @@ export class Books {
 
   /** What has changed of it, and what it has reached; undefined when nothing has, or nobody can say now. */
   async #look(key: string, kept: Kept): Promise<Looked | undefined> {
-    const { account } = kept
+    const { account, servers } = kept
+    if (servers !== undefined && performance.now() < this.#awayUntil) {
+      this.#dirty.set(key, kept)
+      return undefined
+    }
     try {
       const stands = await standing(this.ledgerOf(kept), account)
       // The place of a period that is over may be somebody else's by now.
       const over = this.now() >= account.period.end
       const { spent, granted } = over ? { spent: Math.max(stands.spent, kept.used), granted: kept.granted } : stands
       const entry = { account, used: spent, granted }
+      const passed = kept.alerts.thresholds.filter(each => each > kept.told && isReached(account.budget, entry, each))
+      const told = passed.at(-1) ?? kept.told
       const reached: Reached[] = []
-      let { told } = kept
-      for (const threshold of kept.alerts.thresholds) {
-        if (threshold <= told || !isReached(account.budget, entry, threshold)) continue
-        told = threshold
+      for (const threshold of passed) {
         if (!(await this.#isFirst(kept, `${key}/${threshold}`))) continue
         reached.push({ threshold, view: viewOf(account, { ...stands, spent, granted, since: kept.since }, this.now()) })
       }
@@ -217,6 +224,8 @@ export class Books {
       return { key, kept, entry: { ...entry, since: kept.since, told }, reached }
     } catch (error) {
       this.#dirty.set(key, kept)
+      // A ledger that is away need not be asked five times a second for every account.
+      this.#awayUntil = performance.now() + AWAY_MS
       this.#options.log.debug({ err: error }, 'an account of a budget cannot be looked at')
       return undefined
     }
@@ -229,10 +238,15 @@ export class Books {
     return used ? viewOf(account, { ...stands, since }, this.now()) : undefined
   }
 
-  /** Whether no other gateway has told of it; of what is only ours we know. */
+  /** Whether no other gateway has told of it; of what is only ours we know. When nobody can say it is told twice rather than never. */
   async #isFirst({ account, servers }: Kept, key: string): Promise<boolean> {
     if (servers === undefined) return true
-    return (await this.ledgerOf({ servers }).take(key, once(account), { amount: 1 })).allowed
+    try {
+      return (await this.ledgerOf({ servers }).take(key, once(account), { amount: 1 })).allowed
+    } catch (error) {
+      if (error instanceof LedgerError) return true
+      throw error
+    }
   }
 }
 

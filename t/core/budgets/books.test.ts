@@ -5,7 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Budget } from '../../../core/budgets/budget.ts'
 import { amountOf, carryOut } from '../../../core/budgets/desk.ts'
-import { EUR, monthly, Office, prepaid } from '../../helpers/office.ts'
+import { LedgerError } from '../../../core/ledger/ledger.ts'
+import type { RedisServers } from '../../../core/ledger/ledgers.ts'
+import { alerts, EUR, monthly, Office, prepaid } from '../../helpers/office.ts'
+import { until } from '../../helpers/until.ts'
 
 describe('the books of budgets', () => {
   const folders: string[] = []
@@ -198,6 +201,35 @@ describe('the books of budgets', () => {
     writeFileSync(join(one.folder!, 'budgets.db'), 'x'.repeat(4_096))
     chmodSync(join(one.folder!, 'budgets.db'), 0o600)
     await assert.rejects(one.restart(), /journal of budgets in .* cannot be opened: budgets\.db is not a database/)
+  })
+
+  it('do not ask a Redis that is away again and again, and look when it is back', async () => {
+    const one = office()
+    const account = one.account(prepaid)
+    const servers: RedisServers = {
+      at: { kind: 'single', host: '127.0.0.1', port: 1 },
+      ...{ username: undefined, password: undefined, database: 0, tls: undefined, connectMs: 1, answerMs: 1 },
+    }
+    let asked = 0
+    let isAway = false
+    const { ledgerOf } = one.books
+    one.books.ledgerOf = () => {
+      asked++
+      if (isAway) throw new LedgerError('away', 'Redis is away')
+      return ledgerOf.call(one.books, { servers: undefined })
+    }
+    await one.spend(account, 400)
+    asked = 0
+    isAway = true
+    one.books.touched([{ account, servers, alerts: { ...alerts, thresholds: [30] } }])
+    for (let n = 0; n < 50; n++) await one.books.write()
+    assert.ok(asked <= 2, `${asked} times`)
+    assert.deepEqual(one.reached, [])
+    isAway = false
+    await until(async () => {
+      await one.books.write()
+      return one.reached.length === 1
+    }, 'it is looked at')
   })
 
   it('keep of short rolling windows only the last one', async () => {
