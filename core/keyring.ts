@@ -2,15 +2,12 @@
 import { type CipherKey, cipherKey, type Format, isV2, looksCompat, open, seal } from './ciphers.ts'
 import type { Plugin } from './plugin.ts'
 import { isReference, shapeProblem } from './schema.ts'
-import { counterpart, type Entry, type Secret, secretsIn, withTexts } from './secret-places.ts'
+import { counterpart, type Entry, MASK, type Secret, secretsIn, withTexts } from './secret-places.ts'
 
 export type { Format }
 
 type Plugins = ReadonlyMap<string, Plugin>
 type Value = Entry['value']
-
-/** What is shown in the place of a secret. */
-const mask = '***'
 
 /** An item in clear. */
 export interface Opened {
@@ -76,7 +73,7 @@ export class Keyring {
 
   /** For eyes that may not see secrets. */
   maskItem(item: Entry, plugins: Plugins): Value {
-    return changed(item, plugins, ({ text }) => (isReference(text) ? undefined : mask))
+    return changed(item, plugins, ({ text }) => (isReference(text) ? undefined : MASK), true)
   }
 
   /**
@@ -87,18 +84,23 @@ export class Keyring {
     if (shapeProblem(item.value) !== undefined) return { value: item.value, problem: undefined } // it is refused for that
     const locked = stored === undefined ? [] : this.#lockedTexts(stored, plugins)
     let problem: string | undefined
-    const value = changed(item, plugins, secret => {
-      const { field, path, as } = secret
-      const masked = secret.text === mask
-      // Any other text may be a secret, whatever it looks like.
-      if (!masked && (as === 'hidden' || !(isV2(secret.text) || as === 'key'))) return undefined
-      const known = masked ? counterpart(item.value, path, stored?.value) : secret.text
-      if (known === undefined) problem ??= `${field} is a mask, and there is no secret that it stands for`
-      if (known === undefined || as === 'hidden') return known
-      const { text, state } = this.#open(item, { ...secret, text: known })
-      if (state === 'locked' && !locked.includes(text)) problem ??= `${field} is encrypted, and no key opens it here`
-      return text
-    })
+    const value = changed(
+      item,
+      plugins,
+      secret => {
+        const { field, path, as } = secret
+        const masked = secret.text === MASK
+        // Any other text may be a secret, whatever it looks like.
+        if (!masked && (as === 'hidden' || !(isV2(secret.text) || as === 'key'))) return undefined
+        const known = masked ? counterpart(item.value, path, stored?.value) : secret.text
+        if (known === undefined) problem ??= `${field} is a mask, and there is no secret that it stands for`
+        if (known === undefined || as === 'hidden') return known
+        const { text, state } = this.#open(item, { ...secret, text: known })
+        if (state === 'locked' && !locked.includes(text)) problem ??= `${field} is encrypted, and no key opens it here`
+        return text
+      },
+      true,
+    )
     return { value, problem }
   }
 
@@ -128,9 +130,9 @@ export class Keyring {
 }
 
 /** The value with other texts in the place of its secrets; undefined leaves one as it is. */
-function changed(item: Entry, plugins: Plugins, change: (secret: Secret) => string | undefined): Value {
+function changed(item: Entry, plugins: Plugins, change: (secret: Secret) => string | undefined, named = false): Value {
   const texts = new Map<Secret, string>()
-  for (const secret of secretsIn(item, plugins)) {
+  for (const secret of secretsIn(item, plugins, named)) {
     const text = change(secret)
     if (text !== undefined) texts.set(secret, text)
   }

@@ -1,4 +1,5 @@
 // Where secrets stand in what the store keeps: private keys, and what plugins name; knows neither keyrings nor ciphers.
+import { namesCredential } from './observe/credentials.ts'
 import type { Plugin } from './plugin.ts'
 import { copied, isObject } from './schema/json.ts'
 import type { Item, Kind } from './store/store.ts'
@@ -18,6 +19,9 @@ export interface Secret {
   readonly as: 'sealed' | 'key' | 'hidden'
 }
 
+/** What is shown in the place of a secret. */
+export const MASK = '***'
+
 type Plugins = ReadonlyMap<string, Plugin>
 
 /** Private keys of resources (facts core 4.10). */
@@ -33,8 +37,11 @@ const managers: Partial<Record<Kind, readonly string[]>> = {
   secrets: ['token', 'secret_access_key', 'session_token', 'auth_config.private_key'],
 }
 
-/** Every secret of an item, each once. */
-export function secretsIn({ kind, id, value }: Entry, plugins: Plugins): readonly Secret[] {
+/**
+ * Every secret of an item, each once. `named` is with what plugins do not name as secrets and is one by its own name: a header that
+ * `proxy-rewrite` sets, say. It is hidden from eyes, and nothing else.
+ */
+export function secretsIn({ kind, id, value }: Entry, plugins: Plugins, named = false): readonly Secret[] {
   const found = new Map<string, Secret>()
 
   function follow(node: unknown, rest: readonly string[], path: Path, as: Secret['as']): void {
@@ -60,15 +67,55 @@ export function secretsIn({ kind, id, value }: Entry, plugins: Plugins): readonl
     }
   }
 
+  function lookByName(node: unknown, path: Path): void {
+    if (Array.isArray(node)) {
+      for (const [at, inner] of node.entries()) {
+        // The mask of a whole line has no name left.
+        if (typeof inner === 'string' && (inner === MASK || isCredentialLine(inner)))
+          follow(inner, [], [...path, at], 'hidden')
+        else lookByName(inner, [...path, at])
+      }
+    } else if (isObject(node)) {
+      for (const [name, inner] of Object.entries(node)) {
+        if (typeof inner !== 'string') lookByName(inner, [...path, name])
+        else if (namesCredential(name) && isSaid(inner)) follow(inner, [], [...path, name], 'hidden')
+      }
+    }
+  }
+
   lookFor(keys[kind] ?? [], value, [], 'key')
   lookFor(managers[kind] ?? [], value, [], 'hidden')
   for (const [name, config, base] of pluginConfigs({ kind, id, value })) {
     const plugin = plugins.get(name)
     // Nobody knows what is secret in the configuration of a plugin that nobody knows, or in one that is no object.
     if (plugin === undefined || !isObject(config)) follow(config, [], base, 'hidden')
-    else lookFor(plugin.encrypt ?? [], config, base, 'sealed')
+    else {
+      lookFor(plugin.encrypt ?? [], config, base, 'sealed')
+      if (named) lookByName(config, base)
+    }
   }
+  if (named) for (const [checks, base] of healthChecks(value)) lookByName(checks, base)
   return [...found.values()]
+}
+
+/** A field as lists have it: `Authorization: Basic ...`. */
+function isCredentialLine(text: string): boolean {
+  const [, name, said] = /^([\w-]+)\s*:\s*(.+)$/.exec(text) ?? []
+  return name !== undefined && namesCredential(name) && isSaid(said!)
+}
+
+/** A variable of a request (`$http_x_token`) is the name of a secret at most. */
+function isSaid(text: string): boolean {
+  return text !== '' && !/^\$\{?\w+\}?$/.test(text)
+}
+
+/** Probes of upstreams have fields of their own. */
+function healthChecks({ checks, upstream }: Entry['value']): [checks: unknown, at: Path][] {
+  const inner = isObject(upstream) ? upstream.checks : undefined
+  return [
+    [checks, ['checks']],
+    [inner, ['upstream', 'checks']],
+  ]
 }
 
 function pluginConfigs({ kind, id, value }: Entry): [name: string, config: unknown, at: Path][] {

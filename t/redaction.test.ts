@@ -53,6 +53,8 @@ const aliyunSecret = secret('secret of Aliyun', true)
 const comprehendSecret = secret('secret of Comprehend', true)
 const comprehendToken = secret('session token of Comprehend', true)
 const etcdPassword = secret('etcd password', true)
+const namedSecret = secret('header that a plugin sets', true)
+const probeSecret = secret('header of a probe', true)
 const lakeraKey = secret('key of Lakera Guard', true)
 const llmKey = secret('LLM key', true)
 const llmQuery = secret('LLM key in the query', true)
@@ -271,6 +273,14 @@ describe('no secret', function () {
           ...soon,
         },
       },
+    })
+    await put('/routes/named', {
+      uri: '/named',
+      plugins: {
+        'proxy-rewrite': { headers: { set: { Authorization: `Basic ${namedSecret}`, 'X-Api-Key': namedSecret } } },
+        'response-rewrite': { headers: { add: [`Set-Cookie: s=${namedSecret}`] } },
+      },
+      ...to({ checks: { active: { http_path: '/', req_headers: [`Authorization: ${probeSecret}`] } } }),
     })
     const keyAuth = { 'key-auth': { header: 'X-Team-Key', query: 'team_key' } }
     await put('/routes/plain', { uri: '/plain/*', plugins: keyAuth, ...to() })
@@ -593,7 +603,9 @@ describe('no secret', function () {
       try {
         text = readFileSync(join(data, name), 'latin1')
       } catch {}
-      const found = plants.foundIn(text).filter(name => name !== 'Vault token')
+      // What opens a Vault stands there as APISIX reads it, and what nobody names as a secret as it is (docs/secrets.md).
+      const inClear = ['Vault token', 'header that a plugin sets', 'header of a probe']
+      const found = plants.foundIn(text).filter(name => !inClear.includes(name))
       assert.deepEqual([name, found], [name, []])
     }
   })

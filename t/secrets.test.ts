@@ -90,6 +90,28 @@ describe('secrets over the admin API', () => {
     }
   })
 
+  it('are what their names say, too, to eyes that may not see them, and come back from the mask', async () => {
+    const more = {
+      set: { Authorization: 'Basic s3cret' },
+      key: 'remote_addr',
+      token: '$http_x_token',
+      list: ['x-token: s3cret', 'x: y'],
+    }
+    const named = { provider: 'openai', auth: {}, ...more }
+    const checks = { active: { req_headers: ['Authorization: s3cret'] } }
+    const upstream = { nodes: { '127.0.0.1:80': 1 }, checks }
+    const put = await api.admin('PUT', '/routes/1', { uri: '/a', plugins: { 'ai-proxy': named }, upstream })
+    assert.equal(put.status, 201, put.text)
+    const seen = (await api.admin('GET', '/routes/1', undefined, viewerKey)).json.value
+    assert.deepEqual(seen.plugins['ai-proxy'], { ...named, set: { Authorization: '***' }, list: ['***', 'x: y'] })
+    assert.deepEqual(seen.upstream.checks.active.req_headers, ['***'])
+    const { create_time: _, update_time: __, ...sent } = seen
+    const back = await api.admin('PUT', '/routes/1', { ...sent, desc: 'new' })
+    assert.equal(back.status, 200, back.text)
+    const { value } = (await api.admin('GET', '/routes/1')).json
+    assert.deepEqual([value.plugins['ai-proxy'], value.upstream.checks, value.desc], [named, checks, 'new'])
+  })
+
   it('cannot be made of a mask', async () => {
     const masked = { ...config, auth: { header: { Authorization: '***' } } }
     const refused = await api.admin('PUT', '/routes/1', { uri: '/a', plugins: { 'ai-proxy': masked } })

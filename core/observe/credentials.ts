@@ -3,16 +3,8 @@ import { type Context, slot } from '../context.ts'
 
 export const REDACTED = '[redacted]'
 
-const ALWAYS: ReadonlySet<string> = new Set([
-  'authorization',
-  'proxy-authorization',
-  'cookie',
-  'set-cookie',
-  'key',
-  'auth',
-  'jwt',
-  'sig',
-])
+const FIELDS: ReadonlySet<string> = new Set(['authorization', 'proxy-authorization', 'cookie', 'set-cookie'])
+const ALWAYS: ReadonlySet<string> = new Set([...FIELDS, 'key', 'auth', 'jwt', 'sig'])
 
 /**
  * What names of credentials end in: `x-amz-security-token`, `client_secret`, `x-api-key`, `X-Amz-Signature`. By their last letter:
@@ -24,7 +16,7 @@ const ENDINGS = Object.groupBy(
 )
 
 /** Names that end so and are none: who looks for a request finds it by them. */
-const HARMLESS: ReadonlySet<string> = new Set(['idempotency-key', 'sec-websocket-key'])
+const HARMLESS: ReadonlySet<string> = new Set(['idempotency-key', 'sec-websocket-key', 'public_key'])
 
 const marked = slot<ReadonlySet<string>>()
 
@@ -43,6 +35,16 @@ export function credentialNames(ctx: Context): ReadonlySet<string> | undefined {
 export function isCredential(ctx: Context, name: string): boolean {
   const lower = name.toLowerCase()
   if (ALWAYS.has(lower) || marked.get(ctx)?.has(lower) || ctx.consumers.carriers?.has(lower)) return true
+  return endsAsCredential(lower)
+}
+
+/** Whether what a configuration calls so is a credential, by all that its name tells: `key` is a word of many meanings there. */
+export function namesCredential(name: string): boolean {
+  const lower = name.toLowerCase()
+  return FIELDS.has(lower) || endsAsCredential(lower)
+}
+
+function endsAsCredential(lower: string): boolean {
   const endings = ENDINGS[lower.charCodeAt(lower.length - 1)] ?? []
   return endings.some(ending => lower.endsWith(ending)) && !HARMLESS.has(lower)
 }
