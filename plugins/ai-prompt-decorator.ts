@@ -16,6 +16,7 @@ const prompts = {
       content: { type: 'string', minLength: 1 },
     },
     required: ['role', 'content'],
+    additionalProperties: true,
   },
 } as const
 

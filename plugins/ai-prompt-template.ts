@@ -13,6 +13,7 @@ const message = {
     content: { type: 'string', minLength: 1 },
   },
   required: ['role', 'content'],
+  additionalProperties: true,
 } as const
 
 type Rendered = (values: Values) => unknown
@@ -37,6 +38,7 @@ export default plugin({
                 model: { type: 'string', minLength: 1 },
                 messages: { type: 'array', minItems: 1, items: message },
               },
+              additionalProperties: true,
             },
           },
           required: ['name', 'template'],

@@ -49,7 +49,7 @@ export const instanceProperties = {
     },
     additionalProperties: false,
   },
-  options: { type: 'object', properties: { model: { type: 'string' } } },
+  options: { type: 'object', properties: { model: { type: 'string' } }, additionalProperties: true },
   override: {
     type: 'object',
     properties: {

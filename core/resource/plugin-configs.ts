@@ -4,7 +4,7 @@ import { sourceProblem } from '../javascript/source.ts'
 import { functionsAreOff, isOfFunctions } from '../known-plugins.ts'
 import type { Plugin, Schema } from '../plugin.ts'
 import { checkExpr } from '../router/expr.ts'
-import { isObject, strangers, type Validator, validator } from '../schema.ts'
+import { allStrangers, isObject, type Validator, validator } from '../schema.ts'
 import type { Plugins } from './attributes.ts'
 
 /** What a plugin's config is for: to run, or, of an authentication plugin on a consumer, to be recognised by. */
@@ -147,7 +147,7 @@ export function pluginsWarnings(configs: Plugins, kind: string, plugins: Readonl
     const without = (attribute: string) => `plugins.${name}.${attribute} has no effect`
     const inert = (plugin.inert ?? []).filter(path => at(config, path.split('.')) !== undefined)
     const { _meta: _, ...own } = config
-    const unknown = strangers(schemaFor(plugin, use), own).filter(name => !inert.includes(name))
+    const unknown = allStrangers(schemaFor(plugin, use), own).filter(path => !inert.includes(path))
     return [...inert, ...unknown].map(without)
   })
 }

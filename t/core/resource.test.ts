@@ -15,6 +15,7 @@ import {
   type ServedKind,
   warnings,
 } from '../../core/resource.ts'
+import { builtins } from '../../plugins/index.ts'
 import { fakePlugins } from '../helpers/admin.ts'
 import { pem, sampleList, samples } from '../helpers/samples.ts'
 
@@ -621,6 +622,23 @@ describe('warnings', () => {
     assert.deepEqual(warnings('routes', value, fakePlugins), [
       'timeout.think has no effect',
       'upstream.nodes.colour has no effect',
+    ])
+  })
+
+  it('name what stands deep in the config of a plugin, and nothing that is handed on', () => {
+    const instance = { name: 'a', provider: 'openai', weight: 1, prority: 2, auth: {}, options: { top_k: 1 } }
+    const prompt = { role: 'user', content: 'x', name: 'ops' }
+    const template = { name: 't', template: { temperature: 0, messages: [prompt] } }
+    const ones = [
+      { 'ai-proxy-multi': { instances: [instance, instance], logging: { summarys: true } } },
+      { 'ai-prompt-decorator': { prepend: [prompt] }, 'ai-prompt-template': { templates: [template] } },
+    ].map(plugins => warnings('routes', route({ plugins }), new Map(builtins.map(each => [each.name, each]))))
+    assert.deepEqual(ones, [
+      [
+        'plugins.ai-proxy-multi.logging.summarys has no effect',
+        'plugins.ai-proxy-multi.instances.prority has no effect',
+      ],
+      [],
     ])
   })
 
