@@ -93,14 +93,17 @@ export type TraceMetadata = Infer<typeof metadata>
 
 /** Where batches are posted to: a host and a port, perhaps with a scheme and a path, are where `/v1/traces` is. */
 function urlOf(address: string): string {
-  const origin = address.includes('://') ? address : `http://${address}`
-  return `${origin.replace(/\/$/, '')}/v1/traces`
+  return `${originOf(address).replace(/\/$/, '')}/v1/traces`
+}
+
+function originOf(address: string): string {
+  return address.includes('://') ? address : `http://${address}`
 }
 
 /** What is wrong with metadata that the schema cannot say, or nothing; does not show what may be a secret. */
 export function metadataProblem({ collector }: TraceMetadata): string | undefined {
   const { address, request_headers } = collector
-  const problem = /[?#\s]/.test(address) ? 'a query is no part of it' : checkSinkUrl(urlOf(address))
+  const problem = /[?#\s]/.test(address) ? 'a query is no part of it' : checkSinkUrl(originOf(address))
   return problem === undefined ? checkHeaders(request_headers) : `collector.address: ${problem}`
 }
 

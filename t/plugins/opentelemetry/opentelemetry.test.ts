@@ -1,7 +1,9 @@
 // opentelemetry as its upstream, its collector and its access log see it.
 import assert from 'node:assert/strict'
 import { plugin } from '../../../core/plugin.ts'
+import { resourceProblem } from '../../../core/resource.ts'
 import { variable } from '../../../core/router/vars.ts'
+import opentelemetry from '../../../plugins/opentelemetry/opentelemetry.ts'
 import { type Collector, type ReadSpan, startCollector } from '../../helpers/collector.ts'
 import { startGateway, type TestGateway } from '../../helpers/gateway.ts'
 import { openJournal } from '../../helpers/journal.ts'
@@ -319,6 +321,21 @@ describe('opentelemetry', () => {
     await fetch(`${gateway.url}/cats/1`)
     assert.equal(upstream.received[0]!.headers.traceparent, undefined)
     assert.ok(journal.lines.some(({ message }) => message === 'nothing is traced: the plugin has no metadata'))
+  })
+
+  it('takes no collector that has no host', async () => {
+    await start(always, { metadata: undefined })
+    const kind = 'plugin_metadata'
+    const problem = (address: string) =>
+      resourceProblem(
+        kind,
+        { id: 'opentelemetry', collector: { address } },
+        new Map([['opentelemetry', opentelemetry]]),
+      )
+    for (const good of ['collector:4318', 'https://c.internal/otlp/', '[::1]:4318'])
+      assert.equal(problem(good), undefined)
+    for (const bad of ['', 'http://', 'https:///'])
+      assert.match(problem(bad) ?? '', /collector\.address: .* is not a URL/)
   })
 
   it('makes one span of a request that a global rule and a route trace, and one of what no route matches', async () => {
