@@ -75,8 +75,9 @@ export function budgets({ books, log }: BudgetsDeps, prefix: string): Router {
 function found(books: Books, { params }: { params: Record<string, string> }): Kept {
   const { name = '', principal = '' } = params
   const kept = books.accounts.find(name, principal)
-  if (kept === undefined) throw unknown(name)
-  return kept
+  if (kept !== undefined) return kept
+  const kind = books.accounts.kindOf(name)
+  throw kind === undefined ? unknown(name) : refuse(404, `the principals of budget ${name} are written ${kind}:...`)
 }
 
 /** How an account stands, and what has become of it before. */

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { carryOut } from '../core/budgets/desk.ts'
 import type { AccountView } from '../core/budgets/view.ts'
+import { startAdmin } from './helpers/admin.ts'
 import { startGateway, type TestGateway } from './helpers/gateway.ts'
 import { type Line, openJournal } from './helpers/journal.ts'
 import { type RedisForTest, redisPolicy, startRedis } from './helpers/redis.ts'
@@ -74,15 +75,16 @@ describe('what ai-budget has charged', () => {
     return gateway
   }
 
-  const ask = async (gateway: TestGateway, apikey: string) => {
+  const post = async (gateway: TestGateway, apikey: string) => {
     const response = await fetch(`${gateway.url}/v1/chat/completions`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', apikey },
       body: JSON.stringify(question),
     })
     await response.text()
-    return response.status
+    return response
   }
+  const ask = async (gateway: TestGateway, apikey: string) => (await post(gateway, apikey)).status
   const mine = async (gateway: TestGateway, apikey: string) => {
     const response = await fetch(`${gateway.url}/mine?consumer=jack`, { headers: { apikey } })
     return { status: response.status, ...((await response.json()) as { consumer?: string; budgets: AccountView[] }) }
@@ -200,6 +202,27 @@ describe('what ai-budget has charged', () => {
     assert.deepEqual((await mine(gateway, 'jack')).budgets[0]!.available, 580)
     await gateway.put({ routes: { llm: null } })
     await until(() => gateway.books.accounts.budgets()[0]?.budget.cap === 0, 'it is what it was when it was used')
+  })
+
+  it('is asked for by the kind of principal that the budget has, so that nobody else is topped up', async () => {
+    const gateway = await start({ budgets: [{ name: 'each', principal: 'consumer', cap: 100, window: balance }] })
+    const api = await startAdmin({ books: gateway.books })
+    closing.push(api.close)
+    const topUp = (principal: string) => api.admin('POST', `/budgets/each/${principal}/top_up`, { amount: 1 })
+    await until(async () => (await topUp('consumer:jack')).status === 200, 'the configuration is known')
+    for (const wrong of ['jack', 'consumr:jack', 'consumer_group:jack']) {
+      const { status, json } = await topUp(wrong)
+      assert.deepEqual([status, json.error_msg], [404, 'the principals of budget each are written consumer:...'])
+    }
+  })
+
+  it('leaves nothing while it is frozen, as the fields of a refusal say too', async () => {
+    const gateway = await start({ budgets: [{ name: 'each', principal: 'consumer', cap: 100, window: balance }] })
+    const found = () => gateway.books.accounts.find('each', 'consumer:jack')
+    await until(() => found() !== undefined, 'the configuration is known')
+    await carryOut(gateway.books, found()!, { what: 'freeze', who: 'ops' })
+    const { status, headers } = await post(gateway, 'jack')
+    assert.deepEqual([status, headers.get('x-ai-budget-remaining-each')], [429, '0'])
   })
 
   it('is there when the gateway begins again, with what operators have changed', async () => {

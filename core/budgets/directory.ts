@@ -6,6 +6,7 @@ import type { Account, Budget } from './budget.ts'
 import type { Defined } from './configured.ts'
 import type { Entry } from './journal.ts'
 import type { Alerts } from './metadata.ts'
+import { principalKind } from './principal.ts'
 import type { Touched } from './touched.ts'
 import { periodsOf } from './windows.ts'
 
@@ -64,10 +65,18 @@ export class Directory {
     return this.#defined(name)?.budget
   }
 
-  /** The account of this principal, in the period that is now; undefined where there is no such budget. */
+  /** Of whom the configuration has this budget: what stands before the colon of its principals. */
+  kindOf(budget: string): string | undefined {
+    const configured = this.#options.configured?.known.get(budget)
+    return configured && principalKind(configured.principal)
+  }
+
+  /** The account of this principal, in the period that is now; undefined where there is no such budget, or it is for others. */
   find(budget: string, principal: string): Kept | undefined {
     const kept = this.#kept.get(named(budget, principal))
     if (kept !== undefined) return this.current(kept)
+    const kind = this.kindOf(budget)
+    if (kind !== undefined && !principal.startsWith(`${kind}:`)) return undefined
     const defined = this.#defined(budget)
     if (defined === undefined) return undefined
     const { servers, alerts } = defined
@@ -79,7 +88,7 @@ export class Directory {
   /** Accounts of a principal that other gateways may have used, and this one has not. */
   unused(principal: string): Kept[] {
     return [...(this.#options.configured?.known.values() ?? [])].flatMap(({ budget, principal: kind, servers }) => {
-      if (servers === undefined || !principal.startsWith(`${String(kind)}:`)) return []
+      if (servers === undefined || !principal.startsWith(`${principalKind(kind)}:`)) return []
       return this.#kept.has(named(budget.name, principal)) ? [] : [this.find(budget.name, principal)!]
     })
   }

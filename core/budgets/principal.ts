@@ -32,6 +32,11 @@ export function principalOf(of: BudgetConfig['principal']): (ctx: Context) => st
   }
 }
 
+/** What stands before the colon of principals' names: `consumer`, `expression`. */
+export function principalKind(of: BudgetConfig['principal']): string {
+  return typeof of === 'object' ? 'expression' : of
+}
+
 function named(kind: string, value: string | undefined): string | undefined {
   if (value === undefined || value === '') return undefined
   return `${kind}:${value.length <= LONGEST ? value : hash('sha256', value)}`

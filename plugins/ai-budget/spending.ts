@@ -174,11 +174,11 @@ export class Spending {
     const without: (Left & { name: string })[] = []
     for (const [at, { rule, claim }] of wanted.shares.entries()) {
       const { name } = rule.budget
-      const { remaining, resetMs } = left[at]!
+      const { remaining, resetMs, frozen } = left[at]!
       touched(claim.account)
       // As it was before this request.
       const own = reservation === undefined ? 0 : reservedOf(claim)
-      this.shown.set(name, { rule, remaining: remaining + own, resetMs })
+      this.shown.set(name, { rule, remaining: frozen ? 0 : remaining + own, resetMs })
       if (fits[at]) continue
       metrics.refused(name, rule.shadow ? 'shadow' : 'enforce')
       if (!rule.shadow) without.push({ ...left[at]!, name })
