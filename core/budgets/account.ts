@@ -36,7 +36,7 @@ export interface Claimed {
 }
 
 export interface Left {
-  /** Of the cap; never negative. */
+  /** Of the cap; negative as far as it is exceeded. */
   readonly remaining: number
   /** Milliseconds until the period ends; Infinity for a balance. */
   readonly resetMs: number
@@ -127,7 +127,7 @@ function claimed(takings: readonly (readonly Taking[])[], { each, ticket }: Take
     // What takes in any case was allowed in any case.
     fits.push(!isFrozen && bounds.every(({ allowed, excess }) => allowed && excess === 0))
     left.push({
-      remaining: spend!.remaining,
+      remaining: spend!.remaining - spend!.excess,
       resetMs: spend!.resetMs,
       busy: !isFrozen && bounds.every((one, index) => fitsAlone(one, own[index * 2]!)),
       retryMs: isFrozen ? Number.POSITIVE_INFINITY : Math.max(...bounds.map(({ retryMs }) => retryMs)),

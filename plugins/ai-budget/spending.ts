@@ -178,7 +178,7 @@ export class Spending {
       touched(claim.account)
       // As it was before this request.
       const own = reservation === undefined ? 0 : reservedOf(claim)
-      this.shown.set(name, { rule, remaining: frozen ? 0 : remaining + own, resetMs })
+      this.shown.set(name, { rule, remaining: frozen ? 0 : Math.max(0, remaining + own), resetMs })
       if (fits[at]) continue
       metrics.refused(name, rule.shadow ? 'shadow' : 'enforce')
       if (!rule.shadow) without.push({ ...left[at]!, name })

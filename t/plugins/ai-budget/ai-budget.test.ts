@@ -568,7 +568,16 @@ describe('ai-budget', () => {
   it('only watches in shadow mode, and tells whom it would have refused', async () => {
     await gateway.put(consumers)
     await pays([budget({ principal: 'consumer', mode: 'shadow', cap: WORST })], {}, { 'key-auth': {} })
-    for (let n = 0; n < 3; n++) assert.equal((await ask('jack')).status, 200)
+    const left: unknown[] = []
+    for (let n = 0; n < 3; n++) {
+      const answer = await ask('jack')
+      left.push([answer.status, field(answer, 'Remaining')])
+    }
+    // Each costs 12; nothing is left of what is exceeded.
+    assert.deepEqual(
+      left,
+      [12, 24, 36].map(spent => [200, String(Math.max(0, WORST - spent))]),
+    )
     assert.deepEqual(metric('sluice_budget_refused_total'), ['sluice_budget_refused_total{budget="b",mode="shadow"} 2'])
     const line = lines.find(({ message }) => message.includes('would have been refused'))?.fields
     assert.deepEqual([line?.budget, line?.principal], ['b', 'consumer:jack'])
