@@ -4,6 +4,7 @@ import { lastTurn, sinceAnswer } from '../../core/llm/prompts.ts'
 import type { ProtocolName } from '../../core/llm/protocols/protocol.ts'
 import { type Config, roles } from './config.ts'
 
+const TEXTS: ReadonlySet<PromptKind> = new Set(['text'])
 const SAYINGS: ReadonlySet<PromptKind> = new Set(['text', 'tool_result'])
 
 /** In order. What is no text is among them. */
@@ -11,14 +12,17 @@ export type RequestScope = (protocol: ProtocolName, prompts: readonly Prompt[]) 
 
 /**
  * Texts are those of the last message, as in APISIX, so that a turn that follows a tool's result has none; all else is what
- * has come since the model's last message, and that. Of a response's input any item may be the one that asks.
+ * has come since the model's last message, and that. Of a response's input any item may be the one that asks, and a result of a
+ * tool counts as a user's.
  */
 export function requestScope(config: Config): RequestScope {
   const { match_all_roles: everybody, match_all_conversation_history: always } = config
   const speakers: ReadonlySet<PromptRole> = new Set(everybody ? roles : (config.request_check_roles ?? ['user']))
-  const kinds: ReadonlySet<PromptKind> = new Set(config.request_check_kinds ?? (everybody ? SAYINGS : ['text']))
+  const chosen: ReadonlySet<PromptKind> | undefined = config.request_check_kinds && new Set(config.request_check_kinds)
   return (protocol, prompts) => {
-    const all = always || protocol === 'openai-responses'
+    const isResponse = protocol === 'openai-responses'
+    const all = always || isResponse
+    const kinds = chosen ?? (everybody || isResponse ? SAYINGS : TEXTS)
     const last = new Set(all ? prompts : lastTurn(prompts, SAYINGS))
     const recent = new Set(all ? prompts : sinceAnswer(prompts))
     return prompts.filter(prompt => {

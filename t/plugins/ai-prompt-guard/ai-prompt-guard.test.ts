@@ -125,6 +125,13 @@ describe('ai-prompt-guard', () => {
       PROHIBITED,
     ],
     [
+      'what a tool says in a response’s input counts as a user’s',
+      { deny_patterns: ['bad'] },
+      { input: [{ type: 'function_call_output', output: 'bad' }, 'good'] },
+      '/v1/responses',
+      PROHIBITED,
+    ],
+    [
       'instructions are the system’s',
       { deny_patterns: ['bad'] },
       { instructions: 'bad', input: 'good' },
