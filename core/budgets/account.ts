@@ -38,8 +38,6 @@ export interface Claimed {
 export interface Left {
   /** Of the cap; negative as far as it is exceeded. */
   readonly remaining: number
-  /** Milliseconds until the period ends; Infinity for a balance. */
-  readonly resetMs: number
   /** Milliseconds after which the same claim fits at the latest; Infinity for never. */
   readonly retryMs: number
   /** It would fit if nothing were reserved: when others are over it may. */
@@ -128,7 +126,6 @@ function claimed(takings: readonly (readonly Taking[])[], { each, ticket }: Take
     fits.push(!isFrozen && bounds.every(({ allowed, excess }) => allowed && excess === 0))
     left.push({
       remaining: spend!.remaining - spend!.excess,
-      resetMs: spend!.resetMs,
       busy: !isFrozen && bounds.every((one, index) => fitsAlone(one, own[index * 2]!)),
       retryMs: isFrozen ? Number.POSITIVE_INFINITY : Math.max(...bounds.map(({ retryMs }) => retryMs)),
       frozen: isFrozen,

@@ -72,7 +72,7 @@ export class LedgerOrElse implements Ledger {
     if (this.#when.answer === 'refuse') throw error
     const shares =
       this.#when.answer === 'local_share' ? await this.#own.takeAll(partsOf(takings, this.#when.share)) : undefined
-    const { allowed, each } = shares ?? { allowed: true, each: takings.map(({ limit }) => granted(limit)) }
+    const { allowed, each } = shares ?? { allowed: true, each: takings.map(granted) }
     if (!allowed) return { allowed, each, ticket: undefined }
     const owed: (Ticket | undefined)[] = []
     const ticket = together(shares?.ticket, owed)
@@ -95,10 +95,10 @@ function partsOf(takings: readonly Taking[], share: number): Taking[] {
 }
 
 /** Nothing is known of what others have taken. */
-function granted({ limit }: Limit): Taken {
+function granted({ limit: { limit }, wish: { amount } }: Taking): Taken {
   return {
     allowed: true,
-    remaining: limit,
+    remaining: Math.max(0, limit - amount),
     used: 0,
     reserved: 0,
     excess: 0,

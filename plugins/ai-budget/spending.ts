@@ -170,11 +170,12 @@ export class Spending {
   }
 
   #claimed({ fits, left, reservation }: Claimed, wanted: Wanted): Reply | undefined {
-    const { metrics, log, touched } = this.#policy
+    const { metrics, log, touched, now } = this.#policy
     const without: (Left & { name: string })[] = []
     for (const [at, { rule, claim }] of wanted.shares.entries()) {
       const { name } = rule.budget
-      const { remaining, resetMs, frozen } = left[at]!
+      const { remaining, frozen } = left[at]!
+      const resetMs = Math.max(0, claim.account.period.end - now())
       touched(claim.account)
       // As it was before this request.
       const own = reservation === undefined ? 0 : reservedOf(claim)
