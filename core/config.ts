@@ -9,7 +9,7 @@ import { below, ConfigError, type Environment, readSource, type Source, Substitu
 import { nearest } from './config/suggest.ts'
 import { compileLine } from './observe/line-template.ts'
 import { isVariable } from './router/vars.ts'
-import { veil } from './veil.ts'
+import { veil } from './secrets/veil.ts'
 
 export { ConfigError }
 

@@ -6,8 +6,8 @@ import type { Meta } from './pipeline.ts'
 import type { Plugin } from './plugin.ts'
 import { fillPlugin } from './resource.ts'
 import { referencesIn } from './secrets/reference.ts'
+import { veiled } from './secrets/veiled.ts'
 import type { Snapshot } from './snapshot.ts'
-import { veiled } from './veiled.ts'
 
 /** What consumers are recognised by: their own plugin configs, and those of their credentials. */
 export type Recognising = Edition<'consumers'> | Edition<'credentials'>

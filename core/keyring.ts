@@ -2,7 +2,7 @@
 import { type CipherKey, cipherKey, type Format, isV2, looksCompat, open, seal } from './ciphers.ts'
 import type { Plugin } from './plugin.ts'
 import { isReference, shapeProblem } from './schema.ts'
-import { counterpart, type Entry, MASK, type Secret, secretsIn, withTexts } from './secret-places.ts'
+import { counterpart, type Entry, MASK, type Secret, secretsIn, withTexts } from './secrets/secret-places.ts'
 
 export type { Format }
 

@@ -11,7 +11,7 @@ import { compileExpr } from './router/expr.ts'
 import { variable } from './router/vars.ts'
 import { copied } from './schema/json.ts'
 import { referencesIn } from './secrets/reference.ts'
-import { veiled } from './veiled.ts'
+import { veiled } from './secrets/veiled.ts'
 import { markOf } from './workers/breadcrumb.ts'
 
 /** What `_meta` may say about one use of a plugin (facts core 1.2). */

@@ -1,8 +1,8 @@
 // ai-lakera-guard: what is said to a model and what it says are shown to Lakera Guard, which may refuse either (facts ai-plugins 17).
 import type { Context } from '../core/context.ts'
-import { Guarding } from '../core/llm/guarding.ts'
 import { guardAnswer } from '../core/llm/guards/answer-guard.ts'
 import { guardProblem, serviceGuardAttributes } from '../core/llm/guards/guard-config.ts'
+import { Guarding } from '../core/llm/guards/guarding.ts'
 import type { GuardPolicy, Opinion } from '../core/llm/guards/judging.ts'
 import type { Asked } from '../core/llm/guards/moderation.ts'
 import { requestHooks } from '../core/llm/guards/request-guard.ts'

@@ -1,9 +1,9 @@
 // proxy-rewrite: changes path, method, host and header fields on their way to the upstream (facts core 8.3.9).
 import type { Context } from '../core/context.ts'
 import { GatewayError } from '../core/errors.ts'
-import { compileFinder, type Finder, type Found } from '../core/finder.ts'
 import { applyHeaderChange, badFieldName, compileHeaderChange } from '../core/header-change.ts'
-import { compileReplacement, PatternError, type Replacement } from '../core/pattern.ts'
+import { compileFinder, type Finder, type Found } from '../core/patterns/finder.ts'
+import { compileReplacement, PatternError, type Replacement } from '../core/patterns/pattern.ts'
 import { plugin, type Schema } from '../core/plugin.ts'
 import { compileTemplate, type Template } from '../core/router/template.ts'
 import { variable } from '../core/router/vars.ts'

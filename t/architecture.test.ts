@@ -23,7 +23,7 @@ function runtimeImports(file: string): string[] {
 
 const ROOTS = ['core/main.ts', 'core/worker.ts', 'core/in-process.ts']
 const OFFERED_TO_PLUGINS = oneOf(
-  'plugin|endpoints|context|reply|request|body|errors|holds|schema|pattern|matcher|finder|effort|cut-off|body-template|content-encoding|header-change',
+  'plugin|endpoints|context|reply|request|body|errors|holds|schema|patterns/.*|body-template|content-encoding|header-change',
   'llm/.*',
   'javascript/(config-function|source)',
   'budgets/.*|ledger/.*|limits/.*',

@@ -1,6 +1,6 @@
 // EXPR, the conditions of APISIX (lua-resty-expr, facts core 2.6), compiled to closures; knows no request, only variables by name.
-import { compileMatcher } from '../matcher.ts'
-import { PatternError } from '../pattern.ts'
+import { compileMatcher } from '../patterns/matcher.ts'
+import { PatternError } from '../patterns/pattern.ts'
 import { addressSet } from './addresses.ts'
 
 /** What a variable is now; undefined when it has no value. */

@@ -1,6 +1,6 @@
 // ai-prompt-guard: what is asked must match one of the allow patterns and none of the deny patterns (facts ai-plugins 9), and
 // what is answered none of others.
-import { Guarding } from '../../core/llm/guarding.ts'
+import { Guarding } from '../../core/llm/guards/guarding.ts'
 import { plugin } from '../../core/plugin.ts'
 import { answerGuard } from './answer-guard.ts'
 import { problemOf, schema } from './config.ts'

@@ -2,7 +2,7 @@
 import type { Context } from '../../core/context.ts'
 import { Denied, type EventFilter, Refused } from '../../core/llm/answer-event.ts'
 import type { Exchange } from '../../core/llm/exchange.ts'
-import type { Guarding } from '../../core/llm/guarding.ts'
+import type { Guarding } from '../../core/llm/guards/guarding.ts'
 import { watchedAnswer } from '../../core/llm/guards/watched-answer.ts'
 import type { Config } from './config.ts'
 import { found, patternList } from './pattern-list.ts'

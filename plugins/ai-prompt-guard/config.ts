@@ -1,6 +1,6 @@
 // The attributes of ai-prompt-guard (facts ai-plugins 9, and ours), and what is wrong with them.
-import { guardAttributes } from '../../core/llm/guarding.ts'
-import { patternProblem } from '../../core/matcher.ts'
+import { guardAttributes } from '../../core/llm/guards/guarding.ts'
+import { patternProblem } from '../../core/patterns/matcher.ts'
 import type { Infer } from '../../core/plugin.ts'
 
 const patterns = { type: 'array', items: { type: 'string' }, default: [] } as const

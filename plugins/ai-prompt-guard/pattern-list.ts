@@ -1,6 +1,6 @@
 // Patterns held against one text.
 import { GatewayError } from '../../core/errors.ts'
-import { compileMatcher } from '../../core/matcher.ts'
+import { compileMatcher } from '../../core/patterns/matcher.ts'
 
 /** Which pattern is found in a text; `unknown` when one took too long before any was found. */
 export type PatternList = (text: string) => number | 'unknown' | undefined

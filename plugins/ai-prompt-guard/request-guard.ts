@@ -1,7 +1,7 @@
 // Requests before ai-prompt-guard (facts ai-plugins 9); knows no answer.
 import type { Context } from '../../core/context.ts'
 import { GatewayError } from '../../core/errors.ts'
-import type { Guarding } from '../../core/llm/guarding.ts'
+import type { Guarding } from '../../core/llm/guards/guarding.ts'
 import type { JsonObject } from '../../core/llm/json.ts'
 import { hasTwins } from '../../core/llm/json-twins.ts'
 import { IN_FRONT, type Prompt } from '../../core/llm/prompt.ts'

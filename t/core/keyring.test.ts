@@ -4,7 +4,7 @@ import { createCipheriv, hkdfSync } from 'node:crypto'
 import fc from 'fast-check'
 import { type Format, Keyring } from '../../core/keyring.ts'
 import { type Plugin, plugin } from '../../core/plugin.ts'
-import type { Entry } from '../../core/secret-places.ts'
+import type { Entry } from '../../core/secrets/secret-places.ts'
 import type { Kind } from '../../core/store/store.ts'
 
 const vault = plugin({

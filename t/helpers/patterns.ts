@@ -1,9 +1,9 @@
 // Patterns without lookaheads and back references, and texts that they often match; both engines must be of one mind on them.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { requiredPart } from '../../core/effort.ts'
-import { compileMatcher, linearMatcher } from '../../core/matcher.ts'
-import { compilePattern } from '../../core/pattern.ts'
+import { requiredPart } from '../../core/patterns/effort.ts'
+import { compileMatcher, linearMatcher } from '../../core/patterns/matcher.ts'
+import { compilePattern } from '../../core/patterns/pattern.ts'
 
 // V8 finds \B also within a character of two units.
 const piece = fc.constantFrom(

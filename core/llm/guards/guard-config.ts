@@ -1,7 +1,7 @@
 // Attributes that the guards which ask a service have in common besides those of all guards; what they come to. Knows no service.
 
 import type { Schema } from '../../json-schema.ts'
-import { guardAttributes } from '../guarding.ts'
+import { guardAttributes } from './guarding.ts'
 
 const list = { type: 'array', minItems: 1, uniqueItems: true } as const
 

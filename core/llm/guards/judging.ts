@@ -5,8 +5,8 @@ import type { Context } from '../../context.ts'
 import { GatewayError } from '../../errors.ts'
 import { Denied, Refused } from '../answer-event.ts'
 import type { Exchange } from '../exchange.ts'
-import type { Guarding, GuardSide } from '../guarding.ts'
 import type { JsonObject } from '../json.ts'
+import type { Guarding, GuardSide } from './guarding.ts'
 import { ServiceError } from './service.ts'
 
 /** Why something is not to go on. */

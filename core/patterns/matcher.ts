@@ -1,8 +1,8 @@
 // Whether a pattern of a user's is found in a text of anybody's, in a time that nobody can stretch; changes no text.
 import { RE2JS } from 're2js'
+import { GatewayError } from '../errors.ts'
 import { cutOff } from './cut-off.ts'
 import { longestDirect, requiredPart } from './effort.ts'
-import { GatewayError } from './errors.ts'
 import { compilePattern, linearPattern, PatternError } from './pattern.ts'
 
 export interface Matcher {

@@ -1,7 +1,7 @@
 // What guards of LLM traffic have in common: enforcing or only watching, what cannot be looked at, verdicts and time as
 // metrics; knows no guard and no text.
-import type { Context } from '../context.ts'
-import type { Counter, Histogram, HistogramSeries, Metrics } from '../observe/metrics.ts'
+import type { Context } from '../../context.ts'
+import type { Counter, Histogram, HistogramSeries, Metrics } from '../../observe/metrics.ts'
 
 /** Attributes of every guard's config. `mode` is ours, `fail_mode` is facts ai-plugins 1.4. */
 export const guardAttributes = {

@@ -1,8 +1,8 @@
 // What guards have in common, as logs, metrics and their plugins see it.
 import assert from 'node:assert/strict'
-import type { Context } from '../../../core/context.ts'
-import { type GuardConfig, Guarding } from '../../../core/llm/guarding.ts'
-import { makeContext } from '../../helpers/context.ts'
+import type { Context } from '../../../../core/context.ts'
+import { type GuardConfig, Guarding } from '../../../../core/llm/guards/guarding.ts'
+import { makeContext } from '../../../helpers/context.ts'
 
 describe('a guard', () => {
   let ctx: Context

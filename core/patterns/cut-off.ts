@@ -1,6 +1,6 @@
 // Runs what may not come back, such as a regular expression, for a tenth of a second at most; knows none.
 import { createContext, Script } from 'node:vm'
-import { GatewayError } from './errors.ts'
+import { GatewayError } from '../errors.ts'
 
 /** Milliseconds. What ends by itself ends sooner. */
 const MAX_MS = 100

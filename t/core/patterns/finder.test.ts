@@ -1,8 +1,8 @@
 // Where patterns are found: by one engine or another, with the same groups.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { compileFinder } from '../../core/finder.ts'
-import { compilePattern } from '../../core/pattern.ts'
+import { compileFinder } from '../../../core/patterns/finder.ts'
+import { compilePattern } from '../../../core/patterns/pattern.ts'
 
 const LONG = 2_000
 

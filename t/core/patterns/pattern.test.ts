@@ -2,7 +2,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: that is how templates of APISIX look
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { compilePattern, compileReplacement, expand, PatternError } from '../../core/pattern.ts'
+import { compilePattern, compileReplacement, expand, PatternError } from '../../../core/patterns/pattern.ts'
 
 const matches = (pattern: string, text: string, options?: string) => compilePattern(pattern, options).test(text)
 

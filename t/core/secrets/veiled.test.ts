@@ -4,10 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { format, inspect, isDeepStrictEqual } from 'node:util'
-import { openLog } from '../../core/observe/log.ts'
-import { plugin } from '../../core/plugin.ts'
-import { veiled } from '../../core/veiled.ts'
-import { startGateway } from '../helpers/gateway.ts'
+import { openLog } from '../../../core/observe/log.ts'
+import { plugin } from '../../../core/plugin.ts'
+import { veiled } from '../../../core/secrets/veiled.ts'
+import { startGateway } from '../../helpers/gateway.ts'
 
 const spec = {
   name: 'careless',

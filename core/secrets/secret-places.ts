@@ -1,8 +1,8 @@
 // Where secrets stand in what the store keeps: private keys, and what plugins name; knows neither keyrings nor ciphers.
-import { namesCredential } from './observe/credentials.ts'
-import type { Plugin } from './plugin.ts'
-import { copied, isObject } from './schema/json.ts'
-import type { Item, Kind } from './store/store.ts'
+import { namesCredential } from '../observe/credentials.ts'
+import type { Plugin } from '../plugin.ts'
+import { copied, isObject } from '../schema/json.ts'
+import type { Item, Kind } from '../store/store.ts'
 
 /** What an item is without its revisions. */
 export type Entry = Pick<Item, 'kind' | 'id' | 'value'>

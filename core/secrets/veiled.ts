@@ -1,6 +1,6 @@
 // Configs of plugins whose secrets have no printable form: they can be used, and are `***` wherever they are written out.
-import type { Plugin } from './plugin.ts'
-import { isObject } from './schema/json.ts'
+import type { Plugin } from '../plugin.ts'
+import { isObject } from '../schema/json.ts'
 import { secretsIn } from './secret-places.ts'
 import { veil } from './veil.ts'
 

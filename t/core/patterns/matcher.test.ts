@@ -1,9 +1,9 @@
 // Whether patterns are found: by one engine or another, with the same answer, in a time that no text can stretch.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { compileMatcher, patternProblem } from '../../core/matcher.ts'
-import { PatternError } from '../../core/pattern.ts'
-import { agree, asked } from '../helpers/patterns.ts'
+import { compileMatcher, patternProblem } from '../../../core/patterns/matcher.ts'
+import { PatternError } from '../../../core/patterns/pattern.ts'
+import { agree, asked } from '../../helpers/patterns.ts'
 
 const LONG = 100_000
 

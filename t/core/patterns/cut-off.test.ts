@@ -1,6 +1,6 @@
 // What takes too long is ended.
 import assert from 'node:assert/strict'
-import { cutOff } from '../../core/cut-off.ts'
+import { cutOff } from '../../../core/patterns/cut-off.ts'
 
 describe('work that may not come back', () => {
   it('is done as it would be otherwise', () => {

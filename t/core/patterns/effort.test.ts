@@ -1,7 +1,7 @@
 // What is known of a regular expression before it is run.
 import assert from 'node:assert/strict'
-import { longestDirect, requiredPart } from '../../core/effort.ts'
-import { compilePattern } from '../../core/pattern.ts'
+import { longestDirect, requiredPart } from '../../../core/patterns/effort.ts'
+import { compilePattern } from '../../../core/patterns/pattern.ts'
 
 const longest = (pattern: string) => longestDirect(compilePattern(pattern).source)
 const required = (pattern: string) => requiredPart(compilePattern(pattern).source)
