@@ -1,4 +1,5 @@
 // ai-prompt-decorator: prompts of the operator's in front of a request's messages and behind them (facts ai-plugins 10).
+import { noteAppended } from '../core/llm/appended-prompts.ts'
 import { changedBody } from '../core/llm/changed-body.ts'
 import { isTable, type JsonObject } from '../core/llm/json.ts'
 import { readJsonBody } from '../core/llm/json-body.ts'
@@ -46,7 +47,9 @@ export default plugin({
         const protocol = (name && protocolNamed(name)) ?? openaiChat
         const own = json as JsonObject
         const decorated = protocol.withMessages(own, { before, after })
-        if (decorated !== own) ctx.body.replace(changedBody(bytes, own, decorated), decorated)
+        if (decorated === own) return undefined
+        ctx.body.replace(changedBody(bytes, own, decorated), decorated)
+        noteAppended(ctx, after)
         return undefined
       },
     }

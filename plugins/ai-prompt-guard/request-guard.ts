@@ -1,6 +1,7 @@
 // Requests before ai-prompt-guard (facts ai-plugins 9); knows no answer.
 import type { Context } from '../../core/context.ts'
 import { GatewayError } from '../../core/errors.ts'
+import { withoutAppended } from '../../core/llm/appended-prompts.ts'
 import type { Guarding } from '../../core/llm/guards/guarding.ts'
 import type { JsonObject } from '../../core/llm/json.ts'
 import { hasTwins } from '../../core/llm/json-twins.ts'
@@ -51,8 +52,9 @@ export function requestGuard(config: Config, guarding: Guarding, log: Env['log']
   }
 
   /** What a key says that stands twice cannot be looked at: somebody else may read the other one. */
-  function piecesOf(protocol: Protocol, { body, bytes }: Read): Prompt[] {
-    const pieces = scope(protocol.name, protocol.prompts(body))
+  function piecesOf(ctx: Context, protocol: Protocol, { body, bytes }: Read): Prompt[] {
+    const prompts = protocol.prompts(body)
+    const pieces = scope(protocol.name, prompts, withoutAppended(ctx, prompts))
     if (config.not_text !== 'pass' && hasTwins(bytes, body))
       pieces.push({ role: 'user', kind: 'not_text', text: 'key_twice', turn: IN_FRONT })
     return pieces
@@ -60,7 +62,7 @@ export function requestGuard(config: Config, guarding: Guarding, log: Env['log']
 
   function judge(ctx: Context, protocol: Protocol, read: Read): Reply | undefined {
     const { body } = read
-    const prompts = piecesOf(protocol, read)
+    const prompts = piecesOf(ctx, protocol, read)
     if (config.not_text === 'log') sayUnseen(ctx, prompts)
     const fault = faultOf(prompts)
     if (fault === undefined) guarding.allows(ctx, 'request')

@@ -7,8 +7,8 @@ import { type Config, roles } from './config.ts'
 const TEXTS: ReadonlySet<PromptKind> = new Set(['text'])
 const SAYINGS: ReadonlySet<PromptKind> = new Set(['text', 'tool_result'])
 
-/** In order. What is no text is among them. */
-export type RequestScope = (protocol: ProtocolName, prompts: readonly Prompt[]) => Prompt[]
+/** In order. What is no text is among them. `own` are those of all that the operator has not put at the end. */
+export type RequestScope = (protocol: ProtocolName, prompts: readonly Prompt[], own: readonly Prompt[]) => Prompt[]
 
 /**
  * Texts are those of the last message, as in APISIX, so that a turn that follows a tool's result has none; all else is what
@@ -19,12 +19,12 @@ export function requestScope(config: Config): RequestScope {
   const { match_all_roles: everybody, match_all_conversation_history: always } = config
   const speakers: ReadonlySet<PromptRole> = new Set(everybody ? roles : (config.request_check_roles ?? ['user']))
   const chosen: ReadonlySet<PromptKind> | undefined = config.request_check_kinds && new Set(config.request_check_kinds)
-  return (protocol, prompts) => {
+  return (protocol, prompts, own) => {
     const isResponse = protocol === 'openai-responses'
     const all = always || isResponse
     const kinds = chosen ?? (everybody || isResponse ? SAYINGS : TEXTS)
-    const last = new Set(all ? prompts : lastTurn(prompts, SAYINGS))
-    const recent = new Set(all ? prompts : sinceAnswer(prompts))
+    const last = new Set(all ? prompts : [...lastTurn(prompts, SAYINGS), ...lastTurn(own, SAYINGS)])
+    const recent = new Set(all ? prompts : [...sinceAnswer(prompts), ...sinceAnswer(own)])
     return prompts.filter(prompt => {
       const { kind, role } = prompt
       if (kind === 'text') return kinds.has(kind) && speakers.has(role) && last.has(prompt)

@@ -129,4 +129,14 @@ describe('ai-prompt-decorator', () => {
       else assert.match(problem!, said)
     })
   }
+
+  it('hides from guards nothing of what the client has said last', async () => {
+    for (const append of [[user], [system], [assistant, user]]) {
+      await start({ append }, { 'ai-prompt-guard': { deny_patterns: ['forbidden'] } })
+      const said = (content: string) => post('/chat', JSON.stringify({ messages: [{ role: 'user', content }] }))
+      assert.equal((await said('something forbidden')).status, 400)
+      assert.equal((await said('something else')).status, 200)
+      await gateway.close()
+    }
+  })
 })

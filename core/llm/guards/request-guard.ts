@@ -3,6 +3,7 @@
 import type { Context } from '../../context.ts'
 import { type Reply, reply } from '../../reply.ts'
 import { Denied, Refused } from '../answer-event.ts'
+import { withoutAppended } from '../appended-prompts.ts'
 import { clientBody } from '../client-body.ts'
 import { type Exchange, exchange } from '../exchange.ts'
 import { sse } from '../framing/sse.ts'
@@ -87,7 +88,8 @@ async function guardRequest(ctx: Context, guard: RequestGuard, wisher: Wisher): 
   const protocol = protocolNamed(call.protocol)
   if (protocol === undefined || json === undefined) return skipped(ctx, guard, `unsupported protocol: ${call.protocol}`)
   if (protocol.name === 'passthrough') return skipped(ctx, guard, guard.unreadable)
-  const { texts, notText } = requestTexts(protocol.prompts(json), guard.scope)
+  const prompts = protocol.prompts(json)
+  const { texts, notText } = requestTexts(prompts, withoutAppended(ctx, prompts), guard.scope)
   const judging = new Judging(ctx, call, { side: 'request', streams: call.requestType === 'ai_stream' }, guard.policy)
   try {
     const unseen = new Set(notText.map(({ text }) => text).filter(type => !guard.notTextAllowed.has(type)))

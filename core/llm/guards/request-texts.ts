@@ -16,10 +16,23 @@ export interface InScope {
   readonly notText: readonly Prompt[]
 }
 
-export function requestTexts(prompts: readonly Prompt[], { roles, kinds, mode }: RequestScope): InScope {
+/** `own` are those of all `prompts` that the operator has not put at the end. */
+export function requestTexts(
+  prompts: readonly Prompt[],
+  own: readonly Prompt[],
+  { roles, kinds, mode }: RequestScope,
+): InScope {
   const turning = new Set<PromptRole>([...roles].filter(role => role !== 'system'))
   const system = roles.has('system') ? prompts.filter(({ role }) => role === 'system') : []
-  const turns = mode === 'last' ? trailingTurns(prompts, turning) : prompts
+  const turns = mode === 'last' ? lastOf(prompts, own, turning) : prompts
   const all = [...system, ...turns.filter(({ role }) => turning.has(role))]
   return { texts: select(all, { roles, kinds }), notText: all.filter(({ kind }) => kind === 'not_text') }
+}
+
+/** What an operator has put at the end, and what the client has said last. */
+function lastOf(prompts: readonly Prompt[], own: readonly Prompt[], roles: ReadonlySet<PromptRole>): Prompt[] {
+  const last = trailingTurns(prompts, roles)
+  if (own === prompts) return last
+  const all = new Set([...last, ...trailingTurns(own, roles)])
+  return prompts.filter(prompt => all.has(prompt))
 }
