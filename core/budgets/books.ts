@@ -44,6 +44,8 @@ export class Books {
   #timer: NodeJS.Timeout | undefined
   #compacted = 0
   #writing: Promise<void> | undefined
+  /** Over when nobody is at the books. */
+  #turn: Promise<unknown> = Promise.resolve()
   #complained = false
   /** On a monotonic clock. */
   #awayUntil = 0
@@ -141,10 +143,17 @@ export class Books {
 
   /** Looks at what was touched and writes what has changed; resolves when it is on disk. Never rejects. */
   write(): Promise<void> {
-    this.#writing ??= this.#write().finally(() => {
+    this.#writing ??= this.alone(() => this.#write()).finally(() => {
       this.#writing = undefined
     })
     return this.#writing
+  }
+
+  /** One after the other, writing included: nobody writes how an account stood before somebody else has changed it. */
+  alone<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work)
+    this.#turn = done.catch(() => {})
+    return done
   }
 
   /** Writes what is left. */

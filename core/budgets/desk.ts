@@ -24,10 +24,16 @@ export function amountOf(unit: Unit, written: unknown): number | undefined {
 }
 
 /**
- * Does it, and notes it where it is durable. Throws RangeError when an amount becomes too large to be counted, LedgerError when
- * the ledger is away, and what the journal throws: nothing has changed then.
+ * Does it in the period that is then, and notes it where it is durable. Rejects with RangeError when an amount becomes too large
+ * to be counted, LedgerError when the ledger is away, and what the journal throws: nothing has changed then.
  */
-export async function carryOut(books: Books, kept: Kept, order: Order): Promise<void> {
+export function carryOut(books: Books, known: Kept, order: Order): Promise<void> {
+  const { budget, principal } = known.account
+  // Until it is its turn a window may end, and thresholds be told of.
+  return books.alone(() => change(books, books.accounts.find(budget.name, principal) ?? known, order))
+}
+
+async function change(books: Books, kept: Kept, order: Order): Promise<void> {
   const { account } = kept
   const ledger = books.ledgerOf(kept)
   const before = await standing(ledger, account)
@@ -38,8 +44,8 @@ export async function carryOut(books: Books, kept: Kept, order: Order): Promise<
   try {
     const { what, who } = order
     const entry = { account, used: after.spent, granted: after.granted, since: kept.since, told }
-    const change = { at: books.now(), who, what, amount: changed.amount }
-    books.journal.change(account, change, kept.servers === undefined ? { entry, frozen: after.frozen } : undefined)
+    const noted = { at: books.now(), who, what, amount: changed.amount }
+    books.journal.change(account, noted, kept.servers === undefined ? { entry, frozen: after.frozen } : undefined)
   } catch (error) {
     await changed.undo(ledger)
     throw error

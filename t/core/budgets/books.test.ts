@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Budget } from '../../../core/budgets/budget.ts'
+import { type Budget, spendKey } from '../../../core/budgets/budget.ts'
 import { amountOf, carryOut } from '../../../core/budgets/desk.ts'
 import { LedgerError } from '../../../core/ledger/ledger.ts'
 import type { RedisServers } from '../../../core/ledger/ledgers.ts'
@@ -149,6 +149,43 @@ describe('the books of budgets', () => {
     await one.restart()
     const { topped_up, spent } = await one.view('prepaid', 'consumer:jill')
     assert.deepEqual([topped_up, spent], [5, 0])
+  })
+
+  it('have on disk what an operator was told of, whatever was looked at before and is written after', async () => {
+    const one = office()
+    const jack = one.account(prepaid)
+    await one.spend(jack, 400)
+    // Two batches: between that look and its write others have their turn.
+    const others = Array.from({ length: 600 }, (_, n) => ({ ...jack, principal: `route:${n}` }))
+    for (const what of ['reset', 'top_up'] as const) {
+      await one.books
+        .ledgerOf({ servers: undefined })
+        .take(spendKey(jack), { kind: 'balance', limit: 1_000 }, { amount: 10 })
+      one.books.touched([jack, ...others].map(account => ({ account, servers: undefined, alerts })))
+      const writing = one.books.write()
+      const kept = one.books.accounts.find('prepaid', 'consumer:jack')!
+      await carryOut(one.books, kept, { what, who: 'ops', amount: 50 })
+      await writing
+    }
+    await one.restart()
+    const { topped_up, spent } = await one.view('prepaid')
+    assert.deepEqual([topped_up, spent], [50, 10])
+  })
+
+  it('change the window that is now, and tell of no threshold twice, however late an order is carried out', async () => {
+    const one = office()
+    await one.spend(one.account(monthly), EUR)
+    await one.spend(one.account(prepaid), 1)
+    const [team, paid] = ['team', 'prepaid'].map(budget => one.books.accounts.find(budget, 'consumer:jack')!)
+    one.clock.now = one.account(monthly).period.end
+    await one.spend(one.account(prepaid), 499)
+    for (const kept of [team!, paid!]) await carryOut(one.books, kept, { what: 'top_up', who: 'ops', amount: 10 })
+    await one.spend(one.account(prepaid), 10)
+    assert.equal((await one.view('team')).topped_up, '0.00000001')
+    assert.deepEqual(
+      one.reached.map(({ threshold }) => threshold),
+      [50],
+    )
   })
 
   it('leave everything as it was when a change cannot be written', async () => {
