@@ -27,7 +27,8 @@ local function read(place, from)
     c.reserved = c.reserved - number(redis.call('HGET', c.hash, 't' .. lapsed))
     redis.call('HDEL', c.hash, 't' .. lapsed)
     redis.call('ZREM', c.tickets, lapsed)
-    c.changed = true
+    -- At once: whoever only looks, or comes too late, writes nothing.
+    redis.call('HSET', c.hash, 'reserved', text(c.reserved))
   end
   c.isBucket = c.kind == 'token_bucket' or c.kind == 'leaky_bucket'
   c.isLasting = c.kind == 'balance' or c.kind == 'period'
@@ -114,7 +115,7 @@ for place, c in ipairs(all) do
   elseif allowed then
     charge(c, c.amount)
   end
-  if not c.looks or c.changed then write(c) end
+  if not c.looks then write(c) end
   for _, value in ipairs({ c.allowed and 1 or 0, c.used, c.before, c.at, c.over, c.reserved }) do
     table.insert(answer, text(value))
   end
@@ -153,7 +154,7 @@ if what == 'used' then
 elseif what == 'granted' then
   c.before = math.max(0, to or c.before + by)
 end
-if what ~= '' or c.changed then write(c) end
+if what ~= '' then write(c) end
 return { text(math.max(0, c.used)), text(c.reserved), text(c.isLasting and c.before or 0) }
 `)
 

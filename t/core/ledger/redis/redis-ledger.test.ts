@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
-import type { Ledger, Limit, SharedFate, Ticket } from '../../../../core/ledger/ledger.ts'
+import { type Ledger, LedgerError, type Limit, type SharedFate, type Ticket } from '../../../../core/ledger/ledger.ts'
 import { LedgerMemory, ledgerMemory } from '../../../../core/ledger/ledger-memory.ts'
 import { RedisLink, type RedisServers } from '../../../../core/ledger/redis/link.ts'
 import { RedisLedger, type RedisLedgerOptions } from '../../../../core/ledger/redis/redis-ledger.ts'
+import { TAKE } from '../../../../core/ledger/redis/scripts.ts'
 import { SharedLedger } from '../../../../core/ledger/shared-ledger.ts'
 import { type RedisForTest, startRedis, startRedisCluster, startRedisSentinel } from '../../../helpers/redis.ts'
 import { until } from '../../../helpers/until.ts'
@@ -138,6 +139,37 @@ describe('a ledger in Redis', () => {
       clock.now += 1
       assert.equal((await living.take(key, slots, { amount: 1, ticket: true })).allowed, true)
       assert.equal((await living.take(key, slots, { amount: 1, ticket: true })).allowed, false)
+    })
+
+    it('frees what has lapsed also where a take comes too late, whose ticket has been given back', async () => {
+      const clock = { now: 1_700_000_000_000 }
+      const now = () => clock.now
+      const balance: Limit = { kind: 'balance', limit: 10 }
+      const key = randomUUID()
+      const dead = open({ now, leaseMs: 30_000 })
+      await dead.ledger.take(key, balance, { amount: 10, ticket: true })
+      clock.now += 20_000
+      // The answer to a take is lost, and on another connection what gives it back overtakes it.
+      const { link } = open()
+      let late: () => Promise<unknown> = () => Promise.reject(new Error('nothing was taken'))
+      const overtaken = open({
+        now,
+        leaseMs: 30_000,
+        link: {
+          ready: true,
+          run(script, keys, values) {
+            if (script !== TAKE) return link.run(script, keys, values)
+            late = () => link.run(script, keys, [now(), ...values.slice(1)])
+            throw new LedgerError('away', 'Redis did not answer')
+          },
+        },
+      }).ledger
+      await assert.rejects(overtaken.take(key, balance, { amount: 1, ticket: true }), LedgerError)
+      await until(() => overtaken.waiting === 0, 'it is given back')
+      clock.now += 20_000
+      dead.link.close()
+      await late()
+      assert.equal((await open({ now }).ledger.look(key, balance)).reserved, 0)
     })
 
     it('renews the leases of what is still held', async () => {
