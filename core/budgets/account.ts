@@ -122,8 +122,10 @@ function claimed(takings: readonly (readonly Taking[])[], { each, ticket }: Take
     at += own.length
     const isFrozen = frozen!.used > 0
     const bounds = worst === undefined ? [spend!] : [spend!, worst]
-    // What takes in any case was allowed in any case.
-    fits.push(!isFrozen && bounds.every(({ allowed, excess }) => allowed && excess === 0))
+    // What takes in any case was allowed in any case; what takes nothing has room where nothing is left.
+    const within = ({ allowed, excess }: Taken, index: number) =>
+      allowed && (excess === 0 || own[index * 2]!.wish.amount === 0)
+    fits.push(!isFrozen && bounds.every(within))
     left.push({
       remaining: spend!.remaining - spend!.excess,
       busy: !isFrozen && bounds.every((one, index) => fitsAlone(one, own[index * 2]!)),

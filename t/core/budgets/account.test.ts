@@ -75,6 +75,15 @@ describe('accounts of budgets', () => {
     assert.deepEqual(claimed(wants(watched, 93, 93, true)).fits, [true])
   })
 
+  it('have room for what costs nothing, though they are exceeded, and then only others refuse', () => {
+    const [own, team] = [account(), account({ name: 'team', cap: 10 })]
+    claimed(wants(own, 100)).reservation!.settle([150])
+    const { fits, reservation } = claimed(wants(own, 0))
+    assert.deepEqual([fits, reservation !== undefined], [[true], true])
+    assert.deepEqual(claimed(wants(own, 0), wants(team, 11)).fits, [true, false])
+    assert.deepEqual(claimed(wants(own, 0, 0, true)).fits, [true])
+  })
+
   it('say when a claim may fit: with the next period, or never', () => {
     const day = { start: START, end: START + 60_000 }
     const daily = account({ window: { kind: 'rolling', seconds: 60 } }, 'p', day)
