@@ -178,26 +178,23 @@ export class Books {
       const changed = looked.flatMap(each => (each === undefined ? [] : [each]))
       // Others want to be answered by this thread too.
       if (left > AT_ONCE) await turnOfLoop()
-      if (changed.length === 0) continue
+      // What others keep is theirs to keep.
+      const ours = changed.filter(({ kept }) => kept.servers === undefined)
+      this.#done(changed.filter(({ kept }) => kept.servers !== undefined))
+      if (ours.length === 0) continue
       try {
-        // What others keep is theirs to keep.
-        const ours = changed.filter(({ kept }) => kept.servers === undefined)
         journal.write(
           ours.map(({ entry }) => entry),
           this.now(),
         )
         this.#complained = false
       } catch (error) {
-        for (const { key, kept } of changed) this.#dirty.set(key, kept)
+        for (const { key, kept } of ours) this.#dirty.set(key, kept)
         if (!this.#complained) log.error({ err: error }, 'what is spent of budgets cannot be written; trying again')
         this.#complained = true
         return
       }
-      for (const { kept, entry, reached } of changed) {
-        const { used, granted, told } = entry
-        Object.assign(kept, { used, granted, told })
-        for (const each of reached) this.#options.reached(each, kept.alerts)
-      }
+      this.#done(ours)
     }
     const now = this.now()
     if (now - this.#compacted < COMPACT_MS) return
@@ -206,6 +203,14 @@ export class Books {
       journal.compact(now)
     } catch (error) {
       log.error({ err: error }, 'the journal of budgets cannot be compacted')
+    }
+  }
+
+  #done(changed: readonly Looked[]): void {
+    for (const { kept, entry, reached } of changed) {
+      const { used, granted, told } = entry
+      Object.assign(kept, { used, granted, told })
+      for (const each of reached) this.#options.reached(each, kept.alerts)
     }
   }
 

@@ -3,10 +3,11 @@ import assert from 'node:assert/strict'
 import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Budget, spendKey } from '../../../core/budgets/budget.ts'
+import { type Account, type Budget, spendKey } from '../../../core/budgets/budget.ts'
 import { amountOf, carryOut } from '../../../core/budgets/desk.ts'
-import { LedgerError } from '../../../core/ledger/ledger.ts'
+import { type Ledger, LedgerError } from '../../../core/ledger/ledger.ts'
 import type { RedisServers } from '../../../core/ledger/ledgers.ts'
+import { ledgers } from '../../helpers/ledgers.ts'
 import { alerts, EUR, monthly, Office, prepaid } from '../../helpers/office.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -218,6 +219,36 @@ describe('the books of budgets', () => {
     await one.books.write()
     await one.restart()
     assert.equal((await one.view('prepaid')).spent, 400)
+  })
+
+  it('tell of thresholds of what Redis keeps, though what is only ours cannot be written, and make no file for it', async () => {
+    const one = office()
+    const [own, shared] = [one.account(prepaid), one.account(prepaid, 'consumer:jill')]
+    const servers = {} as RedisServers
+    const { ledgerOf } = one.books
+    // In the place of Redis.
+    const elsewhere = ledgers(() => one.clock.now).own
+    one.books.ledgerOf = of => (of.servers === undefined ? ledgerOf.call(one.books, of) : elsewhere)
+    const spend = (ledger: Ledger, account: Account) =>
+      ledger.take(spendKey(account), { kind: 'balance', limit: 1_000 }, { amount: 600 })
+    await spend(elsewhere, shared)
+    one.books.touched([{ account: shared, servers, alerts }])
+    await one.books.write()
+    assert.deepEqual([one.reached.splice(0).length, readdirSync(one.folder!)], [1, []])
+    one.books.journal.write = () => {
+      throw new Error('the disk is full')
+    }
+    await spend(ledgerOf.call(one.books, { servers: undefined }), own)
+    await elsewhere.take(spendKey(shared), { kind: 'balance', limit: 1_000 }, { amount: 300 })
+    one.books.touched([
+      { account: own, servers: undefined, alerts },
+      { account: shared, servers, alerts },
+    ])
+    for (let n = 0; n < 2; n++) await one.books.write()
+    assert.deepEqual(
+      one.reached.map(({ threshold, view }) => [threshold, view.principal]),
+      [[80, 'consumer:jill']],
+    )
   })
 
   it('make no file where no budget is used, and go on in memory where none can be made', async () => {
