@@ -67,7 +67,7 @@ export default plugin({
         if (limit_output) call.outputLimit = Math.min(call.outputLimit ?? default_output, default_output)
         const { json = {} } = await clientBody(ctx)
         const all = spendings.get(ctx) ?? []
-        const spending = new Spending(ctx, call, policy, { body: json, counts: all.length === 0 })
+        const spending = new Spending(ctx, call, policy, { body: json, before: all })
         spendings.set(ctx, [...all, spending])
         call.admissions.push(sending => spending.admit(sending))
         call.over.push(ended => spending.over(ended))

@@ -73,20 +73,27 @@ export class Spending {
   readonly #stops: boolean
   /** Of the client's request, by which prompts are estimated. */
   readonly #body: JsonObject
-  /** Counts for the metrics: of several configurations one does. */
-  readonly #counts: boolean
+  /** Of configurations that are asked before this one. */
+  readonly #before: readonly Spending[]
   /** The request's price and period are those of this moment. */
   readonly #at: number
   #open: Open | undefined
   /** Attempts before the one that is under way. */
   #earlier = 0
+  /** The last attempt that was charged, by those before it. */
+  #charged: number | undefined
 
-  constructor(ctx: Context, call: Exchange, policy: Policy, { body, counts }: { body: JsonObject; counts: boolean }) {
+  constructor(
+    ctx: Context,
+    call: Exchange,
+    policy: Policy,
+    { body, before }: { body: JsonObject; before: readonly Spending[] },
+  ) {
     this.#ctx = ctx
     this.#call = call
     this.#policy = policy
     this.#body = body
-    this.#counts = counts
+    this.#before = before
     this.#at = policy.now()
     const speech = protocolNamed(call.protocol)
     const canEnd = speech?.openBegun !== undefined && speech.pieces !== undefined
@@ -143,7 +150,9 @@ export class Spending {
     })
     for (const [at, { rule }] of shares.entries()) this.#show(rule, open.actuals[at]!)
     if (charge !== 'reserved' && !charge.estimated) this.#learn(shares, usage)
-    if (this.#counts) {
+    this.#charged = this.#earlier
+    // Of several configurations the first that charges an attempt counts for the metrics.
+    if (!this.#before.some(one => one.#charged === this.#charged)) {
       const { metrics, currency } = this.#policy
       metrics.spent(this.#ctx, usage, tokens)
       if (cost !== undefined) metrics.paid(this.#ctx, cost, currency)

@@ -607,6 +607,14 @@ describe('ai-budget', () => {
     assert.equal(await remaining(), '988')
   })
 
+  it('counts for the metrics also what only the second configuration has to do with', async () => {
+    const other = budget({ name: 'other', principal: 'consumer' })
+    await gateway.put({ global_rules: { 1: { plugins: { 'ai-budget': { budgets: [other] } } } } })
+    await pays([budget()])
+    for (let n = 0; n < 2; n++) assert.equal((await ask()).status, 200)
+    assert.deepEqual(metric('sluice_spend_tokens_total'), ['sluice_spend_tokens_total{consumer="",credential=""} 24'])
+  })
+
   it('takes every configuration that its page shows', () => {
     const page = readFileSync('docs/budgets.md', 'utf8')
     const shown = [...page.matchAll(/^```json\n(.*?)^```/gms)].map(
