@@ -222,7 +222,10 @@ export class Spending {
 
   /** `reserved` is all that was reserved; undefined is nothing. */
   #chargeOf(call: Exchange, { sending, worst, goes }: Open): Charge | 'reserved' | undefined {
-    const delivered = { ...call, textEstimate: Math.max(call.textEstimate, goes?.delivered ?? 0) }
+    const textEstimate = Math.max(call.textEstimate, goes?.delivered ?? 0)
+    // A report without numbers says nothing.
+    const usage = call.usage && sumOf(partsOf(call.usage, call.spoken)) > 0 ? call.usage : undefined
+    const delivered = { ...call, usage, textEstimate }
     const charge = chargeOf(delivered, this.#body)
     if (call.cutBy === 'client_disconnect' && charge?.estimated !== false) {
       const { onAbandon } = this.#policy

@@ -335,6 +335,17 @@ describe('ai-budget', () => {
       assert.equal(await spent(10_000), WORST - 50 + Math.ceil(bytes / 4))
     })
 
+    it('as if it said nothing what a provider reports without numbers: nothing is free by accident', async () => {
+      await pays([budget({ cap: 10_000 })])
+      for (const usage of [{}, usageOf(0, 0), { prompt_tokens: '8', completion_tokens: '4' }]) {
+        const before = await spent(10_000)
+        upstream.script = received => received.json(200, answer(usage))
+        await ask()
+        const bytes = JSON.stringify(answer(usage)).length
+        assert.equal(await spent(10_000), before + WORST - 50 + Math.ceil(bytes / 4))
+      }
+    })
+
     it('every attempt for what it has consumed, and a fallback by the budgets of the model that serves', async () => {
       const instance = (name: string, priority: number) => ({
         ...aiProxy({ options: { model: name } }),
