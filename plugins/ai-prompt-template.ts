@@ -73,8 +73,11 @@ export default plugin({
         const { template_name: name } = given
         if (name === undefined || name === null) return reply(400, { message: 'template name is missing in request.' })
         const template = typeof name === 'string' ? named.get(name) : undefined
-        if (template === undefined)
-          return reply(400, { message: `template: ${String(name).slice(0, 256)} not configured.` })
+        if (template === undefined) {
+          // What is no text may not become one: String throws at some objects.
+          const shown = isTable(name) ? typeof name : String(name).slice(0, 256)
+          return reply(400, { message: `template: ${shown} not configured.` })
+        }
         try {
           const rendered = template(ctx.request.method === 'GET' ? queryOf(ctx) : given)
           const bytes = Buffer.from(JSON.stringify(rendered))

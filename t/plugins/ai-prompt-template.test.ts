@@ -99,6 +99,10 @@ describe('ai-prompt-template', () => {
     assert.equal(await refused([], 400), 'template name is missing in request.')
     assert.equal(await refused({ template_name: 'none' }, 400), 'template: none not configured.')
     assert.equal(await refused({ template_name: 'constructor' }, 400), 'template: constructor not configured.')
+    const nameless = '{"template_name":{"toString":1,"valueOf":1}}'
+    assert.equal(await refused(nameless, 400), 'template: object not configured.')
+    const deep = `{"template_name":${'['.repeat(20_000)}${']'.repeat(20_000)}}`
+    assert.equal(await refused(deep, 400), 'template: object not configured.')
     assert.match(await refused('{"template_name"', 400), /^could not parse JSON request body: /)
     assert.equal(await refused('', 400), 'could not get body: request body is empty')
     assert.equal(upstream.received.length, 0)
