@@ -61,7 +61,7 @@ export function responsesPrompts(body: JsonObject): Prompt[] {
 function takeItem(said: PromptList, turn: number, item: unknown): void {
   if (!isObject(item)) return said.text({ role: 'user', turn }, item, 'item')
   const { type } = item
-  const name = String(type)
+  const name = typeof type === 'string' ? type : ''
   if (type === undefined || type === 'message') return takeMessage(said, turn, item)
   if (type === 'reasoning') return takeReasoning(said, turn, item)
   // Definitions.

@@ -94,6 +94,14 @@ describe('of a response’s request guards see', () => {
     ])
   })
 
+  it('an unknown thing where its type is no text, whatever it is', () => {
+    const types = [{ toString: 1 }, JSON.parse(`${'['.repeat(20_000)}${']'.repeat(20_000)}`) as unknown, null, 7]
+    assert.deepEqual(
+      seen({ input: types.map(type => ({ type, content: 'x' })) }),
+      types.map((_, at) => `${at} user not_text: unknown`),
+    )
+  })
+
   it('no definition of a tool', () => {
     assert.deepEqual(seen({ input: [{ type: 'mcp_list_tools', tools: [{ description: 'bad' }] }], tools: [{}] }), [])
   })
