@@ -107,11 +107,12 @@ export function watchedAnswer(watch: Watch): EventFilter {
       watch.unknown()
     }
     const ends = take(pieces ?? [], event.whole)
-    end(of => event.isEnd || event.endsText(of))
+    // A choice ends when it does, and others may go on behind it.
+    end(of => event.endsText(of))
     if (waiting.length === 0 && (ends.length === 0 || !holds)) return undefined
     waiting.push({ event, ends })
     bytes += event.bytes.length
-    return [...ready(!holds || event.whole || event.isEnd)]
+    return [...ready(!holds || event.whole)]
   }
 }
 

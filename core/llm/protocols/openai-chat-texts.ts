@@ -26,10 +26,7 @@ export function endsChatText(event: JsonObject, of: string): boolean {
   // Nothing comes after an error.
   if (event.error !== undefined && event.error !== null) return true
   const choices = Array.isArray(event.choices) ? event.choices.filter(isObject) : []
-  return choices.some(
-    ({ index = 0, finish_reason: reason }) =>
-      reason !== null && reason !== undefined && of.startsWith(`${String(index)}.`),
-  )
+  return choices.some(({ index = 0, finish_reason: reason }) => isFinish(reason) && of.startsWith(`${String(index)}.`))
 }
 
 function mapSaid(said: JsonObject, change: (text: string, member: string) => string): JsonObject {

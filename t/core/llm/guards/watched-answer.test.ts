@@ -99,6 +99,19 @@ describe('an answer that is watched', () => {
     assert.deepEqual([texts(left), found], ['', true])
   })
 
+  it('goes on where a provider writes that nothing has ended it yet', () => {
+    for (const reason of ['', 'null', null]) {
+      const { left, found } = run([chunk({ content: 'SEC' }, reason), chunk({ content: 'RET' }, reason)], /SECRET/)
+      assert.deepEqual([texts(left), found], ['', true], `${reason}`)
+    }
+  })
+
+  it('goes on when another choice has ended', () => {
+    const events = [chunk({ content: 'SEC' }, null, 1), chunk({ content: 'x' }), chunk({}, 'stop')]
+    const { left, found } = run([...events, chunk({ content: 'RET' }, null, 1), chunk({}, 'stop', 1)], /SECRET/)
+    assert.deepEqual([texts(left), found], ['', true])
+  })
+
   it('is one text for each choice and kind', () => {
     const events = ['SE', 'CR', 'ET'].flatMap(content => [
       chunk({ content: `${content}` }, null, 1),
