@@ -177,6 +177,17 @@ describe('ai-lakera-guard', () => {
       assert.ok(guarded.lines.includes('info ai-lakera-guard denied a request: what cannot be looked at: image_url'))
     })
 
+    it('refuses, where it is told to, what another reader may understand otherwise', async () => {
+      await start({ not_text: 'deny' })
+      const body = '{"messages":[{"role":"user","content":"bad","content":"good"}]}'
+      const answer = (await (await guarded.ask(CHAT, {}, { body })).json()) as ReturnType<typeof whole>
+      assert.equal(answer.choices[0]!.message.content, BLOCKED.request)
+      assert.ok(guarded.lines.includes('info ai-lakera-guard denied a request: what cannot be looked at: key_twice'))
+      assert.equal(guarded.provider.received.length, 0)
+      const once = (await (await guarded.ask(CHAT, asked)).json()) as ReturnType<typeof whole>
+      assert.equal(once.choices[0]!.message.content, 'fine')
+    })
+
     it('gives up its question when the client leaves', async () => {
       await start()
       guarded.service.script = () => {}

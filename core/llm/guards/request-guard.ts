@@ -7,6 +7,7 @@ import { withoutAppended } from '../appended-prompts.ts'
 import { clientBody } from '../client-body.ts'
 import { type Exchange, exchange } from '../exchange.ts'
 import { sse } from '../framing/sse.ts'
+import { hasTwins } from '../json-twins.ts'
 import type { Prompt } from '../prompt.ts'
 import { protocolNamed } from '../protocols/detect.ts'
 import type { Wisher } from '../sidecar.ts'
@@ -84,7 +85,7 @@ async function guardRequest(ctx: Context, guard: RequestGuard, wisher: Wisher): 
     )
   // Without a body nothing is said: models are listed.
   if (!guard.checks || ctx.body.empty) return undefined
-  const { json } = await clientBody(ctx)
+  const { json, bytes } = await clientBody(ctx)
   const protocol = protocolNamed(call.protocol)
   if (protocol === undefined || json === undefined) return skipped(ctx, guard, `unsupported protocol: ${call.protocol}`)
   if (protocol.name === 'passthrough') return skipped(ctx, guard, guard.unreadable)
@@ -92,7 +93,10 @@ async function guardRequest(ctx: Context, guard: RequestGuard, wisher: Wisher): 
   const { texts, notText } = requestTexts(prompts, withoutAppended(ctx, prompts), guard.scope)
   const judging = new Judging(ctx, call, { side: 'request', streams: call.requestType === 'ai_stream' }, guard.policy)
   try {
-    const unseen = new Set(notText.map(({ text }) => text).filter(type => !guard.notTextAllowed.has(type)))
+    const types = notText.map(({ text }) => text)
+    // Of what a key says that stands twice the provider may read the one that is not shown to anybody here.
+    if (guard.notText !== 'pass' && hasTwins(bytes, json)) types.push('key_twice')
+    const unseen = new Set(types.filter(type => !guard.notTextAllowed.has(type)))
     if (unseen.size > 0) notSeen(ctx, guard, judging, [...unseen].slice(0, MAX_TYPES))
     if (texts.some(({ text }) => text.trim() !== '')) await judging.ask(() => guard.look(ctx, texts, wisher))
     judging.end()
