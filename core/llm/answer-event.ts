@@ -103,7 +103,7 @@ export class AnswerEvent {
     return this.json === undefined ? pieces && [] : pieces?.(this.json)
   }
 
-  /** Of a stream: how the answer ended, or what it used. No piece comes after it. */
+  /** Of a stream: how the answer ended, or one of several choices, behind which others may go on, or what it used. */
   get isEnd(): boolean {
     return this.json !== undefined && !this.whole && this.#protocol.isEnd?.(this.json) === true
   }

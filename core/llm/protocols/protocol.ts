@@ -113,7 +113,7 @@ export interface Protocol {
    * answers say.
    */
   pieces?(event: JsonObject): AnswerPiece[]
-  /** Whether an event of a stream says how the answer ended, or what it used: no piece comes after. */
+  /** Whether an event of a stream says how the answer ended, or one of several choices, or what it used. */
   isEnd?(event: JsonObject): boolean
   /** Follows one stream to the client. Where it is missing there are no streams whose events are known. */
   openBegun?(): BegunStream
