@@ -57,6 +57,8 @@ export function chatPieces(event: JsonObject): AnswerPiece[] {
     // What is spoken is written down beside it.
     if (isObject(audio) && typeof audio.transcript === 'string')
       pieces.push({ kind: 'text', of: `${String(choice.index ?? at)}.audio`, text: audio.transcript })
+    for (const text of thoughts(said))
+      pieces.push({ kind: 'reasoning', of: `${String(choice.index ?? at)}.thoughts`, text })
     for (const [place, call] of [...objects(calls), ...(isObject(old) ? [{ function: old }] : [])].entries()) {
       const { function: called, custom, index = place } = call as JsonObject
       const text = isObject(called) ? called.arguments : isObject(custom) ? custom.input : undefined
@@ -65,6 +67,15 @@ export function chatPieces(event: JsonObject): AnswerPiece[] {
     }
   }
   return pieces
+}
+
+/** Reasoning elsewhere than in TEXTS: OpenRouter's details where it does not say them there too, and Mistral's parts of content. */
+function thoughts({ reasoning, reasoning_details: details, content }: JsonObject): string[] {
+  const detailed = typeof reasoning === 'string' ? [] : objects(details).flatMap(({ text, summary }) => [text, summary])
+  const parts = objects(content).flatMap(({ thinking }) =>
+    Array.isArray(thinking) ? objects(thinking).map(({ text }) => text) : thinking,
+  )
+  return [...detailed, ...parts].filter(text => typeof text === 'string')
 }
 
 /** See Protocol.isEnd. Some servers report usage in every chunk. */

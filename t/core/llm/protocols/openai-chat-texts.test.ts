@@ -68,6 +68,28 @@ describe('the pieces of chat completions', () => {
     assert.deepEqual(said({ choices: [{ message }] }), [['tool_arguments', '0.tool.0', '{}']])
   })
 
+  it('are reasoning also where details or parts of the content say it, and once where both say it', () => {
+    const details = [{ type: 'reasoning.text', text: 'a' }, { summary: 'b' }, { data: 'encrypted' }]
+    const detailed = { choices: [{ index: 1, delta: { reasoning_details: details } }] }
+    assert.deepEqual(said(detailed), [
+      ['reasoning', '1.thoughts', 'a'],
+      ['reasoning', '1.thoughts', 'b'],
+    ])
+    assert.deepEqual(said({ choices: [{ delta: { reasoning: 'ab', reasoning_details: details } }] }), [
+      ['reasoning', '0.reasoning', 'ab'],
+    ])
+    const parts = [
+      { type: 'thinking', thinking: [{ type: 'text', text: 'a' }, 1] },
+      { type: 'text', text: 'b' },
+      { type: 'thinking', thinking: 'c' },
+    ]
+    assert.deepEqual(said({ choices: [{ message: { content: parts } }] }), [
+      ['text', '0.content', 'b'],
+      ['reasoning', '0.thoughts', 'a'],
+      ['reasoning', '0.thoughts', 'c'],
+    ])
+  })
+
   it('are none in what makes no sense', () => {
     for (const odd of [{}, { choices: 1 }, { choices: [null, { delta: { tool_calls: [1, {}, { function: 'x' }] } }] }])
       assert.deepEqual(said(odd), [])
