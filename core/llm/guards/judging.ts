@@ -41,6 +41,9 @@ export interface GuardPolicy {
   failure(of: Judged): 'pass' | 'error' | Finding
 }
 
+/** Opinions that nobody waits for: a service that has stopped to answer must not be asked about every part of a long stream. */
+const MAX_UNAWAITED = 16
+
 export class Judging {
   /** What the answer has used, as far as it is known: a refusal in its place says it. */
   usage: JsonObject | undefined
@@ -121,6 +124,11 @@ export class Judging {
   }
 
   #watch(look: () => Promise<Opinion>): void {
+    if (this.#unawaited === MAX_UNAWAITED) {
+      if (!this.#failed) this.#policy.guarding.failed(this.#ctx, this.#of.side, 'verdicts come slower than the answer')
+      this.#failed = true
+      return
+    }
     this.#unawaited++
     void this.#judge(look)
       .catch((error: unknown) => {

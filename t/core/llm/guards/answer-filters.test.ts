@@ -7,6 +7,7 @@ import { inParts } from '../../../../core/llm/guards/answer-filters.ts'
 import { Judging } from '../../../../core/llm/guards/judging.ts'
 import { openaiChat } from '../../../../core/llm/protocols/openai-chat.ts'
 import { makeContext } from '../../../helpers/context.ts'
+import { until } from '../../../helpers/until.ts'
 
 const event = (data: string) => AnswerEvent.ofStream(Buffer.from(`data: ${data}\n\n`), openaiChat)!
 const chunk = (index: number, content: string, finish_reason: string | null = null) =>
@@ -90,6 +91,35 @@ describe('an answer in parts', () => {
       }),
       { numRuns: 500, seed: 12 },
     )
+  })
+
+  it('is asked about so many times at once, and no more, by who does not wait for what is said', async () => {
+    const counted: string[] = []
+    const guarding = { failed: () => counted.push('error'), allows: () => counted.push('allow'), took() {} }
+    const call = openExchange({
+      protocol: 'openai-chat',
+      requestType: 'ai_stream',
+      requestModel: 'm',
+      instance: 'i',
+      logging: { summaries: false, payloads: false },
+    })
+    const judging = new Judging(
+      await makeContext(),
+      call,
+      { side: 'response', streams: true },
+      { guarding: guarding as never, watches: true, denyCode: () => 200, failure: () => 'pass' },
+    )
+    const waiting: (() => void)[] = []
+    const look = () => new Promise<object>(resolve => waiting.push(() => resolve({})))
+    for (let part = 0; part < 1000; part++) await judging.ask(look)
+    assert.deepEqual([waiting.length, counted], [16, ['error']])
+    for (const answer of waiting.splice(0)) answer()
+    await until(async () => {
+      await judging.ask(look)
+      return waiting.length > 0
+    }, 'there is room again')
+    judging.end()
+    assert.deepEqual(counted, ['error'])
   })
 
   it('is asked about once when it is short, and not at all when it says nothing', async () => {
