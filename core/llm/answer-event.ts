@@ -97,10 +97,12 @@ export class AnswerEvent {
     return all
   }
 
-  /** What the event says, arguments of tools included; undefined for a protocol of whose answers that is not known. */
+  /** What the event says, arguments of tools included; undefined where nobody knows: of some protocols, and of what is no answer of its own. */
   get pieces(): readonly AnswerPiece[] | undefined {
-    const { pieces } = this.#protocol
-    return this.json === undefined ? pieces && [] : pieces?.(this.json)
+    const { pieces, isAnswer } = this.#protocol
+    const { json, whole } = this
+    if (whole && isAnswer !== undefined && (json === undefined || !isAnswer(json))) return undefined
+    return json === undefined ? pieces && [] : pieces?.(json)
   }
 
   /** Of a stream: how the answer ended, or one of several choices, behind which others may go on, or what it used. */

@@ -31,6 +31,7 @@ export const anthropicMessages: Protocol = {
   mapTexts: mapMessageTexts,
   endsText: endsMessageText,
   pieces: messagePieces,
+  isAnswer: ({ content }) => Array.isArray(content),
   isEnd: isMessageEnd,
 }
 

@@ -44,6 +44,7 @@ export const bedrockConverse: Protocol = {
   mapTexts: mapConverseTexts,
   endsText: endsConverseText,
   pieces: conversePieces,
+  isAnswer: ({ output }) => isObject(output),
   isEnd: isConverseEnd,
 }
 

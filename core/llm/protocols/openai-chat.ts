@@ -36,6 +36,7 @@ export const openaiChat: Protocol = {
   mapTexts: mapChatTexts,
   endsText: endsChatText,
   pieces: chatPieces,
+  isAnswer: ({ choices }) => Array.isArray(choices),
   isEnd: isChatEnd,
 }
 

@@ -30,6 +30,7 @@ export const openaiResponses: Protocol = {
   mapTexts: mapResponsesTexts,
   endsText: endsResponsesText,
   pieces: responsePieces,
+  isAnswer: ({ output }) => Array.isArray(output),
   isEnd: isResponseEnd,
 }
 

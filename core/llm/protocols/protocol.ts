@@ -113,6 +113,8 @@ export interface Protocol {
    * answers say.
    */
   pieces?(event: JsonObject): AnswerPiece[]
+  /** Whether a whole answer looks like one of this protocol: of others `pieces` knows nothing. */
+  isAnswer?(answer: JsonObject): boolean
   /** Whether an event of a stream says how the answer ended, or one of several choices, or what it used. */
   isEnd?(event: JsonObject): boolean
   /** Follows one stream to the client. Where it is missing there are no streams whose events are known. */

@@ -172,4 +172,19 @@ describe('ai-prompt-guard, of an answer,', () => {
     assert.equal((await post('/v1/moderations', '{"input":"hi","model":"m"}')).status, 200)
     assert.ok(await verdicts('skipped'))
   })
+
+  it('knows a whole answer of another shape for one that cannot be read', async () => {
+    const shapes = ['{"output_text":"4711-0815"}', '["4711-0815"]', 'The code is 4711-0815']
+    for (const fail_mode of ['skip', 'error']) {
+      await start({ fail_mode })
+      for (const body of shapes) {
+        upstream.script = received => received.response.end(body)
+        const response = await post('/v1/chat/completions', JSON.stringify(chat))
+        const said = await response.text()
+        if (fail_mode === 'skip') assert.equal(said, body)
+        else assert.match(said, /texts_unknown/)
+      }
+      await gateway.close()
+    }
+  })
 })
