@@ -34,11 +34,15 @@ export interface Kept {
 const NONE: Alerts = { thresholds: [], webhook: undefined }
 /** As many as the ledger in memory has place for. */
 const MOST = 65_536
+/** Milliseconds for which nobody looks for a place again where there was none: each look is one at all accounts. */
+const FULL_MS = 10_000
 
 export class Directory {
   readonly #options: DirectoryOptions
   /** By budget and principal. */
   readonly #kept = new Map<string, Kept>()
+  /** On a monotonic clock. */
+  #fullUntil = 0
 
   constructor(options: DirectoryOptions) {
     this.#options = options
@@ -121,10 +125,12 @@ export class Directory {
   /** Makes some when there is none, by forgetting whose period is over. */
   #hasPlace(): boolean {
     if (this.#kept.size < MOST) return true
+    if (performance.now() < this.#fullUntil) return false
     const now = this.#options.now()
     for (const [name, { account }] of this.#kept) if (account.period.end <= now) this.#kept.delete(name)
     if (this.#kept.size < MOST) return true
-    this.#options.log.error({ most: MOST }, 'too many accounts of budgets: one is neither written nor shown')
+    this.#fullUntil = performance.now() + FULL_MS
+    this.#options.log.error({ most: MOST }, 'too many accounts of budgets: some are neither written nor shown')
     return false
   }
 
