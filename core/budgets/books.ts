@@ -112,10 +112,8 @@ export class Books {
 
   /** Those of these principals that somebody has used. What cannot be looked at is left out. */
   async standings(principals: readonly string[]): Promise<AccountView[]> {
-    const wanted = new Set(principals)
-    const seen = [...this.accounts.all()].filter(({ account }) => wanted.has(account.principal))
     const views = await Promise.allSettled([
-      ...seen.map(kept => this.view(kept)),
+      ...this.accounts.of(principals).map(kept => this.view(kept)),
       ...principals.flatMap(each => this.accounts.unused(each)).map(kept => this.#viewOfUsed(kept)),
     ])
     return views.flatMap(each => (each.status === 'fulfilled' && each.value !== undefined ? [each.value] : []))

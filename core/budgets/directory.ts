@@ -41,6 +41,8 @@ export class Directory {
   readonly #options: DirectoryOptions
   /** By budget and principal. */
   readonly #kept = new Map<string, Kept>()
+  /** Of budgets that were used. */
+  readonly #names = new Set<string>()
   /** On a monotonic clock. */
   #fullUntil = 0
 
@@ -50,12 +52,17 @@ export class Directory {
 
   /** An account that was there before a restart. */
   restore(entry: Entry): void {
-    this.#kept.set(nameOf(entry.account), { ...entry, servers: undefined, alerts: NONE })
+    this.#add({ ...entry, servers: undefined, alerts: NONE })
   }
 
   /** Every account that was used, or those of one budget. */
   *all(budget?: string): Iterable<Kept> {
     for (const kept of this.#kept.values()) if (budget === undefined || kept.account.budget.name === budget) yield kept
+  }
+
+  /** The used accounts of these principals, found without a look at all: whoever has a budget may ask as often as it likes. */
+  of(principals: readonly string[]): Kept[] {
+    return [...this.#names].flatMap(name => principals.flatMap(each => this.#kept.get(named(name, each)) ?? []))
   }
 
   /** Every budget there is, and how many accounts of it were used. */
@@ -118,8 +125,13 @@ export class Directory {
     // Settled in a period that is over, when another has begun: it is written, and nobody is told.
     if (known !== undefined && known.account.period.start > account.period.start) return { ...kept, alerts: NONE }
     if (known === undefined && !this.#hasPlace()) return undefined
-    this.#kept.set(name, kept)
+    this.#add(kept)
     return kept
+  }
+
+  #add(kept: Kept): void {
+    this.#kept.set(nameOf(kept.account), kept)
+    this.#names.add(kept.account.budget.name)
   }
 
   /** Makes some when there is none, by forgetting whose period is over. */

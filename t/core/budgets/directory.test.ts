@@ -17,5 +17,9 @@ describe('the directory of accounts', () => {
     assert.equal(kept, 65_536)
     assert.deepEqual(said, ['too many accounts of budgets: some are neither written nor shown'])
     assert.notEqual(keep(7), undefined)
+    assert.deepEqual(
+      directory.of(['route:7', 'route:65599', 'nobody']).map(({ account }) => account.principal),
+      ['route:7'],
+    )
   })
 })
