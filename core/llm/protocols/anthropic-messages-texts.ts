@@ -45,12 +45,16 @@ export function messagePieces(event: JsonObject): AnswerPiece[] {
     pieces.push({ kind: of.endsWith('.thinking') ? 'reasoning' : 'text', of, text })
     return text
   })
-  const { delta, index, content } = event
+  const { type, delta, index, content, content_block: begun } = event
   if (isObject(delta) && typeof delta.partial_json === 'string')
     pieces.push({ kind: 'tool_arguments', of: `${String(index)}.tool`, text: delta.partial_json })
-  for (const [at, block] of (Array.isArray(content) ? content : []).entries()) {
+  const blocks: [at: unknown, block: unknown][] = [...(Array.isArray(content) ? content : []).entries()]
+  // What comes in pieces begins with nothing; some servers have all of it there.
+  if (type === 'content_block_start' && isObject(begun) && isObject(begun.input) && Object.keys(begun.input).length > 0)
+    blocks.push([index, begun])
+  for (const [at, block] of blocks) {
     if (isObject(block) && isObject(block.input) && isShallow(block.input))
-      pieces.push({ kind: 'tool_arguments', of: `${at}.tool`, text: JSON.stringify(block.input) })
+      pieces.push({ kind: 'tool_arguments', of: `${String(at)}.tool`, text: JSON.stringify(block.input) })
   }
   return pieces
 }

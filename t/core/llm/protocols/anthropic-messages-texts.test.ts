@@ -77,6 +77,16 @@ describe("the pieces of Anthropic's messages", () => {
     ])
   })
 
+  it('are what a tool is called with also where its block begins with all of it', () => {
+    const begins = (input: object) => ({
+      type: 'content_block_start',
+      index: 2,
+      content_block: { type: 'tool_use', input },
+    })
+    assert.deepEqual(said(begins({ a: 'b' })), [['tool_arguments', '2.tool', '{"a":"b"}']])
+    assert.deepEqual(said(begins({})), [])
+  })
+
   it('are none of what nobody nests so deep', () => {
     let input: object = {}
     for (let level = 0; level < 300; level++) input = { input }
