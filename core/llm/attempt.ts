@@ -187,8 +187,9 @@ class Attempt {
   #targetOf(body: JsonObject): Target {
     const { target, protocol } = this.#means
     const { outputLimit } = this.#call
+    if (outputLimit === undefined) return target
     const limited = target.maxTokens ?? outputLimitOf({ ...body, ...target.options }, protocol.name)
-    return outputLimit === undefined || limited !== undefined ? target : { ...target, maxTokens: outputLimit }
+    return limited === undefined ? { ...target, maxTokens: outputLimit } : target
   }
 
   async #ask(sent: ShapedBody, wire: string, streams: boolean): Promise<Answer> {
