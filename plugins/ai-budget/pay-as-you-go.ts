@@ -90,7 +90,11 @@ export class PayAsYouGo {
         this.#paid += output
         return this.#pay()
       })
-    // No stream is cut because Redis is away: what it costs counts when that is back.
-    return unlessUncounted(pay, ({ reason }) => reason === 'away')
+    return unlessUncounted(pay, ({ reason }) => {
+      if (reason !== 'away') return false
+      // No stream is cut because Redis is away, nor waits for it with every event: what it costs counts when that is back.
+      this.#paid += output
+      return true
+    })
   }
 }

@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { type Claimed, claim } from '../../../core/budgets/account.ts'
 import { spendKey } from '../../../core/budgets/budget.ts'
 import { mostCostOf, type Price } from '../../../core/budgets/prices.ts'
-import type { Standing } from '../../../core/ledger/ledger.ts'
+import { LedgerError, type Standing } from '../../../core/ledger/ledger.ts'
 import { type AnswerEvent, EndsHere } from '../../../core/llm/answer-event.ts'
 import { worstCase } from '../../../core/llm/charge.ts'
 import { rulesOf } from '../../../plugins/ai-budget/config.ts'
@@ -239,5 +239,28 @@ describe('streams that pay as they go', () => {
       }),
       { numRuns: 300, seed: 9 },
     )
+  })
+
+  it('ask a ledger that is away again only when as much more has come, not with every event', async () => {
+    let asked = 0
+    const away = () => {
+      asked++
+      throw new LedgerError('away', 'Redis did not answer')
+    }
+    const ledger = { take: away, takeAll: away, look: away, adjust: away }
+    const config = {
+      name: 'b',
+      principal: 'route',
+      unit: 'tokens',
+      window: { type: 'balance' },
+      cap: 1,
+      mode: 'enforce',
+    }
+    const [rule] = rulesOf({ budgets: [config], show_budget_header: false } as never, 'EUR')
+    const account = { budget: rule!.budget, principal: 'route:1', period: rule!.period(0) }
+    const shares = [{ rule: rule!, claim: { account, expected: 1, worst: 1, unbound: false } }]
+    const goes = new PayAsYouGo({ ledger, shares, price: undefined, worst, stopped() {} })
+    for (let n = 0; n < 200; n++) await goes.filter(says(10), [])
+    assert.ok(asked >= 2 && asked <= 4, `${asked} times`)
   })
 })
