@@ -52,6 +52,10 @@ export class Directory {
 
   /** An account that was there before a restart. */
   restore(entry: Entry): void {
+    const { budget, period } = entry.account
+    // Of a window that was configured before, a period may still not be over.
+    const isOther = () => periodsOf(budget.window)(this.#options.now()).start !== period.start
+    if (this.#kept.has(nameOf(entry.account)) && isOther()) return
     this.#add({ ...entry, servers: undefined, alerts: NONE })
   }
 
@@ -123,10 +127,17 @@ export class Directory {
     const since = known?.since ?? this.#options.now()
     const kept = { account, servers, alerts, used: 0, granted: 0, since, told: 0 }
     // Settled in a period that is over, when another has begun: it is written, and nobody is told.
-    if (known !== undefined && known.account.period.start > account.period.start) return { ...kept, alerts: NONE }
+    if (known !== undefined && this.#outlasts(known, account)) return { ...kept, alerts: NONE }
     if (known === undefined && !this.#hasPlace()) return undefined
     this.#add(kept)
     return kept
+  }
+
+  /** Whether the known period is later than this one; of another window's, whether it is of the one that is configured. */
+  #outlasts({ account: known }: Kept, { budget, period }: Account): boolean {
+    const { window } = known.budget
+    if (isDeepStrictEqual(window, budget.window)) return known.period.start > period.start
+    return isDeepStrictEqual(window, this.#options.configured?.known.get(budget.name)?.budget.window)
   }
 
   #add(kept: Kept): void {

@@ -110,6 +110,23 @@ describe('the books of budgets', () => {
     assert.equal(one.reached.length, 2)
   })
 
+  it('go by the window that is configured, though the one before began later and is not over', async () => {
+    const one = office()
+    const daily: Budget = { ...monthly, window: { kind: 'calendar', every: 'day', timeZone: 'Europe/Berlin' } }
+    await one.spend(one.account(daily), EUR)
+    // Another window from here on.
+    const told = () => one.reached.splice(0).map(({ threshold, view }) => [threshold, view.window.period])
+    await one.spend(one.account(monthly), 50 * EUR)
+    assert.deepEqual(told(), [[50, 'month']])
+    await one.restart()
+    assert.deepEqual(await one.view('team').then(({ spent, window }) => [spent, window.start]), [
+      '50.00',
+      new Date(one.account(monthly).period.start).toISOString(),
+    ])
+    await one.spend(one.account(monthly), 30 * EUR)
+    assert.deepEqual(told(), [[80, 'month']])
+  })
+
   it('know who has changed what, the last first', async () => {
     const one = office()
     await one.spend(one.account(prepaid), 400)

@@ -1,7 +1,10 @@
 // The directory of accounts of budgets: how many there is place for, and what is said when there is none.
 import assert from 'node:assert/strict'
+import type { Budget } from '../../../core/budgets/budget.ts'
+import type { Defined } from '../../../core/budgets/configured.ts'
 import { Directory } from '../../../core/budgets/directory.ts'
-import type { Logger } from '../../../core/observe/log.ts'
+import { periodsOf } from '../../../core/budgets/windows.ts'
+import { type Logger, silent } from '../../../core/observe/log.ts'
 import { alerts, prepaid } from '../../helpers/office.ts'
 
 describe('the directory of accounts', () => {
@@ -21,5 +24,25 @@ describe('the directory of accounts', () => {
       directory.of(['route:7', 'route:65599', 'nobody']).map(({ account }) => account.principal),
       ['route:7'],
     )
+  })
+
+  it('goes by the window that is configured, whoever still counts by another', () => {
+    const budgets = [1, 7].map(days => ({ ...prepaid, window: { kind: 'rolling', seconds: 86_400 * days } as const }))
+    const [daily, weekly] = budgets as [Budget, Budget]
+    const known = new Map<string, Defined>([
+      ['prepaid', { budget: weekly, principal: 'route', servers: undefined, alerts }],
+    ])
+    const now = Date.parse('2026-03-11T12:00:00Z')
+    const directory = new Directory({ now: () => now, log: silent, configured: { known } })
+    const keep = (budget: Budget) =>
+      directory.keep({
+        account: { budget, principal: 'route:1', period: periodsOf(budget.window)(now) },
+        ...{ servers: undefined, alerts },
+      })!
+    keep(daily)
+    const week = keep(weekly)
+    assert.deepEqual(week.alerts, alerts)
+    assert.deepEqual(keep(daily).alerts.thresholds, [])
+    assert.equal(keep(weekly), week)
   })
 })
