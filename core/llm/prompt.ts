@@ -21,6 +21,11 @@ export interface Prompt {
   readonly turn: number
 }
 
+/** Whether a request says more than these: what it ends with is not among them. */
+export function isCutShort(prompts: readonly Prompt[]): boolean {
+  return prompts.length > MAX_PROMPTS
+}
+
 /** Where a piece stands. */
 export type PromptPlace = Pick<Prompt, 'role' | 'turn'>
 

@@ -5,7 +5,7 @@ import { withoutAppended } from '../../core/llm/appended-prompts.ts'
 import type { Guarding } from '../../core/llm/guards/guarding.ts'
 import type { JsonObject } from '../../core/llm/json.ts'
 import { hasTwins } from '../../core/llm/json-twins.ts'
-import { IN_FRONT, type Prompt } from '../../core/llm/prompt.ts'
+import { IN_FRONT, isCutShort, type Prompt } from '../../core/llm/prompt.ts'
 import { joined } from '../../core/llm/prompts.ts'
 import { detectProtocol, protocolNamed } from '../../core/llm/protocols/detect.ts'
 import type { Protocol } from '../../core/llm/protocols/protocol.ts'
@@ -17,6 +17,7 @@ import { denial } from './refusal.ts'
 import { requestScope } from './request-scope.ts'
 
 const PROHIBITED = 'Request contains prohibited content'
+const UNSEEN = 'Request contains content that cannot be checked'
 
 /** Why a request is denied, and in which words its client is told. */
 interface Fault {
@@ -38,8 +39,7 @@ export function requestGuard(config: Config, guarding: Guarding, log: Env['log']
   /** A pattern of which nobody knows whether it matches counts as one that should not, or should. */
   function faultOf(prompts: readonly Prompt[]): Fault | undefined {
     const unseen = prompts.find(({ kind, text }) => kind === 'not_text' && !allowed.has(text))
-    if (config.not_text === 'deny' && unseen !== undefined)
-      return { reason: `it has ${unseen.text}`, message: 'Request contains content that cannot be checked' }
+    if (config.not_text === 'deny' && unseen !== undefined) return { reason: `it has ${unseen.text}`, message: UNSEEN }
     const prompt = joined(prompts.filter(({ kind }) => kind !== 'not_text'))
     // APISIX answers with an empty 200 here, which breaks every turn of an agent that follows a tool's result.
     if (prompt === '') return undefined
@@ -52,9 +52,8 @@ export function requestGuard(config: Config, guarding: Guarding, log: Env['log']
   }
 
   /** What a key says that stands twice cannot be looked at: somebody else may read the other one. */
-  function piecesOf(ctx: Context, protocol: Protocol, { body, bytes }: Read): Prompt[] {
-    const prompts = protocol.prompts(body)
-    const pieces = scope(protocol.name, prompts, withoutAppended(ctx, prompts))
+  function piecesOf(ctx: Context, protocol: Protocol, said: readonly Prompt[], { body, bytes }: Read): Prompt[] {
+    const pieces = scope(protocol.name, said, withoutAppended(ctx, said))
     if (config.not_text !== 'pass' && hasTwins(bytes, body))
       pieces.push({ role: 'user', kind: 'not_text', text: 'key_twice', turn: IN_FRONT })
     return pieces
@@ -62,9 +61,12 @@ export function requestGuard(config: Config, guarding: Guarding, log: Env['log']
 
   function judge(ctx: Context, protocol: Protocol, read: Read): Reply | undefined {
     const { body } = read
-    const prompts = piecesOf(ctx, protocol, read)
+    const said = protocol.prompts(body)
+    const prompts = piecesOf(ctx, protocol, said, read)
     if (config.not_text === 'log') sayUnseen(ctx, prompts)
-    const fault = faultOf(prompts)
+    // Nobody means so many pieces, and what is asked stands at their end.
+    const isCut = config.not_text !== 'pass' && isCutShort(said)
+    const fault = isCut ? { reason: 'it has more pieces than are looked at', message: UNSEEN } : faultOf(prompts)
     if (fault === undefined) guarding.allows(ctx, 'request')
     else if (guarding.denies(ctx, 'request', fault.reason))
       return denial(config.deny_as, { protocol, body, path: ctx.request.path }, fault.message)

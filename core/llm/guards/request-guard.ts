@@ -8,7 +8,7 @@ import { clientBody } from '../client-body.ts'
 import { type Exchange, exchange } from '../exchange.ts'
 import { sse } from '../framing/sse.ts'
 import { hasTwins } from '../json-twins.ts'
-import type { Prompt } from '../prompt.ts'
+import { isCutShort, type Prompt } from '../prompt.ts'
 import { protocolNamed } from '../protocols/detect.ts'
 import type { Wisher } from '../sidecar.ts'
 import { Asking } from './asking.ts'
@@ -93,6 +93,9 @@ async function guardRequest(ctx: Context, guard: RequestGuard, wisher: Wisher): 
   const { texts, notText } = requestTexts(prompts, withoutAppended(ctx, prompts), guard.scope)
   const judging = new Judging(ctx, call, { side: 'request', streams: call.requestType === 'ai_stream' }, guard.policy)
   try {
+    // Nobody means so many, and what is asked stands at their end.
+    if (guard.notText !== 'pass' && isCutShort(prompts))
+      judging.find({ reason: 'it has more pieces than are looked at', told: guard.deniedText })
     const types = notText.map(({ text }) => text)
     // Of what a key says that stands twice the provider may read the one that is not shown to anybody here.
     if (guard.notText !== 'pass' && hasTwins(bytes, json)) types.push('key_twice')

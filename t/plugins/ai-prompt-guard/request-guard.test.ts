@@ -102,6 +102,20 @@ describe('ai-prompt-guard, of a request,', () => {
     assert.equal(await verdict({ messages: old }), 'passes')
   })
 
+  it('refuses what has more pieces than are looked at, unless it is not to mind', async () => {
+    const many = Array.from({ length: 100_000 }, () => ({ type: 'text', text: 'a' }))
+    const messages = [
+      { role: 'user', content: many },
+      { role: 'assistant', content: 'b' },
+      { role: 'user', content: 'bad' },
+    ]
+    await start({ deny_patterns: ['bad'] })
+    assert.equal(await verdict({ messages }), UNSEEN)
+    await gateway.close()
+    await start({ deny_patterns: ['bad'], not_text: 'pass' })
+    assert.equal(await verdict({ messages }), 'passes')
+  })
+
   it('cannot look at a key that stands twice, wherever it does', async () => {
     await start({ deny_patterns: ['bad'], not_text: 'deny' })
     const ask = async (body: string) =>
