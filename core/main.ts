@@ -24,7 +24,7 @@ import {
 } from './config.ts'
 import { asError } from './errors.ts'
 import { ensureSecrets, lacksKeyring, type Secrets } from './first-start.ts'
-import { makeAllYoung } from './garbage.ts'
+import { freeBuffersAtHome, makeAllYoung } from './garbage.ts'
 import { heldByTheGone } from './holds.ts'
 import { inTurn } from './in-turn.ts'
 import { Keyring } from './keyring.ts'
@@ -85,6 +85,7 @@ async function validate(loaded: LoadedConfig): Promise<void> {
 
 async function start(loaded: LoadedConfig): Promise<void> {
   makeAllYoung()
+  freeBuffersAtHome()
   const parts = await compose(loaded)
   const { backing, catalogue, life, log, ownPlugins, pool, ports, secrets, takeover } = parts
   const servers = await openServers(loaded, parts)
