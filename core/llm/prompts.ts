@@ -9,16 +9,14 @@ export function select(
   return prompts.filter(({ role, kind }) => roles.has(role) && kinds.has(kind))
 }
 
-/** Those of the last message of all that has any of these kinds, whatever their own; none when there is no such message. */
-export function lastTurn(prompts: readonly Prompt[], kinds: ReadonlySet<PromptKind>): Prompt[] {
-  const last = prompts.reduce((turn, prompt) => (kinds.has(prompt.kind) ? Math.max(turn, prompt.turn) : turn), -2)
-  return prompts.filter(({ turn }) => turn === last)
+/** The last message of all that has any of these kinds; no prompt's when there is no such message. */
+export function lastTurn(prompts: readonly Prompt[], kinds: ReadonlySet<PromptKind>): number {
+  return prompts.reduce((turn, prompt) => (kinds.has(prompt.kind) ? Math.max(turn, prompt.turn) : turn), -2)
 }
 
-/** Those of the model's last message and of all behind it, and what stands in front of all: what is new, in a conversation. */
-export function sinceAnswer(prompts: readonly Prompt[]): Prompt[] {
-  const last = prompts.reduce((turn, prompt) => (prompt.role === 'assistant' ? Math.max(turn, prompt.turn) : turn), -1)
-  return prompts.filter(({ turn }) => turn < 0 || turn >= last)
+/** The model's last message; it and all behind it is what is new, in a conversation. -1 when the model has said nothing. */
+export function lastAnswer(prompts: readonly Prompt[]): number {
+  return prompts.reduce((turn, prompt) => (prompt.role === 'assistant' ? Math.max(turn, prompt.turn) : turn), -1)
 }
 
 /**

@@ -1,6 +1,6 @@
 // Which pieces of a request ai-prompt-guard looks at.
 import type { Prompt, PromptKind, PromptRole } from '../../core/llm/prompt.ts'
-import { lastTurn, sinceAnswer } from '../../core/llm/prompts.ts'
+import { lastAnswer, lastTurn } from '../../core/llm/prompts.ts'
 import type { ProtocolName } from '../../core/llm/protocols/protocol.ts'
 import { type Config, roles } from './config.ts'
 
@@ -23,12 +23,14 @@ export function requestScope(config: Config): RequestScope {
     const isResponse = protocol === 'openai-responses'
     const all = always || isResponse
     const kinds = chosen ?? (everybody || isResponse ? SAYINGS : TEXTS)
-    const last = new Set(all ? prompts : [...lastTurn(prompts, SAYINGS), ...lastTurn(own, SAYINGS)])
-    const recent = new Set(all ? prompts : [...sinceAnswer(prompts), ...sinceAnswer(own)])
-    return prompts.filter(prompt => {
-      const { kind, role } = prompt
-      if (kind === 'text') return kinds.has(kind) && speakers.has(role) && last.has(prompt)
-      return (kind === 'not_text' || kinds.has(kind)) && recent.has(prompt)
+    const last = lastTurn(prompts, SAYINGS)
+    const ownLast = lastTurn(own, SAYINGS)
+    // What an operator puts at the end is text: of all else, `own` has what is new in `prompts`.
+    const answer = lastAnswer(own)
+    return prompts.filter(({ kind, role, turn }) => {
+      if (kind === 'text') return kinds.has(kind) && speakers.has(role) && (all || turn === last || turn === ownLast)
+      // What stands in front of all is of no message, and always new.
+      return (kind === 'not_text' || kinds.has(kind)) && (all || turn < 0 || turn >= answer)
     })
   }
 }

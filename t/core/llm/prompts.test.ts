@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { Prompt, PromptKind, PromptRole } from '../../../core/llm/prompt.ts'
-import { joined, lastTurn, select, trailingTurns } from '../../../core/llm/prompts.ts'
+import { joined, lastAnswer, lastTurn, select, trailingTurns } from '../../../core/llm/prompts.ts'
 
 const one = (turn: number, role: PromptRole, text: string, kind: PromptKind = 'text'): Prompt => ({
   turn,
@@ -33,10 +33,15 @@ describe('guards choose', () => {
   })
 
   it('the last message of a kind', () => {
-    assert.equal(joined(lastTurn(talk, set('text'))), 'e')
-    assert.equal(joined(lastTurn(talk, set('tool_result'))), 'c d')
-    assert.equal(joined(lastTurn(talk.slice(0, 1), set('text'))), 's')
-    assert.deepEqual(lastTurn(talk, set('reasoning')), [])
+    assert.equal(lastTurn(talk, set('text')), 3)
+    assert.equal(lastTurn(talk, set('tool_result')), 2)
+    assert.equal(lastTurn(talk.slice(0, 1), set('text')), -1)
+    assert.equal(lastTurn(talk, set('reasoning')), -2)
+  })
+
+  it('what is new since the model spoke', () => {
+    assert.equal(lastAnswer(talk), 1)
+    assert.equal(lastAnswer(talk.slice(0, 2)), -1)
   })
 
   it('what has been said at the end by some', () => {
