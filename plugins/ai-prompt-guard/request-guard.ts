@@ -84,30 +84,29 @@ export function requestGuard(config: Config, guarding: Guarding, log: Env['log']
     return guarding.skips(ctx, 'request', message) ? reply(400, { message }) : undefined
   }
 
-  /** The body, where there is one that can be read; else what the client is told, if anything. */
-  async function read(ctx: Context): Promise<{ body: unknown; bytes: Buffer } | { told: Reply | undefined }> {
-    try {
-      const bytes = await ctx.body.bytes(config.max_req_body_size)
-      if (bytes.length > 0) return { body: await ctx.body.json(config.max_req_body_size), bytes }
-    } catch (error) {
-      if (!(error instanceof GatewayError)) throw error
-      if (error.code === 'body_not_json') return { told: unreadable(ctx, error.message) }
-      if (error.code !== 'body_too_large') throw error
-    }
+  /** What the client is told of a body that cannot be read, if anything. */
+  function refused(ctx: Context, error: unknown): Reply | undefined {
+    if (!(error instanceof GatewayError)) throw error
+    if (error.code === 'body_not_json' && !ctx.body.empty) return unreadable(ctx, error.message)
+    if (error.code !== 'body_too_large' && error.code !== 'body_not_json') throw error
     const denied = guarding.denies(ctx, 'request', 'its body is empty or too large')
-    return { told: denied ? reply(400, { message: 'Empty request body' }) : undefined }
+    return denied ? reply(400, { message: 'Empty request body' }) : undefined
   }
 
   return async ctx => {
-    const request = await read(ctx)
-    if ('told' in request) return request.told
-    const name = detectProtocol(request.body, ctx.request.path)
+    let body: unknown
+    try {
+      body = await ctx.body.json(config.max_req_body_size)
+    } catch (error) {
+      return refused(ctx, error)
+    }
+    const name = detectProtocol(body, ctx.request.path)
     const protocol = name && protocolNamed(name)
     if (protocol === undefined || name === 'passthrough')
       return unreadable(ctx, 'Request format not recognized by ai-prompt-guard')
     const begun = ctx.elapsed()
-    // A protocol was found: it is an object.
-    const told = judge(ctx, protocol, { body: request.body as JsonObject, bytes: request.bytes })
+    // A protocol was found: it is an object, and was read just now.
+    const told = judge(ctx, protocol, { body: body as JsonObject, bytes: ctx.body.known!.bytes })
     guarding.took('request', ctx.elapsed() - begun)
     return told
   }
