@@ -9,10 +9,7 @@ import { tagsOf } from '../admin/references.ts'
 import type { Served } from '../admin/serve.ts'
 import { APPLIED_WITHIN_MS, cannotListen, openServers } from '../admin/servers.ts'
 import { builtins } from '../plugins/index.ts'
-import { Announcer } from './budgets/announcer.ts'
-import { Books } from './budgets/books.ts'
-import { ConfiguredBudgets, type ConfiguredBudgetsOptions } from './budgets/configured.ts'
-import { Journal } from './budgets/journal.ts'
+import { openBooks } from './budgets/open-books.ts'
 import {
   type Config,
   ConfigError,
@@ -28,7 +25,6 @@ import { freeBuffersAtHome, makeAllYoung } from './garbage.ts'
 import { heldByTheGone } from './holds.ts'
 import { inTurn } from './in-turn.ts'
 import { Keyring } from './keyring.ts'
-import { Ledgers } from './ledger/ledgers.ts'
 import type { Address } from './listener.ts'
 import { type Logger, openLog, silent } from './observe/log.ts'
 import { MetricsReader } from './observe/metrics-reader.ts'
@@ -37,10 +33,6 @@ import { expireSeries } from './observe/series-expiry.ts'
 import { NotThere, PluginCodeError } from './plugin-code/load.ts'
 import { OwnPlugins, type Takeover } from './plugin-code/own-plugins.ts'
 import { storedProblem } from './plugin-code/stored-configs.ts'
-import { AddressGuard } from './proxy/address-guard.ts'
-import { guardedLookup } from './proxy/dns/lookup.ts'
-import { Resolver } from './proxy/dns/resolver.ts'
-import { warnDenied } from './proxy/upstream-env.ts'
 import { reload } from './reload.ts'
 import { RouteNames } from './route-names.ts'
 import { ResolvedSource } from './secrets/resolved.ts'
@@ -296,50 +288,6 @@ function tellOfWaiting({ currency }: Backing, servers: readonly { name: string; 
   const status = servers.find(({ name }) => name === 'status')?.served.address
   const where = status === undefined ? '' : `; http://${status.host}:${status.port}/status/ready says when`
   process.stdout.write(`waiting for etcd (${fault})${where}\n`)
-}
-
-interface BooksParts {
-  pool: WorkerPool
-  metrics: MetricsWriter
-  log: Logger
-}
-
-/** What was spent of budgets is in the workers' memory before there are any. */
-async function openBooks(
-  { config, where }: LoadedConfig,
-  { pool, metrics, log, ...of }: Omit<ConfiguredBudgetsOptions, 'log'> & BooksParts,
-) {
-  const { names, deniedAddresses } = pool.settings
-  const lookup = guardedLookup(
-    new Resolver({ ...names, now: Date.now, log }),
-    new AddressGuard(deniedAddresses),
-    (name, address) => warnDenied(log, name, address),
-  )
-  const announcer = new Announcer({ log, metrics, lookup, now: Date.now, random: Math.random })
-  const configured = new ConfiguredBudgets({ ...of, log })
-  const books = new Books({
-    configured,
-    ledgers: new Ledgers({ books: pool.ledger, now: Date.now, log, metrics }),
-    journal: new Journal(config.deployment.embedded.path, log),
-    now: Date.now,
-    log,
-    reached: (reached, alerts) => announcer.announce(reached, alerts),
-  })
-  try {
-    await books.restore()
-  } catch (error) {
-    throw new ConfigError(`${where('deployment.embedded.path')}: ${asError(error).message}`)
-  }
-  pool.books = books
-  books.start()
-  return {
-    books,
-    async close() {
-      configured.close()
-      await books.close()
-      await announcer.close()
-    },
-  }
 }
 
 /** New certificates for a server, if it has any. */
