@@ -64,7 +64,7 @@ function keyOf(json: Buffer, { start, end }: Span): string {
   return text.includes('\\') ? (JSON.parse(text) as string) : text.slice(1, -1)
 }
 
-export function skipSpace(json: Buffer, from: number): number {
+function skipSpace(json: Buffer, from: number): number {
   let at = from
   while (json[at] === 0x20 || json[at] === 0x0a || json[at] === 0x0d || json[at] === 0x09) at++
   return at

@@ -89,8 +89,8 @@ export default plugin({
         const judged = await comprehend.judge(wisher, texts)
         return judged.map(excess).find(over => over !== undefined)
       })
-      if (riskLevel.get(ctx) !== 'high') riskLevel.set(ctx, hit === undefined ? 'none' : 'high')
       const level = hit === undefined ? 'none' : 'high'
+      if (riskLevel.get(ctx) !== 'high') riskLevel.set(ctx, level)
       if (hit === undefined) return { level }
       const reason = `${side} body exceeds ${hit}`
       return { level, finding: { reason, told: config.deny_message ?? reason } }

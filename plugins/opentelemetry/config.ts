@@ -56,8 +56,6 @@ export const schema = {
   },
 } as const satisfies Schema
 
-export type TraceConfig = Infer<typeof schema>
-
 const scalar = { type: ['boolean', 'number', 'string'] } as const
 
 export const metadata = {

@@ -5,7 +5,7 @@ import type { Infer } from '../../json-schema.ts'
 import type { Metrics } from '../../observe/metrics.ts'
 import type { EventFilter } from '../answer-event.ts'
 import type { Exchange } from '../exchange.ts'
-import type { PromptRole } from '../prompt.ts'
+import type { Prompt, PromptRole } from '../prompt.ts'
 import { joined } from '../prompts.ts'
 import type { Wisher } from '../sidecar.ts'
 import { guardAnswer } from './answer-guard.ts'
@@ -69,7 +69,7 @@ export function moderationHooks(
     log: env.log,
     deniedText: config.deny_message ?? deniedText,
     unreadable: 'protocol passthrough cannot moderate the configured request_check_roles',
-    look: (ctx: Context, said: Parameters<typeof joined>[0], wisher: Wisher) =>
+    look: (ctx: Context, said: readonly Prompt[], wisher: Wisher) =>
       look(ctx, { side: 'request', wisher }, joined(said)),
   }
   const answers = {
