@@ -13,6 +13,23 @@ const event = (data: string) => AnswerEvent.ofStream(Buffer.from(`data: ${data}\
 const chunk = (index: number, content: string, finish_reason: string | null = null) =>
   event(JSON.stringify({ choices: [{ index, delta: { content }, finish_reason }] }))
 
+/** Of a stream of chat, before a guard that counts so. */
+async function judgingStream(guarding: object, watches: boolean): Promise<Judging> {
+  const call = openExchange({
+    protocol: 'openai-chat',
+    requestType: 'ai_stream',
+    requestModel: 'm',
+    instance: 'i',
+    logging: { summaries: false, payloads: false },
+  })
+  return new Judging(
+    await makeContext(),
+    call,
+    { side: 'response', streams: true },
+    { guarding: guarding as never, watches, denyCode: () => 200, failure: () => 'pass' },
+  )
+}
+
 describe('an answer in parts', () => {
   /** What a guard that finds `bad` lets through, and what it was asked about. */
   async function guarded(events: readonly AnswerEvent[], { bytes, holds }: { bytes: number; holds: boolean }) {
@@ -22,19 +39,7 @@ describe('an answer in parts', () => {
       denies: () => counted.push('deny') > 0,
       took() {},
     }
-    const call = openExchange({
-      protocol: 'openai-chat',
-      requestType: 'ai_stream',
-      requestModel: 'm',
-      instance: 'i',
-      logging: { summaries: false, payloads: false },
-    })
-    const judging = new Judging(
-      await makeContext(),
-      call,
-      { side: 'response', streams: true },
-      { guarding: guarding as never, watches: false, denyCode: () => 200, failure: () => 'pass' },
-    )
+    const judging = await judgingStream(guarding, false)
     const asked: string[] = []
     const filter: EventFilter = inParts(
       {
@@ -96,19 +101,7 @@ describe('an answer in parts', () => {
   it('is asked about so many times at once, and no more, by who does not wait for what is said', async () => {
     const counted: string[] = []
     const guarding = { failed: () => counted.push('error'), allows: () => counted.push('allow'), took() {} }
-    const call = openExchange({
-      protocol: 'openai-chat',
-      requestType: 'ai_stream',
-      requestModel: 'm',
-      instance: 'i',
-      logging: { summaries: false, payloads: false },
-    })
-    const judging = new Judging(
-      await makeContext(),
-      call,
-      { side: 'response', streams: true },
-      { guarding: guarding as never, watches: true, denyCode: () => 200, failure: () => 'pass' },
-    )
+    const judging = await judgingStream(guarding, true)
     const waiting: (() => void)[] = []
     const look = () => new Promise<object>(resolve => waiting.push(() => resolve({})))
     for (let part = 0; part < 1000; part++) await judging.ask(look)
