@@ -1,9 +1,7 @@
 // Composition root of a gateway within somebody's process: resources are given, not stored. Sees everything but admin and threads.
 import { builtins } from '../plugins/index.ts'
-import { Announcer } from './budgets/announcer.ts'
-import { Books } from './budgets/books.ts'
-import { ConfiguredBudgets } from './budgets/configured.ts'
-import { Journal } from './budgets/journal.ts'
+import type { Books } from './budgets/books.ts'
+import { openBooks } from './budgets/open-books.ts'
 import { DebugKey } from './debug-key.ts'
 import { endpointsOf } from './endpoints.ts'
 import { Decisions } from './explain/decisions.ts'
@@ -158,18 +156,18 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
   }
   const secrets = new Secrets({ env: options.env ?? {}, log, now: () => performance.now(), ...options.secrets })
   const resolved = new ResolvedSource({ source, secrets, plugins, log, ...options.secrets })
-  const announcer = new Announcer({ log, metrics, lookup: upstreams.transport.lookup, now, random: Math.random })
-  const configured = new ConfiguredBudgets({ source: resolved, plugins, log })
-  const books = new Books({
+  const budgets = await openBooks({
+    source: resolved,
+    plugins,
     ledgers: ledger,
-    configured,
-    journal: new Journal(options.dataFolder, log),
+    folder: options.dataFolder,
+    lookup: upstreams.transport.lookup,
+    metrics,
     now,
+    random: Math.random,
     log,
-    reached: (reached, alerts) => announcer.announce(reached, alerts),
   })
-  await books.restore()
-  books.start()
+  const { books } = budgets
   const sync = new Sync({
     source: resolved,
     env: {
@@ -250,11 +248,9 @@ export async function openInProcess(options: InProcessOptions): Promise<InProces
     drain: graceMs => gateway.drain(graceMs),
     async close() {
       keepSeries()
-      configured.close()
       await sync.close()
+      await budgets.close()
       await resolved.close()
-      await books.close()
-      await announcer.close()
       await Promise.all([upstreams.close(), sandbox?.close()])
     },
   }

@@ -9,7 +9,7 @@ import { tagsOf } from '../admin/references.ts'
 import type { Served } from '../admin/serve.ts'
 import { APPLIED_WITHIN_MS, cannotListen, openServers } from '../admin/servers.ts'
 import { builtins } from '../plugins/index.ts'
-import { openBooks } from './budgets/open-books.ts'
+import { type BooksParts, type OpenedBooks, openBooks } from './budgets/open-books.ts'
 import {
   type Config,
   ConfigError,
@@ -25,6 +25,7 @@ import { freeBuffersAtHome, makeAllYoung } from './garbage.ts'
 import { heldByTheGone } from './holds.ts'
 import { inTurn } from './in-turn.ts'
 import { Keyring } from './keyring.ts'
+import { Ledgers } from './ledger/ledgers.ts'
 import type { Address } from './listener.ts'
 import { type Logger, openLog, silent } from './observe/log.ts'
 import { MetricsReader } from './observe/metrics-reader.ts'
@@ -33,6 +34,10 @@ import { expireSeries } from './observe/series-expiry.ts'
 import { NotThere, PluginCodeError } from './plugin-code/load.ts'
 import { OwnPlugins, type Takeover } from './plugin-code/own-plugins.ts'
 import { storedProblem } from './plugin-code/stored-configs.ts'
+import { AddressGuard } from './proxy/address-guard.ts'
+import { guardedLookup } from './proxy/dns/lookup.ts'
+import { Resolver } from './proxy/dns/resolver.ts'
+import { warnDenied } from './proxy/upstream-env.ts'
 import { reload } from './reload.ts'
 import { RouteNames } from './route-names.ts'
 import { ResolvedSource } from './secrets/resolved.ts'
@@ -180,7 +185,7 @@ async function compose(loaded: LoadedConfig) {
     page: () => printedPage({ reader, own }),
     replaced: (reason, plugin) => own.replaced(reason, plugin),
   })
-  const budgets = await openBooks(loaded, { pool, source: clear, plugins, metrics, log })
+  const budgets = await openBudgets(loaded, { pool, source: clear, plugins, metrics, log })
   expireSeries({
     reader,
     settings: families,
@@ -288,6 +293,30 @@ function tellOfWaiting({ currency }: Backing, servers: readonly { name: string; 
   const status = servers.find(({ name }) => name === 'status')?.served.address
   const where = status === undefined ? '' : `; http://${status.host}:${status.port}/status/ready says when`
   process.stdout.write(`waiting for etcd (${fault})${where}\n`)
+}
+
+/** What was spent of budgets is in the workers' memory before there are any. */
+async function openBudgets(
+  { config, where }: LoadedConfig,
+  { pool, ...parts }: Pick<BooksParts, 'source' | 'plugins' | 'metrics' | 'log'> & { pool: WorkerPool },
+): Promise<OpenedBooks> {
+  const { metrics, log } = parts
+  const { names, deniedAddresses } = pool.settings
+  const [now, random] = [Date.now, Math.random]
+  const lookup = guardedLookup(
+    new Resolver({ ...names, now, log }),
+    new AddressGuard(deniedAddresses),
+    (name, address) => warnDenied(log, name, address),
+  )
+  const ledgers = new Ledgers({ books: pool.ledger, now, log, metrics })
+  const { path: folder } = config.deployment.embedded
+  try {
+    const opened = await openBooks({ ...parts, ledgers, folder, lookup, now, random })
+    pool.books = opened.books
+    return opened
+  } catch (error) {
+    throw new ConfigError(`${where('deployment.embedded.path')}: ${asError(error).message}`)
+  }
 }
 
 /** New certificates for a server, if it has any. */
